@@ -1,0 +1,85 @@
+"""text-generation-inference 1.0.1 (2023-08): its native routes, as it has no OpenAI route.
+
+The prompt goes out as it is: chat templates are the client's business there. One event per token; the last one carries
+``generated_text`` and, with ``details``, the server's own count. Temperature 0 is not accepted: greedy is the default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from loadgen.wire.dialect import Ask, Delta, DialectError, Usage
+
+
+class _Token(msgspec.Struct):
+    text: str
+
+
+class _Details(msgspec.Struct):
+    finish_reason: str
+    generated_tokens: int
+
+
+class _Generation(msgspec.Struct):
+    token: _Token | None = None
+    generated_text: str | None = None
+    details: _Details | None = None
+    error: str | None = None
+
+
+_GENERATION = msgspec.json.Decoder(_Generation)
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """``POST /generate`` and ``/generate_stream``."""
+
+    def path(self, *, stream: bool) -> str:
+        """Return the native route."""
+        return "/generate_stream" if stream else "/generate"
+
+    def body(self, ask: Ask) -> Mapping[str, Any]:
+        """Return the body; the model is whatever the server was started with."""
+        parameters: dict[str, Any] = {"max_new_tokens": ask.max_tokens, "details": True}
+        if ask.temperature > 0:
+            parameters |= {"do_sample": True, "temperature": ask.temperature}
+        return {"inputs": ask.prompt, "parameters": parameters}
+
+    def read_event(self, data: bytes) -> Delta:
+        """Read one token."""
+        said = _read(data)
+        if said.error is not None:
+            return Delta(error=said.error)
+        details = said.details
+        last = said.generated_text is not None
+        return Delta(
+            text=said.token.text if said.token else "",
+            finish_reason=details.finish_reason if details else None,
+            usage=Usage(None, details.generated_tokens) if details else None,
+            done=last,
+            tokens=1 if said.token else None,
+        )
+
+    def read_answer(self, body: bytes) -> Delta:
+        """Read a whole answer."""
+        said = _read(body)
+        if said.error is not None:
+            return Delta(error=said.error)
+        details = said.details
+        return Delta(
+            text=said.generated_text or "",
+            finish_reason=details.finish_reason if details else None,
+            usage=Usage(None, details.generated_tokens) if details else None,
+        )
+
+
+def _read(data: bytes) -> _Generation:
+    try:
+        return _GENERATION.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DialectError(f"not a generation: {error}: {data[:200]!r}") from None
+
+
+DIALECT = Generate()

@@ -1,0 +1,1 @@
+"""Measures how fast an LLM inference engine is."""

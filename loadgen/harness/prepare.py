@@ -1,0 +1,63 @@
+"""From a scenario to a run that can begin: everything that may be wrong is looked at here, before the first request."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines import DIALECTS
+from loadgen.errors import UsageError
+from loadgen.harness import preflight
+from loadgen.harness.secrets import api_key
+from loadgen.launch.embedded import ENGINE, LABEL, EmbeddedEngine
+from loadgen.results.store import check_writable
+from loadgen.scenario import Scenario
+from loadgen.wire.client import Settings, Timeouts
+from loadgen.wire.target import parse_target
+from loadgen.wire.tokenizer import open_tokenizer
+from loadgen.wire.waiting import Waiter
+from loadgen.workload import datasets
+from loadgen.workload.plan import Plan, draw
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that can begin."""
+
+    scenario: Scenario
+    settings: Settings
+    engine: str
+    model: str
+    server: dict[str, Any]
+    """What the server says of itself."""
+    plan: Plan
+    embedded: str | None
+    """What the embedded engine is, where it is used."""
+
+
+def prepare(scenario: Scenario, host: str, engine: EmbeddedEngine | None, waiter: Waiter) -> Prepared:
+    """Check scenario, data set, results folder and server, in this order; raises UsageError.
+
+    ``engine`` is the embedded one, if ``host`` is its address.
+    """
+    check_writable(Path(scenario.results))
+    plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
+    name = ENGINE if engine else scenario.engine
+    if engine and scenario.engine not in {"endpoint", ENGINE}:
+        raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
+    settings = _settings(scenario, host, name)
+    wanted = scenario.model or (engine.model if engine else None)
+    found = preflight.check(settings, wanted, waiter, stream=scenario.stream, temperature=scenario.temperature)
+    return Prepared(scenario, settings, name, found.model, found.server, plan, LABEL if engine else None)
+
+
+def _settings(scenario: Scenario, host: str, engine: str) -> Settings:
+    return Settings(
+        target=parse_target(host, verify=not scenario.insecure),
+        dialect=DIALECTS[engine],
+        timeouts=Timeouts(
+            scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
+        ),
+        keep_alive=scenario.keep_alive,
+        api_key=api_key(),
+        count_tokens=open_tokenizer(scenario.tokenizer) if scenario.tokenizer else None,
+    )

@@ -1,0 +1,176 @@
+"""What lives as long as the Locust process: the embedded engine, and one run after another."""
+
+import logging
+import signal
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import gevent
+from locust.env import Environment
+from locust.runners import STATE_INIT, STATE_STOPPED, LocalRunner
+from rich.console import Console
+
+from loadgen.harness.locust_tables import tell
+from loadgen.harness.options import scenario_of
+from loadgen.harness.prepare import Prepared, prepare
+from loadgen.harness.run import Run
+from loadgen.harness.waiter import GeventWaiter
+from loadgen.launch.embedded import EmbeddedEngine
+from loadgen.record import RequestRecord
+from loadgen.results.summary import Summary, verdict_of
+from loadgen.results.terminal import show
+from loadgen.wire.client import Client
+from loadgen.wire.connection import new_socket
+from loadgen.wire.job import Job
+from loadgen.wire.openai_sdk import OpenAIClient
+
+logger = logging.getLogger(__name__)
+
+_BUG = 1
+"""Exit status for errors of ours."""
+
+
+class Sender(Protocol):
+    """What users send through: the own client, or the SDK's."""
+
+    def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
+        """Make a request and hand its record over."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class Session:
+    """Joins Locust's life cycle to our runs."""
+
+    def __init__(self, environment: Environment, runner: LocalRunner, options: Namespace) -> None:
+        self.environment = environment
+        self.options = options
+        self.run: Run | None = None
+        self._runner = runner
+        self._engine: EmbeddedEngine | None = None
+        self._prepared: Prepared | None = None
+        self._sdk: OpenAIClient | None = None
+        self._last: tuple[Summary, Path] | None = None
+        self._waiter = GeventWaiter()
+        # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
+        self._stamping = new_socket()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no run is going on."""
+        return self._runner.state in {STATE_INIT, STATE_STOPPED}
+
+    def ensure_host(self) -> None:
+        """Start the embedded engine if no server was named; raises UsageError where it cannot run."""
+        if not self.environment.host:
+            logger.info("No --host: starting the embedded engine (llama.cpp, random weights)")
+            self._engine = EmbeddedEngine()
+            self.environment.host = self._engine.host
+
+    def prepare(self, form: Mapping[str, str] | None = None) -> None:
+        """Look at everything that may be wrong before a run; ``form`` is what was typed in the web UI.
+
+        Raises UsageError.
+        """
+        scenario = scenario_of(self.options, form)
+        host = (form or {}).get("host") or self.environment.host or ""
+        engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
+        self._prepared = prepare(scenario, host, engine, self._waiter)
+
+    def begin(self) -> None:
+        """Start a run of what was prepared."""
+        if self._prepared is None:
+            self.prepare()
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        self._sdk = OpenAIClient(prepared.settings) if prepared.scenario.client == "openai" else None
+        route = prepared.settings.dialect.path(stream=prepared.scenario.stream)
+        self.run = Run(
+            prepared,
+            users=self._runner.target_user_count,
+            run_time=self.options.run_time,
+            on_warm=self._runner.stats.clear_all,
+            on_record=lambda record: tell(self.environment, record, route),
+            on_complete=lambda: gevent.spawn(self._end),
+        )
+        logger.info("Run folder: %s", self.run.folder.path)
+        self.run.begin()
+
+    def new_client(self) -> Sender | None:
+        """Return a client for one user; None if there is no run."""
+        if self.run is None:
+            return None
+        return self._sdk or Client(self.run.prepared.settings, self._waiter)
+
+    def ramped(self) -> None:
+        """Note whether the users are still as many as the run began with."""
+        if self.run is not None and self._runner.target_user_count != self.run.manifest.users:
+            self.run.users_changed()
+
+    def stopping(self) -> None:
+        """Stop handing out requests; Ctrl-C from here on aborts those in flight."""
+        if self.run is None:
+            return
+        self.run.stop()
+        if not self.run.complete and self._runner.user_count:
+            limit = self.options.stop_timeout
+            logger.info("Waiting for the requests in flight, %s s at most; Ctrl-C aborts them", limit)
+            signal.signal(signal.SIGINT, self._abort)
+
+    def finish(self) -> None:
+        """End the run: write its summary, and let the exit status follow its verdict."""
+        if self.run is None:
+            return
+        run, self.run = self.run, None
+        summary = run.finish()
+        self._last = (summary, run.folder.path)
+        if self.environment.process_exit_code != _BUG:
+            self.environment.process_exit_code = verdict_of(summary).exit_status
+        if self.environment.web_ui is not None:
+            self.show()
+
+    def show(self) -> None:
+        """Print the summary of the last run, once."""
+        if self._last is not None:
+            summary, folder = self._last
+            self._last = None
+            show(summary, str(folder), Console())
+
+    def note_bug(self) -> None:
+        """Note that code of ours failed: the exit status will say so."""
+        self.environment.process_exit_code = _BUG
+
+    def close(self) -> None:
+        """Stop the embedded engine."""
+        if self._engine is not None:
+            self._engine.stop()
+            self._engine = None
+        self._stamping.close()
+
+    def _end(self) -> None:
+        """End the run from within, when its requests are done."""
+        if self.options.headless:
+            self._runner.quit()
+        else:
+            self._runner.stop()
+
+    def _abort(self, _signal: int, _frame: FrameType | None) -> None:
+        self._runner.user_greenlets.kill(block=False)
+
+
+_SESSIONS: dict[int, Session] = {}
+
+
+def open_session(environment: Environment, runner: LocalRunner, options: Namespace) -> Session:
+    """Make the session of an environment."""
+    session = _SESSIONS[id(environment)] = Session(environment, runner, options)
+    return session
+
+
+def session_of(environment: Environment) -> Session:
+    """Return the session of an environment; raises KeyError if it has none."""
+    return _SESSIONS[id(environment)]

@@ -1,0 +1,59 @@
+"""What a record means: one function per metric, None where it was not observed.
+
+The clock starts at ``sent_ns``, just before the send call of the request's last byte; connecting is not part of it.
+TPOT is that of MLPerf LoadGen (logging.cc) and vLLM (``calculate_metrics``), from the first token to the last.
+"""
+
+from itertools import pairwise
+
+from loadgen.clock import MS, SECOND
+from loadgen.record import Outcome, RequestRecord
+
+
+def e2e_ms(r: RequestRecord) -> float | None:
+    """End of the response minus sent, ms; of complete answers only."""
+    if r.outcome is not Outcome.OK or r.sent_ns is None or r.end_ns is None:
+        return None
+    return (r.end_ns - r.sent_ns) / MS
+
+
+def ttft_ms(r: RequestRecord) -> float | None:
+    """First token minus sent, ms. None where the answer was not streamed."""
+    if r.outcome is not Outcome.OK or r.sent_ns is None or r.first_token_ns is None:
+        return None
+    return (r.first_token_ns - r.sent_ns) / MS
+
+
+def tpot_ms(r: RequestRecord) -> float | None:
+    """(last - first token) / (n - k), ms, n output tokens, k those of the first chunk (1 where that is not known).
+
+    None without a stream, and where no token came after the first chunk.
+    """
+    if r.outcome is not Outcome.OK or r.first_token_ns is None or r.last_token_ns is None or r.output_tokens is None:
+        return None
+    after_first = r.output_tokens - (1 if r.first_chunk_tokens is None else r.first_chunk_tokens)
+    if after_first < 1 or r.chunks < 2:  # noqa: PLR2004 two points make a distance
+        return None
+    return (r.last_token_ns - r.first_token_ns) / after_first / MS
+
+
+def icl_ms(r: RequestRecord) -> list[float]:
+    """Gaps between consecutive chunks, ms: inter-token latencies only where each chunk carries one token."""
+    if r.outcome is not Outcome.OK or r.chunk_ns is None:
+        return []
+    return [(later - earlier) / MS for earlier, later in pairwise(r.chunk_ns)]
+
+
+def connect_ms(r: RequestRecord) -> float | None:
+    """Time to open the connection, TLS included, ms; None on a reused one."""
+    if r.connect_ns is None or r.connected_ns is None:
+        return None
+    return (r.connected_ns - r.connect_ns) / MS
+
+
+def tokens_per_second(r: RequestRecord) -> float | None:
+    """Output tokens over the full round trip: what one user gets."""
+    e2e = e2e_ms(r)
+    if e2e is None or e2e <= 0 or not r.output_tokens:
+        return None
+    return r.output_tokens / (e2e * MS / SECOND)

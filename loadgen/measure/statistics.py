@@ -1,0 +1,92 @@
+"""Estimates with their intervals, and percentiles where the sample supports them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 9_999
+SEED = 0
+"""Of the bootstrap: the same records give the same report."""
+
+SMALLEST_SAMPLE = {"p50": 6, "p90": 36, "p95": 72, "p99": 368}
+"""Fewest values from which a percentile is printed: below, no two-sided 95 % interval of it exists without assumptions
+on the distribution (p^n > 0.025). They hold for independent values."""
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95 % interval; no interval where the sample is too small for one."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+
+
+def mean(values: Sequence[float]) -> Estimate | None:
+    """Return the mean with a bootstrap interval, None of nothing."""
+    if not values:
+        return None
+    array = np.asarray(values, dtype=float)
+    return Estimate(float(array.mean()), _bootstrap(array), len(array))
+
+
+def ratio_of_totals(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
+    """Return sum / sum with a bootstrap interval over pairs, None of nothing."""
+    if not numerators:
+        return None
+    pairs = np.column_stack([numerators, denominators]).astype(float)
+    total = pairs.sum(axis=0)
+    return Estimate(float(total[0] / total[1]), _bootstrap(pairs), len(pairs))
+
+
+def percentile(values: Sequence[float], quantile: float) -> float:
+    """Return the value at sorted index floor(n * quantile), the definition of MLPerf LoadGen (results.cc)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * quantile))]
+
+
+def distribution(values: Sequence[float]) -> dict[str, float | int]:
+    """Return n, mean and the percentiles that n values support."""
+    if not values:
+        return {"n": 0}
+    result: dict[str, float | int] = {"n": len(values), "mean": float(np.mean(values))}
+    for name, smallest in SMALLEST_SAMPLE.items():
+        if len(values) >= smallest:
+            result[name] = percentile(values, _QUANTILES[name])
+    return result
+
+
+def _bootstrap(data: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of the mean, or of the ratio of column sums.
+
+    B. Efron, R. Tibshirani, An Introduction to the Bootstrap, chapter 13. Requests of one user, one after another, are
+    taken as independent; that is the case it is used for.
+    """
+    if len(data) < 2:  # noqa: PLR2004 nothing to resample
+        return None
+    from scipy.stats import bootstrap
+
+    columns = (data,) if data.ndim == 1 else (data[:, 0], data[:, 1])
+    result = bootstrap(
+        columns,
+        _mean if data.ndim == 1 else _ratio,
+        paired=data.ndim > 1,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    )
+    low, high = result.confidence_interval
+    return float(low), float(high)
+
+
+def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    return np.asarray(np.mean(values, axis=axis))
+
+
+def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    return np.asarray(np.sum(top, axis=axis) / np.sum(bottom, axis=axis))

@@ -1,0 +1,136 @@
+"""The record: one request as it was observed. Everything after the socket consumes records and nothing else."""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class Outcome(StrEnum):
+    """What became of a request. The list is closed: an unknown fault is a bug of ours and surfaces as an exception."""
+
+    OK = "ok"
+    HTTP_3XX = "http_3xx"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    REFUSED = "refused"
+    """No connection: refused, unreachable, or reset while connecting."""
+    DNS = "dns"
+    TLS = "tls"
+    CONNECT_TIMEOUT = "connect_timeout"
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    BROKEN_STREAM = "broken_stream"
+    """The answer stopped before it was complete, or reported an error in its middle."""
+    BAD_PROTOCOL = "bad_protocol"
+    """What came was not HTTP, not server-sent events, or not the JSON of the dialect."""
+    EMPTY = "empty"
+    """HTTP 200 and a well-formed answer without a single token."""
+    ABORTED = "aborted"
+    """Ended by us: the run stopped before the answer was complete."""
+    DROPPED = "dropped"
+    """Scheduled and never sent."""
+
+
+class Phase(StrEnum):
+    """Which part of the run a request belongs to; figures count the measured phase only."""
+
+    WARMUP = "warmup"
+    MEASURE = "measure"
+
+
+class CountedBy(StrEnum):
+    """Who counted the output tokens, the most trustworthy first."""
+
+    USAGE = "usage"
+    """The server's own count."""
+    USAGE_CORRECTED = "usage_corrected"
+    """The server's count, corrected for a miscount that is known of this engine."""
+    TOKENIZER = "tokenizer"
+    """A local tokenizer on the answer's text."""
+    CHUNKS = "chunks"
+    """Chunks taken for tokens, for want of anything better: a lower bound."""
+
+
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """One request, as observed; a line of ``records.jsonl``.
+
+    Names ending in ``_ns`` are times on the process's monotonic clock (``run.json`` anchors it to wall time).
+    Those ending in ``_interval_ns`` are widths: the arrival lies in ``[time - width, time]``, 0 where it is known
+    exactly. None is "did not happen" or "was not told", never 0.
+    """
+
+    schema: Literal[1] = 1
+    request_id: str
+    """Also sent as the header ``x-request-id``."""
+    phase: Phase
+    worker: int = 0
+    step: int | None = None
+    """Index of the load step, None where the run has no steps."""
+    prompt_row: int
+    """Row of the data set."""
+    round: int = 0
+    """How often the sample had been gone round before this request."""
+    client: Literal["own", "openai"] = "own"
+    connection: Literal["new", "reused", "replaced"] | None = None
+    """``replaced``: a kept connection had gone stale and was opened anew, before any byte of an answer."""
+
+    connect_ns: int | None = None
+    """When opening the connection began; None on a reused connection."""
+    connected_ns: int | None = None
+    """When the connection was ready, TLS included."""
+    scheduled_ns: int | None = None
+    """When the schedule wanted it sent (open loop only)."""
+    sent_ns: int | None = None
+    """Just before the send call of the request's last byte."""
+    first_byte_ns: int | None = None
+    first_token_ns: int | None = None
+    """First event with content, reasoning or a tool call; None when the answer was not streamed."""
+    last_token_ns: int | None = None
+    end_ns: int | None = None
+    """End of the response, or of the attempt."""
+    stamp: Literal["kernel", "user"] = "user"
+    """Who took the receive times."""
+    first_token_interval_ns: int | None = None
+    last_token_interval_ns: int | None = None
+    end_interval_ns: int | None = None
+    lazy: bool = False
+    """Drained in large reads after the first token, so without times between first and last."""
+    read_delay_ns: int | None = None
+    """Longest time from a kernel receive stamp to the read in user space; None without kernel stamps."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    counted_by: CountedBy | None = None
+    first_chunk_tokens: int | None = None
+    """Tokens in the first chunk, where that is known."""
+    chunks: int = 0
+    """Events that carried content, reasoning or a tool call."""
+    coalesced_chunks: int = 0
+    """Chunks that were read together with a later one, so that their arrival is an interval."""
+    output_characters: int | None = None
+    chunk_ns: list[int] | None = None
+    """Arrival of each chunk, for a stream that was read token by token."""
+
+    outcome: Outcome
+    error: str | None = None
+    http_status: int | None = None
+    finish_reason: str | None = None
+    server_prefill_ms: float | None = None
+    """The engine's own timing of this request, where it tells (llama.cpp)."""
+    server_tpot_ms: float | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(RequestRecord)
+
+
+def to_line(record: RequestRecord) -> bytes:
+    """Encode a record as one line of JSON, newline included."""
+    return _ENCODER.encode(record) + b"\n"
+
+
+def from_line(line: bytes) -> RequestRecord:
+    """Decode a line of ``records.jsonl``; raises msgspec.DecodeError on anything else."""
+    return _DECODER.decode(line)

@@ -1,0 +1,31 @@
+"""``report.md``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from loadgen.results.tables import Table, tables
+from loadgen.results.text import title
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Return the report in Markdown; the first line names model, engine and data set."""
+    parts = [f"# {_cell(title(summary))}", f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."]
+    parts += [_drawn(table) for table in tables(summary)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _drawn(table: Table) -> str:
+    lines = [
+        "| " + " | ".join(_cell(c) for c in table.columns) + " |",
+        "|" + "---|" * len(table.columns),
+        *("| " + " | ".join(_cell(c) for c in row) + " |" for row in table.rows),
+    ]
+    note = f"\n\n{table.note}" if table.note else ""
+    return f"## {table.title}\n\n" + "\n".join(lines) + note
+
+
+def _cell(text: str) -> str:
+    """Escape what would break a table or be taken for markup: text comes from servers, too."""
+    for character in "\\|<>`*_[]":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())

@@ -1,0 +1,179 @@
+"""``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from loadgen.clock import MS
+from loadgen.measure import load, metrics
+from loadgen.measure.statistics import Estimate, distribution, mean, percentile, ratio_of_totals
+from loadgen.measure.verdict import Check, Evidence, Verdict, judge
+from loadgen.record import Outcome, RequestRecord
+from loadgen.results.manifest import Manifest
+
+Summary = dict[str, Any]
+
+ONE_TOKEN_A_CHUNK = 1.05
+"""Output tokens per chunk up to which gaps between chunks are called inter-token latencies."""
+
+
+def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
+    """Return the summary of a run. A value that was not measured is absent or null, never 0."""
+    evidence = _evidence(manifest, records)
+    verdict, checks = judge(evidence)
+    summary: Summary = {
+        "schema": 1,
+        "kind": manifest.kind,
+        "run_id": manifest.run_id,
+        "dataset": manifest.dataset.get("name"),
+        "engine": manifest.engine,
+        "model": manifest.model,
+        "simulated": manifest.simulated,
+        "embedded": manifest.embedded,
+        "client": manifest.scenario.get("client"),
+        "stream": not manifest.scenario.get("no_stream"),
+        "verdict": _verdict(verdict, checks),
+        "requests": _requests(evidence.measured, evidence.started is not None),
+        "latency": _latency(evidence.ok),
+        "tokens": _tokens(evidence.ok),
+        "instrument": _instrument(manifest, evidence.ok),
+    }
+    if manifest.kind == "speed":
+        summary["speed"] = _speed(evidence.ok)
+    else:
+        summary |= _throughput(evidence, verdict)
+    return summary
+
+
+def verdict_of(summary: Summary) -> Verdict:
+    """Return the verdict of a summary."""
+    return Verdict(summary["verdict"]["status"])
+
+
+def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
+    ended = manifest.ended
+    return Evidence(
+        records=records,
+        started=ended.started_requests if ended else None,
+        planned=manifest.planned_requests,
+        ended=ended.reason if ended else None,
+        users=manifest.users,
+        users_changed=manifest.users_changed,
+        max_tokens=int(manifest.scenario["max_tokens"]),
+        loop_lag_p99_ms=manifest.instrument.loop_lag_p99_ms if manifest.instrument else None,
+    )
+
+
+def _verdict(verdict: Verdict, checks: Sequence[Check]) -> Summary:
+    return {"status": verdict.value, "checks": [asdict(check) | {"status": check.status.value} for check in checks]}
+
+
+def _requests(measured: Sequence[RequestRecord], all_known: bool) -> Summary:  # noqa: FBT001 the one thing to know
+    outcomes = Counter(r.outcome for r in measured)
+    apart = {Outcome.OK, Outcome.ABORTED, Outcome.DROPPED}
+    return {
+        # A run that broke off cannot say how many requests were in flight.
+        "started": len(measured) if all_known else None,
+        "completed": outcomes[Outcome.OK],
+        "failed": sum(n for outcome, n in outcomes.items() if outcome not in apart),
+        "aborted": outcomes[Outcome.ABORTED],
+        "dropped": outcomes[Outcome.DROPPED],
+        "by_error": {outcome.value: n for outcome, n in outcomes.items() if outcome is not Outcome.OK},
+        "errors": _first_errors(measured),
+    }
+
+
+def _first_errors(measured: Sequence[RequestRecord]) -> dict[str, str]:
+    """Return one message per outcome: the first."""
+    messages: dict[str, str] = {}
+    for r in measured:
+        if r.outcome is not Outcome.OK and r.error:
+            messages.setdefault(r.outcome.value, r.error)
+    return messages
+
+
+def _speed(ok: Sequence[RequestRecord]) -> Summary:
+    rates = [rate for r in ok if (rate := metrics.tokens_per_second(r)) is not None]
+    pairs = [(r.output_tokens, e2e / 1e3) for r in ok if r.output_tokens and (e2e := metrics.e2e_ms(r)) is not None]
+    return {
+        "tokens_per_second_mean": _estimate(mean(rates)),
+        "tokens_per_second_total": _estimate(ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])),
+    }
+
+
+def _throughput(evidence: Evidence, verdict: Verdict) -> Summary:
+    """Return the one step of a plain closed loop, counted while all its users were at work."""
+    window = load.full_window(evidence.measured, evidence.users)
+    if window is None:
+        return {"steps": [], "throughput": {"requests_per_minute": None, "at_concurrency": evidence.users}}
+    rate = {"value": load.requests_per_minute(evidence.measured, window), "ci95": None}
+    step = {
+        "concurrency": evidence.users,
+        "window_seconds": window.seconds,
+        "requests_per_minute": rate,
+        "output_tokens_per_second": load.output_tokens_per_second(evidence.measured, window),
+        "latency": _latency(evidence.ok),
+        "verdict": verdict.value,
+    }
+    return {"steps": [step], "throughput": {"requests_per_minute": rate, "at_concurrency": evidence.users}}
+
+
+def _estimate(estimate: Estimate | None) -> Summary | None:
+    if estimate is None:
+        return None
+    return {"value": estimate.value, "ci95": estimate.ci95 and list(estimate.ci95), "n": estimate.n}
+
+
+def _latency(ok: Sequence[RequestRecord]) -> Summary:
+    per_request: dict[str, Callable[[RequestRecord], float | None]] = {
+        "ttft_ms": metrics.ttft_ms,
+        "tpot_ms": metrics.tpot_ms,
+        "e2e_ms": metrics.e2e_ms,
+        "connect_ms": metrics.connect_ms,
+    }
+    latency: Summary = {
+        name: distribution([value for r in ok if (value := metric(r)) is not None])
+        for name, metric in per_request.items()
+    }
+    gaps = [gap for r in ok for gap in metrics.icl_ms(r)]
+    if gaps:
+        latency["itl_ms" if _one_token_a_chunk(ok) else "icl_ms"] = distribution(gaps)
+    return latency
+
+
+def _one_token_a_chunk(ok: Sequence[RequestRecord]) -> bool:
+    streamed = [r for r in ok if r.chunk_ns is not None and r.output_tokens is not None]
+    tokens = sum(r.output_tokens or 0 for r in streamed)
+    return tokens <= ONE_TOKEN_A_CHUNK * sum(r.chunks for r in streamed)
+
+
+def _tokens(ok: Sequence[RequestRecord]) -> Summary:
+    output = [r.output_tokens for r in ok if r.output_tokens is not None]
+    given = [r.input_tokens for r in ok if r.input_tokens is not None]
+    by = Counter(r.counted_by for r in ok if r.counted_by is not None)
+    return {
+        "output": sum(output) if output else None,
+        "input": sum(given) if given else None,
+        "output_per_request": distribution([float(n) for n in output]),
+        "counted_by": {who.value: n for who, n in by.items()},
+        "finish_reasons": dict(Counter(r.finish_reason or "none given" for r in ok)),
+    }
+
+
+def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
+    health = manifest.instrument
+    stamps = Counter(r.stamp for r in ok)
+    delays = [r.read_delay_ns / MS for r in ok if r.read_delay_ns is not None]
+    chunks = sum(r.chunks for r in ok)
+    return {
+        "loop_lag_ms": None
+        if health is None
+        else {"p50": health.loop_lag_p50_ms, "p99": health.loop_lag_p99_ms, "max": health.loop_lag_max_ms},
+        "cpu_seconds": health.cpu_seconds if health else None,
+        "timestamp_source": "+".join(sorted(stamps)) or None,
+        "read_delay_ms": {"p50": percentile(delays, 0.5), "max": max(delays)} if delays else None,
+        "coalesced_reads": sum(r.coalesced_chunks for r in ok),
+        "chunks": chunks,
+        "replaced_connections": sum(r.connection == "replaced" for r in ok),
+    }

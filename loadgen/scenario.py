@@ -1,0 +1,103 @@
+"""The frozen description of a run. Each option is declared once, here; flags and ``LOADGEN_*`` are made from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from loadgen.errors import UsageError
+
+DatasetName = str
+Client = Literal["own", "openai"]
+
+
+def _option(default: Any, text: str, kind: type = str, *, web_ui: bool = False) -> Any:  # noqa: ANN401 a field of any type
+    return field(default=default, metadata={"help": text, "kind": kind, "web_ui": web_ui})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """What is asked of whom, and how; times in seconds. Build it with :func:`resolve`, which validates."""
+
+    model: str | None = _option(None, "model to ask for; the first of /v1/models if not given", web_ui=True)
+    engine: str = _option("endpoint", "engine behind the host, for its dialect of the protocol", web_ui=True)
+    dataset: str = _option(
+        "samples", "prompts: 'lima' (gated: needs HF_TOKEN), 'samples' (our own), or a JSONL file", web_ui=True
+    )
+    sample: int = _option(100, "how many distinct prompts are drawn", int, web_ui=True)
+    requests: int | None = _option(
+        None, "how many requests are made, going round the sample; the sample once if not given", int, web_ui=True
+    )
+    seed: int = _option(42, "seed of the sample and of its order", int)
+    max_tokens: int = _option(512, "longest answer, tokens", int, web_ui=True)
+    temperature: float = _option(0.0, "sampling temperature", float)
+    warmup: int = _option(5, "requests before measuring, with prompts from outside the sample", int, web_ui=True)
+    no_stream: bool = _option(default=False, text="ask for the whole answer at once: a bare round trip", kind=bool)
+    client: str = _option(
+        "own", "'own', or 'openai' to send through the openai SDK and see what that costs", web_ui=False
+    )
+    keep_alive: bool = _option(default=False, text="reuse connections; by default each request opens one", kind=bool)
+    insecure: bool = _option(default=False, text="do not verify the server's TLS certificate", kind=bool)
+    tokenizer: str | None = _option(None, "local tokenizer.json (or its folder) for servers that report no usage")
+    connect_timeout: float = _option(10.0, "seconds to open a connection, TLS included", float)
+    first_byte_timeout: float = _option(300.0, "seconds from the request to the first byte of an answer", float)
+    idle_timeout: float = _option(60.0, "seconds between two reads of an answer", float)
+    total_timeout: float = _option(1800.0, "seconds for a whole request", float)
+    results: str = _option("results", "parent folder of the run's results folder")
+
+    @property
+    def stream(self) -> bool:
+        """Whether answers are asked for as a stream of events."""
+        return not self.no_stream
+
+
+def resolve(raw: Mapping[str, Any]) -> Scenario:
+    """Build a scenario from raw values of flags, environment or a web form (where everything is a string).
+
+    Raises UsageError with the flag's name for a value that cannot be meant.
+    """
+    known = {f.name: _coerced(f.name, f.metadata["kind"], raw[f.name]) for f in fields(Scenario) if f.name in raw}
+    scenario = Scenario(**{name: value for name, value in known.items() if value is not None})
+    _check_numbers(scenario)
+    _check_combinations(scenario)
+    return scenario
+
+
+def flag(name: str) -> str:
+    """Return the command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _coerced(name: str, kind: type, value: object) -> Any:  # noqa: ANN401 one of str, int, float, bool, None
+    if value is None or value == "":
+        return None
+    if kind is bool:
+        return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "on", "yes"}
+    try:
+        return kind(value)
+    except ValueError:
+        article = {int: "a whole number", float: "a number"}[kind]
+        raise UsageError(f"{flag(name)} must be {article}, got {value!r}.") from None
+
+
+def _check_numbers(s: Scenario) -> None:
+    for name in ("sample", "requests", "max_tokens"):
+        value = getattr(s, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{flag(name)} must be at least 1, got {value}.")
+    if s.warmup < 0:
+        raise UsageError(f"--warmup must be 0 or more, got {s.warmup}.")
+    for name in ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout"):
+        if not getattr(s, name) > 0:
+            raise UsageError(f"{flag(name)} must be above 0 seconds, got {getattr(s, name)}.")
+    if not 0 <= s.temperature < float("inf"):
+        raise UsageError(f"--temperature must be 0 or more, got {s.temperature}.")
+
+
+def _check_combinations(s: Scenario) -> None:
+    if s.client not in get_args(Client):
+        raise UsageError(f"--client must be one of {', '.join(get_args(Client))}, got {s.client!r}.")
+    if s.client == "openai" and s.keep_alive:
+        raise UsageError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
+    if s.tokenizer is not None and not Path(s.tokenizer).exists():
+        raise UsageError(f"--tokenizer: {s.tokenizer} does not exist; name a tokenizer.json or the folder it is in.")

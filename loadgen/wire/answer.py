@@ -1,0 +1,68 @@
+"""What a response said, and when its tokens arrived."""
+
+from dataclasses import dataclass, field
+
+from loadgen.clock import Ns
+from loadgen.record import Outcome
+from loadgen.wire.dialect import Delta, Timings, Usage
+
+
+@dataclass(slots=True)
+class Answer:
+    """The deltas of one response, added up, and the outcome they lead to."""
+
+    outcome: Outcome
+    """As the wire saw it, until :meth:`judge` has looked at the content."""
+    error: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+    chunk_times: list[Ns] = field(default_factory=list)
+    chunk_widths: list[Ns | None] = field(default_factory=list)
+    """Width of the interval in which each chunk arrived: 0 where it is known exactly, None where nobody looked."""
+    chunk_tokens: list[int | None] = field(default_factory=list)
+    """Tokens in each chunk, where the dialect says so."""
+    coalesced: int = 0
+    """Chunks that shared a read with a later event."""
+    _texts: list[str] = field(default_factory=list)
+    _reported: str | None = None
+    _done: bool = False
+
+    @property
+    def text(self) -> str:
+        """All that was generated, of whatever kind."""
+        return "".join(self._texts)
+
+    def take(self, delta: Delta) -> bool:
+        """Add what an event or a whole answer says; return whether there was a token in it."""
+        self.finish_reason = delta.finish_reason or self.finish_reason
+        self.usage = delta.usage or self.usage
+        self.timings = delta.timings or self.timings
+        self._reported = self._reported or delta.error
+        self._done = self._done or delta.done
+        if delta.visible:
+            self._texts.append(delta.visible)
+        return bool(delta.visible)
+
+    def take_chunk(self, at: Ns, width: Ns | None, tokens: int | None) -> None:
+        """Note the arrival of an event with a token in it."""
+        self.chunk_times.append(at)
+        self.chunk_widths.append(width)
+        self.chunk_tokens.append(tokens)
+
+    def judge(self, *, stream: bool) -> None:
+        """Settle the outcome: success must be witnessed, by an end that was announced and at least one token."""
+        if self.outcome not in {Outcome.OK, Outcome.BROKEN_STREAM}:
+            return
+        counted = self.usage.output_tokens if self.usage else None
+        if self._reported is not None:
+            self.outcome, self.error = Outcome.BROKEN_STREAM, f"error in the answer: {self._reported}"
+        elif self.outcome is Outcome.BROKEN_STREAM and not self._done:
+            return
+        elif not self._texts and not (counted and self.finish_reason):
+            self.outcome, self.error = Outcome.EMPTY, "HTTP 200 without a single token"
+        elif stream and not self._done and self.finish_reason is None:
+            self.outcome = Outcome.BROKEN_STREAM
+            self.error = "the stream ended without a finish reason and without an end mark"
+        else:  # also where the connection broke behind the dialect's own end of stream
+            self.outcome, self.error = Outcome.OK, None

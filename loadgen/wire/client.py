@@ -1,0 +1,167 @@
+"""Sends requests, one after another, and makes a record of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from loadgen.clock import SECOND, Ns, now
+from loadgen.record import Outcome, RequestRecord
+from loadgen.wire.connection import Connection, WireError
+from loadgen.wire.decode import decode
+from loadgen.wire.dialect import Dialect
+from loadgen.wire.http1 import HttpError, request_bytes
+from loadgen.wire.job import Job
+from loadgen.wire.recording import TokenCounter, record_of
+from loadgen.wire.target import Target
+from loadgen.wire.transcript import Transcript
+from loadgen.wire.waiting import Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of one request, seconds."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all requests of a run have in common."""
+
+    target: Target
+    dialect: Dialect
+    timeouts: Timeouts
+    keep_alive: bool = False
+    api_key: str | None = None
+    count_tokens: TokenCounter | None = None
+    """Counts the tokens of an answer's text where the server reports none."""
+
+
+class Client:
+    """Sends one request at a time over a socket of our own; one client per user."""
+
+    def __init__(self, settings: Settings, waiter: Waiter) -> None:
+        self._settings = settings
+        self._waiter = waiter
+        self._kept: Connection | None = None
+
+    def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
+        """Make the request and hand exactly one record to ``keep``, also if this is interrupted from outside."""
+        transcript = Transcript()
+        try:
+            self._exchange(job, transcript)
+            transcript.outcome, transcript.error = Outcome.OK, None
+        except WireError as failure:
+            transcript.outcome, transcript.error = failure.outcome, failure.message
+        except HttpError as error:
+            transcript.outcome, transcript.error = Outcome.BAD_PROTOCOL, str(error)
+        finally:
+            transcript.end = now() if transcript.end is None else transcript.end
+            transcript.response.flush()
+            answer = decode(transcript, self._settings.dialect, stream=job.ask.stream)
+            answer.error = redacted(answer.error, self._settings.api_key)
+            keep(record_of(job, transcript, answer, self._settings.count_tokens))
+
+    def close(self) -> None:
+        """Close a kept connection."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _exchange(self, job: Job, transcript: Transcript) -> None:
+        request = self._request(job)
+        connection = self._kept
+        self._kept = None
+        if connection is not None:
+            transcript.connection = "reused"
+            try:
+                self._converse(connection, request, transcript)
+            except WireError as failure:
+                # A kept connection may have gone stale: it is replaced once, before any byte of an answer.
+                if failure.outcome is not Outcome.BROKEN_STREAM or transcript.reads:
+                    raise
+                transcript.connection = "replaced"
+            else:
+                return
+        connection = Connection(self._settings.target, self._waiter)
+        transcript.connection = transcript.connection or "new"
+        transcript.connect = now()
+        try:
+            connection.open(_deadline(transcript.connect, self._settings.timeouts.connect))
+            transcript.connected = now()
+            self._converse(connection, request, transcript)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _converse(self, connection: Connection, request: bytes, transcript: Transcript) -> None:
+        timeouts = self._settings.timeouts
+        try:
+            started = now()
+            total = _deadline(started, timeouts.total)
+            first_byte = min(total, _deadline(started, timeouts.first_byte))
+            transcript.sent = connection.send(request, first_byte)
+            self._receive(connection, transcript, first_byte, total)
+            transcript.clock_stepped = connection.clock_stepped()
+        except BaseException:
+            connection.close()
+            raise
+        if self._settings.keep_alive and transcript.response.keep_alive:
+            self._kept = connection
+        else:
+            connection.close()
+
+    def _receive(self, connection: Connection, transcript: Transcript, first_byte: Ns, total: Ns) -> None:
+        deadline = first_byte
+        while True:
+            read = connection.read(deadline)
+            if read is None:
+                raise self._timed_out(transcript, total)
+            if not read.data:
+                transcript.end_with_close(read)
+                if transcript.response.add_end():
+                    return
+                where = "in mid-answer" if transcript.reads else "without an answer"
+                raise WireError(Outcome.BROKEN_STREAM, f"the server closed the connection {where}")
+            transcript.reads.append(read)
+            if transcript.response.add(read.data):
+                transcript.end_with_read()
+                return
+            deadline = min(total, _deadline(read.read_at, self._settings.timeouts.idle))
+
+    def _timed_out(self, transcript: Transcript, total: Ns) -> WireError:
+        timeouts = self._settings.timeouts
+        if now() >= total:
+            return WireError(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s")
+        if not transcript.reads:
+            return WireError(Outcome.FIRST_BYTE_TIMEOUT, f"no byte of an answer within {timeouts.first_byte:g} s")
+        return WireError(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer")
+
+    def _request(self, job: Job) -> bytes:
+        settings = self._settings
+        headers = {
+            "Host": settings.target.authority,
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if job.ask.stream else "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "keep-alive" if settings.keep_alive else "close",
+            "User-Agent": "loadgen",
+            "x-request-id": job.request_id,
+        }
+        if settings.api_key:
+            headers["Authorization"] = f"Bearer {settings.api_key}"
+        path = settings.target.base_path + settings.dialect.path(stream=job.ask.stream)
+        return request_bytes("POST", path, headers, msgspec.json.encode(settings.dialect.body(job.ask)))
+
+
+def redacted(text: str | None, secret: str | None) -> str | None:
+    """Take a secret out of a text that a server sent back."""
+    return text.replace(secret, "[key]") if text and secret else text
+
+
+def _deadline(start: Ns, timeout: float) -> Ns:
+    return Ns(start + int(timeout * SECOND))

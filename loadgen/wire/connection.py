@@ -1,0 +1,241 @@
+"""A connection of our own: a non-blocking socket whose reads carry the kernel's receive time, with TLS if need be."""
+
+import _socket
+import errno
+import os
+import socket
+import ssl
+import struct
+import sys
+from dataclasses import dataclass
+
+from loadgen.clock import MS, SECOND, Ns, now, realtime_offset
+from loadgen.record import Outcome
+from loadgen.wire.target import Target
+from loadgen.wire.waiting import Waiter
+
+SO_TIMESTAMPNS = 35
+"""Linux ``asm-generic/socket.h``: receive times as control messages of the same number."""
+
+_STAMP = struct.Struct("@qq")
+"""``struct timespec``: seconds, nanoseconds of CLOCK_REALTIME."""
+
+_READ_BYTES = 65_536
+_CONTROL_BYTES = _socket.CMSG_SPACE(_STAMP.size)
+
+
+class WireError(Exception):
+    """A fault of the server or of the way to it: an outcome for the record, never an error of ours."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one read of the socket gave. ``data`` is empty at the end of the connection."""
+
+    data: bytes
+    at: Ns
+    """Arrival of the newest byte: the kernel's time, or the time of the read where the kernel gives none."""
+    read_at: Ns
+    """When user space had it."""
+    stamped: bool
+    """Whether ``at`` is the kernel's."""
+    empty_at: Ns | None
+    """The last time since the read before at which the socket was found empty."""
+
+
+class Connection:
+    """One TCP connection. Not opened before :meth:`open`; every method may raise WireError.
+
+    The raw socket type is used, so that nothing that patches :mod:`socket` comes between the kernel and the stamp.
+    """
+
+    def __init__(self, target: Target, waiter: Waiter) -> None:
+        self.target = target
+        self._waiter = waiter
+        self._socket: _socket.socket | None = None
+        self._tls: _Tls | None = None
+        self._empty_at: Ns | None = None
+        self._offset = 0
+
+    def open(self, deadline: Ns) -> None:
+        """Resolve, connect and shake hands."""
+        addresses = self._resolve(deadline)
+        for last, (family, address) in enumerate(addresses, start=1):
+            try:
+                self._connect(family, address, deadline)
+                break
+            except WireError as failure:
+                self.close()
+                if failure.outcome is Outcome.CONNECT_TIMEOUT or last == len(addresses):
+                    raise
+        if self.target.tls is not None:
+            self._tls = _Tls(self.target.tls, self.target.host)
+            self._shake_hands(deadline)
+
+    def close(self) -> None:
+        """Close it, whatever state it is in."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def send(self, data: bytes, deadline: Ns) -> Ns:
+        """Send all of ``data``; return the time just before the send call of its last byte."""
+        self._offset = realtime_offset()
+        return self._send_raw(self._tls.encrypt(data) if self._tls else data, deadline)
+
+    def read(self, deadline: Ns) -> Read | None:
+        """Return the next bytes, or None if the deadline passed first."""
+        while True:
+            read = self._read_raw(deadline)
+            if read is None or self._tls is None:
+                return read
+            try:
+                plain = self._tls.decrypt(read.data)
+            except ssl.SSLError as error:
+                raise WireError(Outcome.BROKEN_STREAM, f"TLS: {_reason(error)}") from None
+            if plain or not read.data:
+                return Read(plain, read.at, read.read_at, read.stamped, read.empty_at)
+
+    def clock_stepped(self) -> bool:
+        """Whether the realtime clock was set since the last request was sent: then its stamps cannot be mapped."""
+        return abs(realtime_offset() - self._offset) > MS
+
+    def _resolve(self, deadline: Ns) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+        host = self.target.host
+        try:
+            return self._waiter.resolve(host, self.target.port, deadline)
+        except TimeoutError:
+            raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long") from None
+        except OSError as error:
+            raise WireError(Outcome.DNS, f"cannot resolve {host}: {error.strerror}") from None
+        except UnicodeError:
+            raise WireError(Outcome.DNS, f"cannot resolve {host}: not a host name") from None
+
+    def _connect(self, family: socket.AddressFamily, address: tuple[str, int], deadline: Ns) -> None:
+        self._socket = sock = new_socket(family)
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            if not self._waiter.writable(sock.fileno(), deadline):
+                raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {address[0]}:{address[1]} in time")
+            error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if error:
+            raise WireError(Outcome.REFUSED, f"{address[0]}:{address[1]}: {os.strerror(error).lower()}")
+
+    def _shake_hands(self, deadline: Ns) -> None:
+        assert self._tls is not None
+        try:
+            while not self._tls.shake_hands():
+                self._send_raw(self._tls.outgoing(), deadline, timeout=Outcome.CONNECT_TIMEOUT)
+                read = self._read_raw(deadline)
+                if read is None:
+                    raise WireError(Outcome.CONNECT_TIMEOUT, "the TLS handshake took too long")
+                if not read.data:
+                    raise WireError(Outcome.TLS, "the server closed the connection during the TLS handshake")
+                self._tls.feed(read.data)
+            self._send_raw(self._tls.outgoing(), deadline, timeout=Outcome.CONNECT_TIMEOUT)
+        except ssl.SSLError as error:
+            raise WireError(Outcome.TLS, _reason(error)) from None
+
+    def _send_raw(self, data: bytes, deadline: Ns, timeout: Outcome = Outcome.FIRST_BYTE_TIMEOUT) -> Ns:
+        assert self._socket is not None
+        left = memoryview(data)
+        at = now()
+        while left:
+            at = now()
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                if not self._waiter.writable(self._socket.fileno(), deadline):
+                    raise WireError(timeout, "the server did not take the request in time") from None
+            except OSError as error:
+                raise WireError(Outcome.BROKEN_STREAM, f"sending: {error.strerror}") from None
+        return at
+
+    def _read_raw(self, deadline: Ns) -> Read | None:
+        assert self._socket is not None
+        while True:
+            before = now()
+            try:
+                data, control, _, _ = self._socket.recvmsg(_READ_BYTES, _CONTROL_BYTES)
+            except BlockingIOError:
+                self._empty_at = before
+                if not self._waiter.readable(self._socket.fileno(), deadline):
+                    return None
+                continue
+            except OSError as error:
+                raise WireError(Outcome.BROKEN_STREAM, f"receiving: {error.strerror}") from None
+            read_at = now()
+            stamp = _stamp_of(control)
+            at = read_at if stamp is None else Ns(min(stamp - self._offset, read_at))
+            empty_at, self._empty_at = self._empty_at, None
+            return Read(data, at, read_at, stamp is not None, empty_at)
+
+
+class _Tls:
+    """TLS over memory: the ciphertext is read by ourselves, so it has the kernel's times."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; return whether it is complete."""
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def feed(self, data: bytes) -> None:
+        self._incoming.write(data)
+
+    def outgoing(self) -> bytes:
+        return self._outgoing.read()
+
+    def encrypt(self, data: bytes) -> bytes:
+        self._object.write(data)
+        return self._outgoing.read()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return the plaintext that ``data`` completes; empty where a record is still incomplete."""
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+        plain: list[bytes] = []
+        try:
+            while piece := self._object.read(_READ_BYTES):
+                plain.append(piece)
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            pass
+        return b"".join(plain)
+
+
+def new_socket(family: socket.AddressFamily = socket.AF_INET) -> _socket.socket:
+    """Return a non-blocking TCP socket without Nagle's delay and, where the kernel has them, with receive stamps."""
+    sock = _socket.socket(family, _socket.SOCK_STREAM)
+    sock.setblocking(False)  # noqa: FBT003 the standard library's signature
+    sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    if sys.platform == "linux":  # elsewhere times are taken in user space, and the record says so
+        sock.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    return sock
+
+
+def _stamp_of(control: list[tuple[int, int, bytes]]) -> int | None:
+    for level, kind, data in control:
+        if level == _socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            whole, part = _STAMP.unpack_from(data)
+            return int(whole) * SECOND + int(part)
+    return None
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    return error.reason or str(error)

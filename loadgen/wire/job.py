@@ -1,0 +1,17 @@
+"""One request to be made."""
+
+from dataclasses import dataclass
+
+from loadgen.record import Phase
+from loadgen.wire.dialect import Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked, and what the record will say about its place in the run."""
+
+    request_id: str
+    ask: Ask
+    phase: Phase
+    prompt_row: int
+    round: int = 0

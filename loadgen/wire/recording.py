@@ -1,0 +1,86 @@
+"""From an answer to its record: who counts the tokens, and which times stand in it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from loadgen.record import CountedBy, Outcome, RequestRecord
+from loadgen.wire.answer import Answer
+from loadgen.wire.job import Job
+from loadgen.wire.transcript import Transcript
+
+TokenCounter = Callable[[str], int]
+"""Counts the tokens of a text."""
+
+
+def record_of(
+    job: Job,
+    transcript: Transcript,
+    answer: Answer,
+    count_tokens: TokenCounter | None,
+    client: Literal["own", "openai"] = "own",
+) -> RequestRecord:
+    """Return the record of one request."""
+    times = transcript.times()
+    stamped = transcript.stamped
+    output_tokens, counted_by = _counted(answer, count_tokens)
+    chunks = answer.chunk_times
+    return RequestRecord(
+        request_id=job.request_id,
+        phase=job.phase,
+        prompt_row=job.prompt_row,
+        round=job.round,
+        client=client,
+        connection=transcript.connection,
+        connect_ns=transcript.connect,
+        connected_ns=transcript.connected,
+        sent_ns=transcript.sent,
+        first_byte_ns=times[0] if times else None,
+        first_token_ns=chunks[0] if chunks else None,
+        last_token_ns=chunks[-1] if chunks else None,
+        end_ns=transcript.end,
+        stamp="kernel" if stamped else "user",
+        first_token_interval_ns=answer.chunk_widths[0] if chunks else None,
+        last_token_interval_ns=answer.chunk_widths[-1] if chunks else None,
+        end_interval_ns=transcript.end_width,
+        read_delay_ns=max(r.read_at - r.at for r in transcript.reads) if stamped else None,
+        input_tokens=answer.usage.input_tokens if answer.usage else None,
+        output_tokens=output_tokens,
+        counted_by=counted_by,
+        first_chunk_tokens=_first_chunk_tokens(answer, output_tokens, counted_by),
+        chunks=len(chunks),
+        coalesced_chunks=answer.coalesced,
+        output_characters=len(answer.text) if answer.outcome is Outcome.OK else None,
+        chunk_ns=[int(at) for at in chunks] if chunks else None,
+        outcome=answer.outcome,
+        error=answer.error,
+        http_status=transcript.response.status or None,
+        finish_reason=answer.finish_reason,
+        server_prefill_ms=answer.timings.prefill_ms if answer.timings else None,
+        server_tpot_ms=answer.timings.tpot_ms if answer.timings else None,
+    )
+
+
+def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | None, CountedBy | None]:
+    """Return the output tokens of a complete answer and who counted them: the server, a tokenizer, or its chunks."""
+    if answer.outcome is not Outcome.OK:
+        return None, None
+    if answer.usage is not None and answer.usage.output_tokens is not None:
+        return answer.usage.output_tokens, CountedBy.USAGE_CORRECTED if answer.usage.corrected else CountedBy.USAGE
+    told = [tokens for tokens in answer.chunk_tokens if tokens is not None]
+    if told and len(told) == len(answer.chunk_tokens):
+        return sum(told), CountedBy.USAGE
+    if count_tokens is not None and answer.text:
+        return count_tokens(answer.text), CountedBy.TOKENIZER
+    if answer.chunk_times:
+        return len(answer.chunk_times), CountedBy.CHUNKS
+    return None, None
+
+
+def _first_chunk_tokens(answer: Answer, output_tokens: int | None, counted_by: CountedBy | None) -> int | None:
+    """Return the tokens of the first chunk where they are known: told, or one each as there are as many chunks."""
+    if not answer.chunk_times:
+        return None
+    if answer.chunk_tokens[0] is not None:
+        return answer.chunk_tokens[0]
+    one_each = output_tokens == len(answer.chunk_times) and counted_by is not CountedBy.CHUNKS
+    return 1 if one_each else None

@@ -1,0 +1,58 @@
+"""Where requests go: the base URL that a user gives, taken apart."""
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from loadgen.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Host and port, the path below which the API lies, and TLS if the URL asks for it."""
+
+    host: str
+    port: int
+    base_path: str = ""
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the ``Host`` header has them."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == (443 if self.tls else 80) else f"{name}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a trailing slash."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.base_path}"
+
+
+def parse_target(url: str, *, verify: bool = True) -> Target:
+    """Take a base URL apart; a path is kept, ``/v1`` at its end is not doubled. Raises UsageError naming --host."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"--host {url}: {error}.") from None
+    if parts.scheme not in {"http", "https"}:
+        raise UsageError(f"--host {url}: the scheme is missing; write http://{url} or https://{url}.")
+    if not parts.hostname:
+        raise UsageError(f"--host {url}: there is no host name in it; write http://HOST:PORT.")
+    if parts.username or parts.password:
+        raise UsageError("--host: no credentials in the URL, it shows in process lists; set OPENAI_API_KEY instead.")
+    if parts.query or parts.fragment:
+        raise UsageError(f"--host {url}: a base URL has no '?' and no '#'.")
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    secure = parts.scheme == "https"
+    context = open_context(verify=verify) if secure else None
+    return Target(parts.hostname, port or (443 if secure else 80), path, context)
+
+
+def open_context(*, verify: bool) -> ssl.SSLContext:
+    """Return a TLS context for clients; the system's authorities, or those of SSL_CERT_FILE, are trusted."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,51 @@
+"""How the wire waits: the one thing about it that depends on how the process is run."""
+
+import select
+import socket
+from typing import Protocol
+
+from loadgen.clock import MS, Ns, now
+
+Address = tuple[socket.AddressFamily, tuple[str, int]]
+"""Family, and what ``connect`` takes (of IPv6 addresses the first two parts)."""
+
+
+class Waiter(Protocol):
+    """Waits for a socket or a name without keeping others from running."""
+
+    def readable(self, fd: int, deadline: Ns) -> bool:
+        """Wait until the descriptor is readable; False if the deadline passed first."""
+
+    def writable(self, fd: int, deadline: Ns) -> bool:
+        """Wait until the descriptor is writable; False if the deadline passed first."""
+
+    def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:
+        """Look a name up, the best address first; raises socket.gaierror, or TimeoutError at the deadline."""
+
+
+class PollWaiter:
+    """Waits by ``poll``: for a process that does one thing at a time."""
+
+    def readable(self, fd: int, deadline: Ns) -> bool:
+        """Wait until the descriptor is readable."""
+        return _poll(fd, select.POLLIN, deadline)
+
+    def writable(self, fd: int, deadline: Ns) -> bool:
+        """Wait until the descriptor is writable."""
+        return _poll(fd, select.POLLOUT, deadline)
+
+    def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:  # noqa: ARG002 the resolver has its own
+        """Look a name up."""
+        return lookup(host, port)
+
+
+def lookup(host: str, port: int) -> list[Address]:
+    """Return the addresses of a host, in the resolver's order; raises socket.gaierror."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(socket.AddressFamily(family), (str(a[0]), int(a[1]))) for family, _, _, _, a in found]
+
+
+def _poll(fd: int, events: int, deadline: Ns) -> bool:
+    poll = select.poll()
+    poll.register(fd, events)
+    return bool(poll.poll(max(0, (deadline - now()) / MS)))

@@ -1,0 +1,75 @@
+"""Which prompt is asked when: the warm-up, then the sample, gone round as often as is needed."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from loadgen.errors import UsageError
+from loadgen.record import Phase
+from loadgen.workload.prompts import Dataset, Prompt, content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One request to be made."""
+
+    phase: Phase
+    prompt: Prompt
+    round: int = 0
+    """How often the sample has been gone round before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The prompts of a run: a sample, and warm-up prompts from outside it."""
+
+    dataset: Dataset
+    sample: tuple[Prompt, ...]
+    warmup: tuple[Prompt, ...]
+    seed: int
+
+    def measured(self) -> Iterator[Assignment]:
+        """Go round the sample without end: first in the order drawn, then in a seeded order for each round."""
+        order = list(self.sample)
+        turn = 0
+        while True:
+            yield from (Assignment(Phase.MEASURE, prompt, turn) for prompt in order)
+            turn += 1
+            random.Random(f"{self.seed}/round/{turn}").shuffle(order)
+
+    def describe(self) -> dict[str, object]:
+        """Return what the manifest keeps: where the prompts are from, which they are, and a hash of their texts."""
+        rows = [p.row for p in self.sample]
+        return {
+            "name": self.dataset.name,
+            "rows": len(self.dataset.prompts),
+            "seed": self.seed,
+            "sample_rows": rows,
+            "sample_rows_sha256": hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest(),
+            "sample_sha256": content_hash(self.sample),
+            "warmup_rows": [p.row for p in self.warmup],
+        }
+
+
+def draw(dataset: Dataset, *, sample: int, warmup: int, seed: int) -> Plan:
+    """Draw ``sample`` distinct prompts and ``warmup`` others; raises UsageError where there are too few.
+
+    For LIMA and seed 42 the sample is ``random.Random(42).sample(range(1000), 100)``.
+    """
+    candidates = dataset.single_turn
+    if sample > len(candidates):
+        raise UsageError(
+            f"--sample {sample}: {dataset.name} has {len(candidates)} single-turn prompts; "
+            "ask for fewer, or go round them with --requests."
+        )
+    if sample + warmup > len(candidates):
+        raise UsageError(
+            f"--warmup {warmup}: {dataset.name} has {len(candidates)} prompts and --sample takes {sample} of them, "
+            f"which leaves {len(candidates) - sample} for the warm-up; lower one of the two."
+        )
+    chosen = random.Random(seed).sample(range(len(candidates)), sample)
+    rest = sorted(set(range(len(candidates))) - set(chosen))
+    others = random.Random(f"{seed}/warmup").sample(rest, warmup)
+    return Plan(dataset, tuple(candidates[i] for i in chosen), tuple(candidates[i] for i in others), seed)
