@@ -64,6 +64,7 @@ def _follow(environment: Environment, session: Session) -> None:
     on = environment.events
     on.test_start.add_listener(_quietly(session.begin))
     on.spawning_complete.add_listener(_quietly(session.ramped))
+    on.quitting.add_listener(_quietly(session.quitting))
     on.test_stopping.add_listener(_quietly(session.stopping))
     on.test_stop.add_listener(_quietly(session.finish))
     on.user_error.add_listener(_quietly(session.note_bug))

@@ -111,6 +111,10 @@ class Session:
         if self.run is not None and self._runner.target_user_count != self.run.manifest.users:
             self.run.users_changed()
 
+    def quitting(self) -> None:
+        """Stop what still runs: Locust asks for the exit status before it would do so itself."""
+        self._runner.stop()
+
     def stopping(self) -> None:
         """Stop handing out requests; Ctrl-C from here on aborts those in flight."""
         if self.run is None:

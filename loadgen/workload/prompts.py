@@ -54,10 +54,14 @@ def read_jsonl(path: Path, name: str) -> Dataset:
         ) from None
     except OSError as error:
         raise UsageError(f"--dataset: cannot read {path}: {error.strerror}.") from None
-    rows = [_decoded(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not rows:
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
         raise UsageError(f"--dataset: {path} is empty; it needs one JSON object a line.")
-    return Dataset(name, tuple(prompt_of(row, index, f"{path}, row {index + 1}") for index, row in enumerate(rows)))
+    prompts = (
+        prompt_of(_decoded(line, path, number), row, f"{path}, line {number}")
+        for row, (number, line) in enumerate(numbered)
+    )
+    return Dataset(name, tuple(prompts))
 
 
 def prompts_of(rows: Iterable[dict[str, Any]], where: str) -> tuple[Prompt, ...]:

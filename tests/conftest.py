@@ -1,0 +1,112 @@
+"""What the tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from loadgen.record import RequestRecord, from_line
+
+ROOT = Path(__file__).parents[1]
+CHAT = ROOT / "locustfiles" / "chat.py"
+LOCUST = [sys.executable, "-m", "locust"]
+
+
+@dataclass
+class Finished:
+    """A locust process that has ended, and the run it left."""
+
+    status: int
+    out: str
+    err: str
+    results: Path
+
+    @property
+    def folder(self) -> Path:
+        """The one run's folder."""
+        (folder,) = self.results.iterdir()
+        return folder
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Its summary."""
+        summary: dict[str, Any] = msgspec.json.decode((self.folder / "summary.json").read_bytes())
+        return summary
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Its manifest."""
+        manifest: dict[str, Any] = msgspec.json.decode((self.folder / "run.json").read_bytes())
+        return manifest
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        """Its records."""
+        return records_of(self.folder)
+
+
+def records_of(folder: Path) -> list[RequestRecord]:
+    """The complete lines of a run's records."""
+    data = (folder / "records.jsonl").read_bytes()
+    return [from_line(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without anything that would change a run."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOADGEN_", "LOCUST_", "OPENAI_", "HF_"))}
+    return kept | more
+
+
+Locust = Callable[..., Finished]
+
+
+@pytest.fixture
+def locust(tmp_path: Path) -> Locust:
+    """Run ``locust -f locustfiles/chat.py`` headless from another directory and wait for its end."""
+
+    def run(*arguments: str, users: int = 1, environment: dict[str, str] | None = None) -> Finished:
+        results = tmp_path / "results"
+        command = [*LOCUST, "-f", str(CHAT), "--headless", "--users", str(users), "--results", str(results), *arguments]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=clean_environment(**(environment or {})),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr, results)
+
+    return run
+
+
+@pytest.fixture
+def start_locust(tmp_path: Path) -> Iterator[Callable[[Sequence[str]], subprocess.Popen[str]]]:
+    """Start locust and leave it running; it is killed at the end of the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+        log = (tmp_path / "locust.log").open("w")
+        process = subprocess.Popen(
+            [*LOCUST, "-f", str(CHAT), *arguments],
+            cwd=tmp_path,
+            env=clean_environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        log.close()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

@@ -1,0 +1,162 @@
+"""A real server on a real socket that plays a script: bytes and pauses, as the test wrote them."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+Step = tuple[float, bytes]
+"""Seconds to wait, then bytes to send."""
+
+MODELS = b'{"object":"list","data":[{"id":"scripted","object":"model","owned_by":"tests"}]}'
+
+
+def response(body: bytes, *, status: str = "200 OK", kind: str = "application/json", extra: str = "") -> bytes:
+    """A whole response with a length."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    return head.encode() + body
+
+
+SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """One HTTP chunk."""
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def event(data: str | bytes) -> bytes:
+    """One server-sent event."""
+    return b"data: " + (data.encode() if isinstance(data, str) else data) + b"\n\n"
+
+
+def token(text: str, finish: str | None = None) -> bytes:
+    """One event of a chat stream with a token in it."""
+    end = "null" if finish is None else f'"{finish}"'
+    return event(f'{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{end}}}]}}')
+
+
+def usage(output: int, given: int = 7) -> bytes:
+    """The usage chunk of vLLM and OpenAI."""
+    return event(f'{{"choices":[],"usage":{{"prompt_tokens":{given},"completion_tokens":{output}}}}}')
+
+
+DONE = event("[DONE]")
+
+
+def stream(*events: bytes, pause: float = 0.0, first: float = 0.0) -> list[Step]:
+    """A well-formed stream, an event at a time."""
+    steps: list[Step] = [(first, SSE_HEAD)]
+    steps += [(pause, chunk(e)) for e in events]
+    return [*steps, (0.0, LAST_CHUNK)]
+
+
+def answer(tokens: int = 3, pause: float = 0.0) -> list[Step]:
+    """A well-formed answer of so many tokens."""
+    said = [token(f"t{i} ", "length" if i == tokens - 1 else None) for i in range(tokens)]
+    return stream(*said, usage(tokens), DONE, pause=pause)
+
+
+@dataclass
+class Request:
+    """What a client sent."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Script = Callable[[int, Request], Sequence[Step]]
+"""From the number of the POST (0, 1, ...) and the request to what is sent; the connection is closed after it."""
+
+
+@dataclass
+class ScriptServer:
+    """What the server is, and what it has seen."""
+
+    url: str
+    requests: list[Request] = field(default_factory=list)
+    sent_at: list[list[int]] = field(default_factory=list)
+    """For each POST the monotonic time of each send, ns."""
+    connections: int = 0
+
+
+@contextmanager
+def serving(
+    script: Script | Sequence[Step],
+    *,
+    models: bytes | None = None,
+    context: ssl.SSLContext | None = None,
+    keep_open: bool = False,
+    close_after: float = 0.0,
+) -> Iterator[ScriptServer]:
+    """Serve a script on loopback until the block ends. ``keep_open`` serves more requests on a connection."""
+    plan = script if callable(script) else (lambda _number, _request: script)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    scheme = "https" if context else "http"
+    server = ScriptServer(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
+    stopped = threading.Event()
+    lock = threading.Lock()
+
+    def converse(sock: socket.socket) -> None:
+        try:
+            if context:
+                sock = context.wrap_socket(sock, server_side=True)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (request := _read(sock)) is not None:
+                if request.method == "GET":
+                    sock.sendall(models or response(MODELS))
+                else:
+                    with lock:
+                        number = len(server.requests)
+                        server.requests.append(request)
+                        times: list[int] = []
+                        server.sent_at.append(times)
+                    for delay, data in plan(number, request):
+                        stopped.wait(delay)
+                        times.append(time.monotonic_ns())
+                        sock.sendall(data)
+                if not keep_open:
+                    break
+            stopped.wait(close_after)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    def accept() -> None:
+        while not stopped.is_set():
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            server.connections += 1
+            threading.Thread(target=converse, args=(sock,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield server
+    finally:
+        stopped.set()
+        listener.close()
+
+
+def _read(sock: socket.socket) -> Request | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(65536)
+        if not more:
+            return None
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+    while len(body) < int(headers.get("content-length", 0)):
+        body += sock.recv(65536)
+    method, path, _ = lines[0].split(" ")
+    return Request(method, path, headers, body)
