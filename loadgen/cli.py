@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from loadgen.errors import UsageError
 from loadgen.version import VERSION
 
@@ -18,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     report = commands.add_parser("report", help="summarise a results folder again, without Locust or server")
     report.add_argument("folder", type=Path, help="the folder of one run, results/RUN-ID")
+    report.add_argument("--beside", type=Path, metavar="FOLDER", help="another run, to compare prompt by prompt")
     report.set_defaults(run=_report)
     options = parser.parse_args(arguments)
     try:
@@ -28,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from loadgen.results import store
+    from loadgen.results.compare import compare
     from loadgen.results.report import report
     from loadgen.results.summary import verdict_of
-    from loadgen.results.terminal import show
+    from loadgen.results.terminal import show, show_table
 
     summary = report(options.folder)
-    show(summary, str(options.folder), Console())
+    show(summary, str(options.folder))
+    if options.beside is not None:
+        show_table(compare(store.read(options.folder)[1], store.read(options.beside)[1]))
     return verdict_of(summary).exit_status
 
 

@@ -47,6 +47,9 @@ def usage(output: int, given: int = 7) -> bytes:
 
 DONE = event("[DONE]")
 
+HANG_UP = b"<hang up>"
+"""Instead of bytes: close the connection."""
+
 
 def stream(*events: bytes, pause: float = 0.0, first: float = 0.0) -> list[Step]:
     """A well-formed stream, an event at a time."""
@@ -119,6 +122,8 @@ def serving(
                         server.sent_at.append(times)
                     for delay, data in plan(number, request):
                         stopped.wait(delay)
+                        if data is HANG_UP:
+                            return
                         times.append(time.monotonic_ns())
                         sock.sendall(data)
                 if not keep_open:

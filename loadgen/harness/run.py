@@ -18,7 +18,6 @@ from gevent.event import Event
 
 from loadgen.harness.lag import LoopLag
 from loadgen.harness.prepare import Prepared
-from loadgen.live.progress import Progress
 from loadgen.record import Phase, RequestRecord
 from loadgen.results.manifest import Ended, Manifest
 from loadgen.results.report import write_reports
@@ -47,6 +46,8 @@ class Run:
         on_complete: Callable[[], None],
     ) -> None:
         """Create the results folder; raises UsageError if it cannot be written."""
+        from loadgen.live.progress import Progress  # rich draws random numbers when it is imported
+
         self.prepared = prepared
         self._on_warm, self._on_record, self._on_complete = on_warm, on_record, on_complete
         self._planned = _planned(prepared.scenario, run_time)

@@ -11,7 +11,7 @@ from typing import Protocol
 import gevent
 from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_STOPPED, LocalRunner
-from rich.console import Console
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadgen.harness.locust_tables import tell
 from loadgen.harness.options import scenario_of
@@ -21,11 +21,9 @@ from loadgen.harness.waiter import GeventWaiter
 from loadgen.launch.embedded import EmbeddedEngine
 from loadgen.record import RequestRecord
 from loadgen.results.summary import Summary, verdict_of
-from loadgen.results.terminal import show
-from loadgen.wire.client import Client
+from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
 from loadgen.wire.job import Job
-from loadgen.wire.openai_sdk import OpenAIClient
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ class Session:
         self._runner = runner
         self._engine: EmbeddedEngine | None = None
         self._prepared: Prepared | None = None
-        self._sdk: OpenAIClient | None = None
+        self._sdk: Sender | None = None
         self._last: tuple[Summary, Path] | None = None
         self._waiter = GeventWaiter()
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
@@ -87,7 +85,7 @@ class Session:
             self.prepare()
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
-        self._sdk = OpenAIClient(prepared.settings) if prepared.scenario.client == "openai" else None
+        self._sdk = _open_sdk(prepared.settings) if prepared.scenario.client == "openai" else None
         route = prepared.settings.dialect.path(stream=prepared.scenario.stream)
         self.run = Run(
             prepared,
@@ -114,6 +112,8 @@ class Session:
     def quitting(self) -> None:
         """Stop what still runs: Locust asks for the exit status before it would do so itself."""
         self._runner.stop()
+        if self.options.csv_prefix:  # written once a second, and not once more at the end
+            gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
 
     def stopping(self) -> None:
         """Stop handing out requests; Ctrl-C from here on aborts those in flight."""
@@ -139,10 +139,12 @@ class Session:
 
     def show(self) -> None:
         """Print the summary of the last run, once."""
+        from loadgen.results.terminal import show  # rich draws random numbers when it is imported
+
         if self._last is not None:
             summary, folder = self._last
             self._last = None
-            show(summary, str(folder), Console())
+            show(summary, str(folder))
 
     def note_bug(self) -> None:
         """Note that code of ours failed: the exit status will say so."""
@@ -164,6 +166,12 @@ class Session:
 
     def _abort(self, _signal: int, _frame: FrameType | None) -> None:
         self._runner.user_greenlets.kill(block=False)
+
+
+def _open_sdk(settings: Settings) -> Sender:
+    from loadgen.wire.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
+
+    return OpenAIClient(settings)
 
 
 _SESSIONS: dict[int, Session] = {}

@@ -27,12 +27,12 @@ def ttft_ms(r: RequestRecord) -> float | None:
 def tpot_ms(r: RequestRecord) -> float | None:
     """(last - first token) / (n - k), ms, n output tokens, k those of the first chunk (1 where that is not known).
 
-    None without a stream, and where no token came after the first chunk.
+    None without a stream, where no token came after the first chunk, and where first and last came in one read.
     """
     if r.outcome is not Outcome.OK or r.first_token_ns is None or r.last_token_ns is None or r.output_tokens is None:
         return None
     after_first = r.output_tokens - (1 if r.first_chunk_tokens is None else r.first_chunk_tokens)
-    if after_first < 1 or r.chunks < 2:  # noqa: PLR2004 two points make a distance
+    if after_first < 1 or r.last_token_ns <= r.first_token_ns:
         return None
     return (r.last_token_ns - r.first_token_ns) / after_first / MS
 

@@ -17,6 +17,10 @@ FAILED_SHARE_LIMIT = 0.05
 LOOP_LAG_LIMIT_MS = 5.0
 """p99 of the loop's lateness. Half of a 10 ms inter-token time: later, and tokens are read two at a time."""
 
+LAG_SHARE_LIMIT = 0.1
+"""Lateness as a share of the median round trip, above which times taken in user space are the client's, not the
+server's. Times taken by the kernel do not depend on it."""
+
 UNCERTAINTY_LIMIT = 0.01
 """Mean width of what is not known of first-token and end times, as a share of them: the resolution of the figures."""
 
@@ -154,8 +158,9 @@ def _client_lag(e: Evidence) -> Check:
     if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
         return Check(name, Status.OK, value, limit)
     advice = "This machine was busy: fewer users here, fewer programs beside it, or the engine on another machine."
-    by_user = any(r.stamp == "user" for r in e.ok)
-    return Check(name, Status.INVALID if by_user else Status.WARN, value, limit, advice)
+    trips = [trip for r in e.ok if r.stamp == "user" and (trip := metrics.e2e_ms(r)) is not None]
+    distorted = bool(trips) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(trips, 0.5)
+    return Check(name, Status.INVALID if distorted else Status.WARN, value, limit, advice)
 
 
 def _time_resolution(e: Evidence) -> Check:

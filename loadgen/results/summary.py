@@ -27,6 +27,10 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "kind": manifest.kind,
         "run_id": manifest.run_id,
         "dataset": manifest.dataset.get("name"),
+        "sample": {
+            "prompts": len(manifest.dataset.get("sample_rows", ())),
+            "rounds": max((r.round + 1 for r in evidence.measured), default=0),
+        },
         "engine": manifest.engine,
         "model": manifest.model,
         "simulated": manifest.simulated,

@@ -49,7 +49,7 @@ def _speed(summary: Summary) -> Table:
             (str(summary["model"]), estimate(speed["tokens_per_second_mean"])),
             ("the same as total tokens / total time", estimate(speed["tokens_per_second_total"])),
         ),
-        f"Output tokens over the full round trip, mean over {n} requests, one user, answers {way}.",
+        f"Output tokens over the full round trip, mean over {n} requests, one user, answers {way}.{_rounds(summary)}",
     )
 
 
@@ -64,7 +64,16 @@ def _throughput(summary: Summary) -> Table:
         for step in summary["steps"]
     )
     note = "Closed loop: each user waits for an answer before the next question. Counted while all users were waiting."
+    note += _rounds(summary)
     return Table("Throughput", ("concurrent users", "requests/min", "output tokens/s", "window, s"), rows, note)
+
+
+def _rounds(summary: Summary) -> str:
+    """Say so where prompts were asked more than once: an engine may have cached them."""
+    sample = summary["sample"]
+    if sample["rounds"] <= 1:
+        return ""
+    return f" The sample of {sample['prompts']} prompts was gone round {sample['rounds']} times, in a seeded order."
 
 
 def _latency(summary: Summary) -> Table:

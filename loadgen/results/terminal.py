@@ -8,29 +8,35 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from loadgen.results.tables import tables
+from loadgen.results.tables import Table, tables
 from loadgen.results.text import title
 
 _COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE": "red"}
 
 
-def show(summary: Mapping[str, Any], folder: str, console: Console) -> None:
+def show(summary: Mapping[str, Any], folder: str) -> None:
     """Print a short report; the folder has the long one."""
+    console = Console()
     console.print()
     console.print(title(summary), style="bold", markup=False, highlight=False, soft_wrap=True)
     for table in tables(summary):
-        if not table.title.startswith(("Speed", "Throughput", "Latency")):
-            continue
-        drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for index, column in enumerate(table.columns):
-            drawn.add_column(escape(column), justify="right" if index else "left")
-        for row in table.rows:
-            drawn.add_row(*(escape(cell) for cell in row))
-        console.print(drawn)
-        if table.note:
-            console.print(f"  {table.note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        if table.title.startswith(("Speed", "Throughput", "Latency")):
+            show_table(table, console)
     _show_verdict(summary, console)
     console.print(f"Results: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_table(table: Table, console: Console | None = None) -> None:
+    """Print one table."""
+    console = console or Console()
+    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(table.columns):
+        drawn.add_column(escape(column), justify="right" if index else "left")
+    for row in table.rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    console.print(drawn)
+    if table.note:
+        console.print(f"  {table.note}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_verdict(summary: Mapping[str, Any], console: Console) -> None:

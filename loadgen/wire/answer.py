@@ -27,6 +27,8 @@ class Answer:
     _texts: list[str] = field(default_factory=list)
     _reported: str | None = None
     _done: bool = False
+    _counted: int | None = None
+    """Tokens up to the last chunk, where the server counts as it goes."""
 
     @property
     def text(self) -> str:
@@ -44,11 +46,18 @@ class Answer:
             self._texts.append(delta.visible)
         return bool(delta.visible)
 
-    def take_chunk(self, at: Ns, width: Ns | None, tokens: int | None) -> None:
+    def take_chunk(self, at: Ns, width: Ns | None, delta: Delta) -> None:
         """Note the arrival of an event with a token in it."""
         self.chunk_times.append(at)
         self.chunk_widths.append(width)
-        self.chunk_tokens.append(tokens)
+        self.chunk_tokens.append(delta.tokens if delta.tokens is not None else self._newly_counted(delta))
+
+    def _newly_counted(self, delta: Delta) -> int | None:
+        """Return a chunk's tokens where the server counts on from chunk to chunk (``continuous_usage_stats``)."""
+        count = delta.usage.output_tokens if delta.usage else None
+        before = 0 if len(self.chunk_times) == 1 else self._counted
+        self._counted = count
+        return None if count is None or before is None else count - before
 
     def judge(self, *, stream: bool) -> None:
         """Settle the outcome: success must be witnessed, by an end that was announced and at least one token."""

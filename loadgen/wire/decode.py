@@ -57,7 +57,7 @@ def _read_events(answer: Answer, transcript: Transcript, dialect: Dialect, event
         if answer.take(delta):
             next_end = events[index + 1].end if index + 1 < len(events) else None
             at, width, shared = arrivals.of(event.end, next_end)
-            answer.take_chunk(at, width, delta.tokens)
+            answer.take_chunk(at, width, delta)
             answer.coalesced += shared
 
 

@@ -44,12 +44,13 @@ class Response:
         self._body_bytes = 0
         self._unparsed_bytes = 0
         self._close_delimited = False
+        self._kept_alive = False
         self._tail = b""
 
     @property
     def keep_alive(self) -> bool:
         """Whether the connection may carry another request after this response."""
-        return self.complete and not self._close_delimited and bool(self._parser.should_keep_alive())
+        return self.complete and not self._close_delimited and self._kept_alive
 
     @property
     def body(self) -> bytes:
@@ -142,3 +143,4 @@ class Response:
         """Note the end of the message, unless it was only informational."""
         if self._head_complete:
             self.complete = True
+            self._kept_alive = self._parser.should_keep_alive()  # llhttp forgets it behind the message

@@ -51,11 +51,12 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: _Timings | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
     error_code: int | None = None
     object: str | None = None
     message: str | None = None
-    detail: msgspec.Raw | None = None
+    text: str | None = None
+    detail: Any = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -139,20 +140,19 @@ def error_message(body: bytes) -> str:
 
 def _error_of(chunk: _Chunk) -> str | None:
     """Find an error in any of the shapes that engines give it."""
-    if chunk.error is not None and bytes(chunk.error) != b"null":
+    if chunk.error is not None:
         return _text_of(chunk.error)
     if chunk.object == "error" or chunk.error_code is not None:
-        return chunk.message or "error without a message"
+        return chunk.message or chunk.text or "error without a message"
     if chunk.detail is not None and chunk.choices is None:
         return _text_of(chunk.detail)
     return None
 
 
-def _text_of(raw: msgspec.Raw) -> str:
-    value = msgspec.json.decode(raw)
+def _text_of(value: object) -> str:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return str(value["message"])
-    return value if isinstance(value, str) else bytes(raw)[:300].decode(errors="replace")
+    return value if isinstance(value, str) else msgspec.json.encode(value)[:300].decode(errors="replace")
 
 
 def _tool_text(said: _Message) -> str:

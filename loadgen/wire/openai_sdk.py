@@ -4,6 +4,7 @@ Times are those at which the SDK hands a chunk to its caller, so they hold its p
 say ``client: openai`` and ``stamp: user``.
 """
 
+import logging
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ class OpenAIClient:
     """One client of the SDK, shared by all users; without retries, which would hide failures."""
 
     def __init__(self, settings: Settings) -> None:
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line a request otherwise
         self._settings = settings
         timeouts = settings.timeouts
         limits = openai.Timeout(timeouts.total, connect=timeouts.connect, read=timeouts.idle)
@@ -87,7 +89,7 @@ class OpenAIClient:
                 for at, chunk in chunks:
                     delta = read(chunk.model_dump_json().encode())
                     if answer.take(delta):
-                        answer.take_chunk(at, None, delta.tokens)
+                        answer.take_chunk(at, None, delta)
         else:
             answer.take(read(got.model_dump_json().encode()))
 

@@ -1,0 +1,315 @@
+"""The client against real servers on real sockets: outcomes, times, connections."""
+
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import trustme
+from serving import (
+    DONE,
+    HANG_UP,
+    LAST_CHUNK,
+    SSE_HEAD,
+    ScriptServer,
+    answer,
+    chunk,
+    event,
+    response,
+    serving,
+    stream,
+    token,
+    usage,
+)
+
+from engines import DIALECTS
+from loadgen.clock import MS
+from loadgen.measure import metrics
+from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+from loadgen.wire.client import Client, Settings, Timeouts
+from loadgen.wire.connection import new_socket
+from loadgen.wire.dialect import Ask
+from loadgen.wire.job import Job
+from loadgen.wire.target import parse_target
+from loadgen.wire.waiting import PollWaiter
+
+TIMEOUTS = Timeouts(connect=2, first_byte=2, idle=2, total=5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel_stamping() -> Iterator[None]:
+    """Keep the kernel's receive stamps switched on."""
+    sock = new_socket()
+    time.sleep(0.05)
+    yield
+    sock.close()
+
+
+def settings_for(server: ScriptServer | str, engine: str = "endpoint") -> Settings:
+    url = server if isinstance(server, str) else server.url
+    return Settings(parse_target(url), DIALECTS[engine], TIMEOUTS)
+
+
+def ask(client: Client, *, streamed: bool = True, request_id: str = "r1") -> RequestRecord:
+    records: list[RequestRecord] = []
+    question = Ask("Why?", "scripted", 8, 0.0, streamed)
+    client.send(Job(request_id, question, Phase.MEASURE, 0), records.append)
+    (record,) = records
+    return record
+
+
+def outcome(settings: Settings) -> tuple[Outcome, str | None]:
+    record = ask(Client(settings, PollWaiter()))
+    return record.outcome, record.error
+
+
+def test_times_are_those_at_which_the_server_sent() -> None:
+    events = [event('{"choices":[{"delta":{"role":"assistant","content":""}}]}'), *[token("a")] * 5]
+    with serving(stream(*events, token("b", "length"), usage(6), DONE, pause=0.02, first=0.05)) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+        sent = server.sent_at[0]
+    assert record.outcome is Outcome.OK
+    assert record.stamp == "kernel"
+    assert (record.output_tokens, record.counted_by, record.chunks) == (6, CountedBy.USAGE, 6)
+    # Sends: head, role, six tokens, usage, [DONE], last chunk. Loopback delivers within a fraction of a millisecond.
+    assert record.first_byte_ns == pytest.approx(sent[0], abs=MS)
+    assert record.first_token_ns == pytest.approx(sent[2], abs=MS)
+    assert record.last_token_ns == pytest.approx(sent[7], abs=MS)
+    assert record.end_ns == pytest.approx(sent[10], abs=MS)
+    assert record.chunk_ns == pytest.approx(sent[2:8], abs=MS)
+    assert metrics.tpot_ms(record) == pytest.approx((sent[7] - sent[2]) / 5 / MS, abs=0.5)
+
+
+def test_times_of_a_client_that_reads_late_are_still_the_servers() -> None:
+    class Sleepy(PollWaiter):
+        def readable(self, fd: int, deadline: int) -> bool:
+            ready = super().readable(fd, deadline)  # type: ignore[arg-type]
+            time.sleep(0.04)
+            return ready
+
+    with serving(stream(token("a"), token("b", "length"), usage(2), DONE, pause=0.1)) as server:
+        record = ask(Client(settings_for(server), Sleepy()))
+        sent = server.sent_at[0]
+    assert record.chunk_ns == pytest.approx(sent[1:3], abs=MS)
+    assert record.read_delay_ns is not None
+    assert record.read_delay_ns > 10 * MS
+
+
+def test_the_end_is_that_of_the_response_not_of_a_late_close() -> None:
+    with serving(answer(3), close_after=0.1) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+        assert record.outcome is Outcome.OK
+        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=MS)
+
+
+def test_a_stream_without_framing_ends_with_done_not_with_a_late_close() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    with serving([(0, head), (0, token("a", "stop")), (0.02, DONE)], close_after=0.2) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+        assert record.outcome is Outcome.OK
+        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=MS)
+
+
+def test_an_answer_that_is_not_streamed_has_a_round_trip_and_no_first_token() -> None:
+    body = b'{"choices":[{"message":{"content":"Hi there"},"finish_reason":"stop"}],"usage":{"completion_tokens":2}}'
+    with serving([(0.05, response(body))]) as server:
+        record = ask(Client(settings_for(server), PollWaiter()), streamed=False)
+    assert (record.outcome, record.output_tokens, record.output_characters) == (Outcome.OK, 2, 8)
+    assert (record.first_token_ns, record.chunk_ns) == (None, None)
+    assert 50 <= (metrics.e2e_ms(record) or 0) < 150
+
+
+def test_the_request_is_what_the_record_says() -> None:
+    with serving(answer()) as server:
+        settings = replace(settings_for(server.url + "/some/path/v1/"), api_key="sk-secret")
+        ask(Client(settings, PollWaiter()), request_id="run-000001")
+    (request,) = server.requests
+    assert request.path == "/some/path/v1/chat/completions"
+    assert request.headers["x-request-id"] == "run-000001"
+    assert request.headers["authorization"] == "Bearer sk-secret"
+    assert request.headers["connection"] == "close"
+    assert request.headers["accept-encoding"] == "identity"
+
+
+def test_a_secret_that_the_server_repeats_is_not_recorded() -> None:
+    body = b'{"error":{"message":"Incorrect API key provided: sk-secret."}}'
+    with serving([(0, response(body, status="401 Unauthorized"))]) as server:
+        record = ask(Client(replace(settings_for(server), api_key="sk-secret"), PollWaiter()))
+    assert record.error == "HTTP 401: Incorrect API key provided: [key]."
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected", "words"),
+    [
+        ([(0, response(b"{}", status="302 Found"))], Outcome.HTTP_3XX, "HTTP 302"),
+        ([(0, response(b'{"detail":"no"}', status="422 X"))], Outcome.HTTP_4XX, "HTTP 422: no"),
+        ([(0, response(b"", status="429 X", extra="Retry-After: 7\r\n"))], Outcome.HTTP_4XX, "retry-after: 7"),
+        ([(0, response(b"oops", status="503 X"))], Outcome.HTTP_5XX, "HTTP 503: oops"),
+        ([], Outcome.BROKEN_STREAM, "without an answer"),
+        ([(0, SSE_HEAD + chunk(token("a")))], Outcome.BROKEN_STREAM, "in mid-answer"),
+        ([(0, SSE_HEAD + chunk(token("a")) + LAST_CHUNK)], Outcome.BROKEN_STREAM, "without a finish reason"),
+        (stream(token("a"), event('{"error":{"message":"out of memory"}}')), Outcome.BROKEN_STREAM, "out of memory"),
+        ([(0, b"SSH-2.0-OpenSSH_9.2\r\n")], Outcome.BAD_PROTOCOL, "not HTTP"),
+        (stream(event("{nonsense"), DONE), Outcome.BAD_PROTOCOL, "not a chat completion"),
+        (stream(event('{"choices":"x"}'), DONE), Outcome.BAD_PROTOCOL, "not a chat completion"),
+        ([(0, response(b"<html>hello</html>", kind="text/html"))], Outcome.BAD_PROTOCOL, "not server-sent events"),
+        (stream(), Outcome.EMPTY, "without a single token"),
+        (stream(DONE), Outcome.EMPTY, "without a single token"),
+        ([(0, response(b"", kind="text/event-stream"))], Outcome.EMPTY, "without a single token"),
+    ],
+)
+def test_a_fault_of_the_server_becomes_its_outcome(
+    steps: list[tuple[float, bytes]], expected: Outcome, words: str
+) -> None:
+    with serving(steps) as server:
+        found, error = outcome(settings_for(server))
+    assert found is expected
+    assert words in (error or "")
+
+
+def test_an_answer_whose_connection_breaks_behind_done_is_complete() -> None:
+    with serving([(0, SSE_HEAD + chunk(token("a", "stop")) + chunk(DONE))]) as server:
+        assert outcome(settings_for(server)) == (Outcome.OK, None)
+
+
+def test_an_answer_of_tokens_without_text_is_no_empty_one() -> None:
+    events = [event('{"choices":[{"delta":{},"finish_reason":"stop"}]}'), usage(1), DONE]
+    with serving(stream(*events)) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+    assert (record.outcome, record.output_tokens, record.first_token_ns) == (Outcome.OK, 1, None)
+
+
+def test_what_a_broken_answer_had_is_kept() -> None:
+    with serving([(0, SSE_HEAD), (0.01, chunk(token("a"))), (0.01, chunk(token("b")))]) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+    assert record.outcome is Outcome.BROKEN_STREAM
+    assert (record.chunks, record.output_tokens, record.http_status) == (2, None, 200)
+    assert record.first_token_ns is not None
+
+
+def test_each_timeout_has_its_own_outcome() -> None:
+    short = Timeouts(connect=0.3, first_byte=0.2, idle=0.2, total=0.5)
+    with serving([(1, b"")]) as silent:
+        assert outcome(replace(settings_for(silent), timeouts=short))[0] is Outcome.FIRST_BYTE_TIMEOUT
+    with serving([(0, SSE_HEAD + chunk(token("a"))), (1, b"")]) as stalled:
+        assert outcome(replace(settings_for(stalled), timeouts=short))[0] is Outcome.IDLE_TIMEOUT
+    with serving(stream(*[token("a")] * 20, pause=0.1)) as endless:
+        assert outcome(replace(settings_for(endless), timeouts=short))[0] is Outcome.TOTAL_TIMEOUT
+
+
+def test_a_stalled_answer_keeps_the_tokens_that_came_before() -> None:
+    short = Timeouts(connect=1, first_byte=1, idle=0.2, total=5)
+    with serving([(0, SSE_HEAD), (0.01, chunk(token("a"))), (1, b"")]) as stalled:
+        record = ask(Client(replace(settings_for(stalled), timeouts=short), PollWaiter()))
+        assert record.first_token_ns == pytest.approx(stalled.sent_at[0][1], abs=MS)
+    assert record.end_ns is not None
+    assert record.first_token_ns is not None
+    assert record.end_ns - record.first_token_ns >= 150 * MS
+
+
+def test_a_port_that_nobody_listens_on_is_refused() -> None:
+    assert outcome(settings_for("http://127.0.0.1:1"))[0] is Outcome.REFUSED
+
+
+def test_a_name_that_does_not_resolve_is_a_dns_fault() -> None:
+    assert outcome(settings_for("http://nowhere.invalid"))[0] is Outcome.DNS
+
+
+def test_a_listener_that_accepts_nobody_is_a_connect_timeout() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        settings = replace(settings_for(f"http://127.0.0.1:{port}"), timeouts=Timeouts(0.3, 1, 1, 2))
+        assert outcome(settings)[0] is Outcome.CONNECT_TIMEOUT
+        for filler in fillers:
+            filler.close()
+
+
+def test_a_connection_is_opened_for_each_request_by_default() -> None:
+    with serving(answer(), keep_open=True) as server:
+        client = Client(settings_for(server), PollWaiter())
+        records = [ask(client) for _ in range(3)]
+    assert [r.connection for r in records] == ["new"] * 3
+    assert server.connections == 3
+    assert all((metrics.connect_ms(r) or 0) > 0 for r in records)
+
+
+def test_keep_alive_reuses_the_connection() -> None:
+    with serving(answer(), keep_open=True) as server:
+        client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
+        records = [ask(client) for _ in range(3)]
+        client.close()
+    assert [r.connection for r in records] == ["new", "reused", "reused"]
+    assert server.connections == 1
+    assert records[1].connect_ns is None
+
+
+def test_a_kept_connection_that_went_stale_is_replaced_once() -> None:
+    with serving(answer(), keep_open=False) as server:
+        client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
+        first = ask(client)
+        time.sleep(0.05)
+        second = ask(client)
+        client.close()
+    assert (first.connection, second.connection) == ("new", "replaced")
+    assert second.outcome is Outcome.OK
+
+
+def test_a_kept_connection_that_breaks_in_mid_answer_is_not_tried_again() -> None:
+    def script(number: int, _request: object) -> list[tuple[float, bytes]]:
+        if number == 0:
+            return answer()
+        return [(0, SSE_HEAD + chunk(token("a"))), (0, HANG_UP)]
+
+    with serving(script, keep_open=True) as server:
+        client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
+        assert ask(client).outcome is Outcome.OK
+        second = ask(client)
+    assert (second.connection, second.outcome) == ("reused", Outcome.BROKEN_STREAM)
+    assert len(server.requests) == 2
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def test_https_has_the_kernels_times_too(authority: trustme.CA, server_context: ssl.SSLContext) -> None:
+    with serving(answer(5, pause=0.02), context=server_context) as server:
+        settings = settings_for(server)
+        assert settings.target.tls is not None
+        authority.configure_trust(settings.target.tls)
+        record = ask(Client(settings, PollWaiter()))
+        sent = server.sent_at[0]
+    assert (record.outcome, record.output_tokens, record.stamp) == (Outcome.OK, 5, "kernel")
+    assert record.chunk_ns == pytest.approx(sent[1:6], abs=MS)
+
+
+def test_a_certificate_that_is_not_trusted_is_a_tls_fault(server_context: ssl.SSLContext) -> None:
+    with serving(answer(), context=server_context) as server:
+        found, error = outcome(settings_for(server))
+        assert (found, "not trusted" in (error or "")) == (Outcome.TLS, True)
+        trusting = replace(settings_for(server), target=parse_target(server.url, verify=False))
+        assert outcome(trusting)[0] is Outcome.OK
+
+
+def test_without_kernel_stamps_no_time_is_called_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "other")
+    with serving(answer(3, pause=0.01)) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+    assert (record.stamp, record.read_delay_ns) == ("user", None)
+    assert record.first_token_interval_ns
+    assert record.end_interval_ns is not None

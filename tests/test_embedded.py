@@ -1,0 +1,168 @@
+"""The real engine that starts by itself: llama.cpp on a model of random weights."""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from conftest import Locust, records_of
+
+from engines import DIALECTS
+from loadgen.launch.embedded import EmbeddedEngine
+from loadgen.launch.random_llama import Shape, write_model
+from loadgen.measure import metrics
+from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+from loadgen.wire.client import Client, Settings, Timeouts
+from loadgen.wire.connection import new_socket
+from loadgen.wire.dialect import Ask
+from loadgen.wire.job import Job
+from loadgen.wire.openai_sdk import OpenAIClient
+from loadgen.wire.target import parse_target
+from loadgen.wire.waiting import PollWaiter
+from loadgen.workload import datasets
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EmbeddedEngine]:
+    stamping = new_socket()
+    started = EmbeddedEngine()
+    yield started
+    started.stop()
+    stamping.close()
+
+
+@pytest.fixture
+def settings(engine: EmbeddedEngine) -> Settings:
+    return Settings(parse_target(engine.host), DIALECTS["llamacpp"], Timeouts(5, 60, 60, 120))
+
+
+def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[RequestRecord]:
+    records: list[RequestRecord] = []
+    prompts = [p for p in datasets.load("samples").single_turn if len(p.text) < 400][:count]
+    for i, p in enumerate(prompts):
+        ask = Ask(p.text, "random-llama", max_tokens, 0.0, stream=True)
+        client.send(Job(f"r{i}", ask, Phase.MEASURE, p.row), records.append)
+    return records
+
+
+def test_the_engines_own_clock_agrees(settings: Settings, record_property: Callable[[str, object], None]) -> None:
+    records = ask_all(Client(settings, PollWaiter()), 20, 32)
+    assert {r.outcome for r in records} == {Outcome.OK}
+    ttft = [metrics.ttft_ms(r) or 0 for r in records]
+    # What the engine does not count in prompt_ms: taking the request, tokenizing, and the first token's way out.
+    ttft_over = [ours - (r.server_prefill_ms or 0) for ours, r in zip(ttft, records, strict=True)]
+    tpot_ratio = [(metrics.tpot_ms(r) or 0) / (r.server_tpot_ms or 1) for r in records]
+    differences = {
+        "TTFT - prompt_ms, ms: median, min, max": (statistics.median(ttft_over), min(ttft_over), max(ttft_over)),
+        "TPOT / predicted_per_token_ms": (statistics.median(tpot_ratio), min(tpot_ratio), max(tpot_ratio)),
+    }
+    for name, (median, low, high) in differences.items():
+        record_property(name, f"{median:.3f} {low:.3f} {high:.3f}")
+        print(f"{name}: {median:.3f} {low:.3f} {high:.3f}")
+    # A role chunk taken for the first token would come at about 0 ms, before the prefill is over; a usage chunk taken
+    # for the last one, or a token counted too many or too few, shifts TPOT by 1/31. The engine divides by n, we by
+    # n - 1 gaps between n tokens.
+    assert min(ttft_over) > -0.5
+    assert statistics.median(ttft_over) < 5
+    assert statistics.median(tpot_ratio) == pytest.approx(1.0, abs=0.02)
+    assert all(r.output_tokens == r.chunks == 32 for r in records)
+    assert all(r.counted_by is CountedBy.USAGE for r in records)
+
+
+def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
+    own = ask_all(Client(settings, PollWaiter()), 10, 16)
+    sdk = ask_all(OpenAIClient(settings), 10, 16)
+    assert [r.output_tokens for r in own] == [r.output_tokens for r in sdk] == [16] * 10
+    assert [r.input_tokens for r in own] == [r.input_tokens for r in sdk]
+    assert [r.output_characters for r in own] == [r.output_characters for r in sdk]
+    assert {(r.client, r.stamp) for r in sdk} == {("openai", "user")}
+    assert {r.client for r in own} == {"own"}
+    assert all(r.first_token_interval_ns is None for r in sdk)
+
+
+def test_the_same_seed_makes_the_same_model_and_another_one_another(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        shape = Shape(vocabulary=300, hidden=32, layers=1, feed_forward=32, heads=2, kv_heads=1, seed=seed)
+        write_model(tmp_path / name, shape)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_a_run_on_it_says_so_everywhere(locust: Locust) -> None:
+    done = locust("--sample", "40", "--max-tokens", "8")
+    assert done.status == 0, done.err
+    label = "embedded engine, random weights"
+    assert done.summary["verdict"]["status"] in {"VALID", "WARN"}
+    assert done.summary["embedded"] == label
+    assert label in done.out.replace("\n", " ")
+    assert label in (done.folder / "report.md").read_text().splitlines()[0]
+    assert label in (done.folder / "report.html").read_text()
+    assert done.summary["tokens"]["output"] == 40 * 8
+    assert done.summary["instrument"]["timestamp_source"] == "kernel"
+
+
+def test_a_run_through_the_sdk_shows_its_ttft_beside_the_own_clients(locust: Locust, tmp_path: Path) -> None:
+    own = locust("--sample", "40", "--max-tokens", "8")
+    own_summary = own.summary
+    own.folder.rename(tmp_path / "own")
+    sdk = locust("--sample", "40", "--max-tokens", "8", "--client", "openai")
+    assert sdk.status == 0, sdk.err
+    assert "through the openai SDK" in (sdk.folder / "report.md").read_text().splitlines()[0]
+    assert sdk.summary["tokens"]["output"] == own_summary["tokens"]["output"] == 320
+    assert sdk.summary["client"] == "openai"
+    command = [sys.executable, "-m", "loadgen.cli", "report", str(tmp_path / "own"), "--beside", str(sdk.folder)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "Means over 40 prompts that both runs have answered" in shown
+    lines = {
+        line.split("  ")[1].strip(): line.split()
+        for line in shown.partition("Side by side")[2].splitlines()
+        if "  " in line
+    }
+    assert lines["output tokens"][2:5] == ["8.00", "8.00", "0.00"]
+    assert float(lines["TTFT, ms"][4]) > 0, "the SDK hands the first token over later than the kernel had it"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_is_gone_however_the_run_ends(
+    start_locust: Callable[[Sequence[str]], "subprocess.Popen[str]"], tmp_path: Path, number: signal.Signals
+) -> None:
+    results = tmp_path / "results"
+    process = start_locust(["--headless", "--users", "1", "--max-tokens", "16", "--results", str(results)])
+    while not (found := list(results.glob("*/records.jsonl"))) or len(records_of(found[0].parent)) < 3:
+        time.sleep(0.02)
+        assert process.poll() is None
+    servers = children_of(process.pid)
+    assert len(servers) == 1
+    process.send_signal(number)
+    process.wait(timeout=20)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(runs(pid) for pid in servers):
+        time.sleep(0.05)
+    assert not any(runs(pid) for pid in servers)
+
+
+def children_of(parent: int) -> list[int]:
+    """Processes whose parent it is."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(after_name[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie that nobody has collected."""
+    try:
+        os.kill(pid, 0)
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False

@@ -1,0 +1,43 @@
+"""The description of a run: values, flags, and what is refused."""
+
+from dataclasses import fields
+
+import pytest
+
+from loadgen.errors import UsageError
+from loadgen.scenario import Scenario, resolve
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    s = resolve({})
+    assert (s.max_tokens, s.temperature, s.sample, s.seed, s.warmup) == (512, 0.0, 100, 42, 5)
+    assert (s.model, s.requests, s.stream, s.client, s.keep_alive) == (None, None, True, "own", False)
+
+
+def test_a_web_form_gives_strings() -> None:
+    s = resolve({"sample": "7", "requests": "", "temperature": "0.5", "no_stream": "true", "model": ""})
+    assert (s.sample, s.requests, s.temperature, s.stream, s.model) == (7, None, 0.5, False, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"sample": 0}, "--sample must be at least 1, got 0"),
+        ({"requests": -1}, "--requests must be at least 1"),
+        ({"max_tokens": "many"}, "--max-tokens must be a whole number, got 'many'"),
+        ({"warmup": -1}, "--warmup must be 0 or more"),
+        ({"temperature": -0.1}, "--temperature"),
+        ({"temperature": "nan"}, "--temperature"),
+        ({"idle_timeout": 0}, "--idle-timeout must be above 0"),
+        ({"client": "curl"}, "--client must be one of own, openai"),
+        ({"client": "openai", "keep_alive": True}, "Drop one"),
+        ({"tokenizer": "/nowhere"}, "--tokenizer: /nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_flag(raw: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve(raw)
+
+
+def test_every_option_has_a_help_text() -> None:
+    assert all(f.metadata["help"] for f in fields(Scenario))

@@ -1,0 +1,70 @@
+"""The parser of server-sent events against the HTML standard."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.wire.sse import parse_sse
+
+
+def data(body: bytes, *, complete: bool = True) -> list[bytes]:
+    return [e.data for e in parse_sse(body, complete=complete)]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_lines_end_in_lf_cr_or_crlf(end: bytes) -> None:
+    assert data(end.join([b"data: a", b"", b"data: b", b"", b""])) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\x1c"])
+def test_nothing_else_ends_a_line(separator: str) -> None:
+    text = f"a{separator}b".encode()
+    assert data(b"data: " + text + b"\n\n") == [text]
+
+
+def test_one_space_after_the_colon_is_optional_and_a_second_one_is_text() -> None:
+    assert data(b"data:x\n\ndata: x\n\ndata:  x\n\n") == [b"x", b"x", b" x"]
+
+
+def test_several_data_lines_are_one_event() -> None:
+    assert data(b"data: a\ndata\ndata: b\n\n") == [b"a\n\nb"]
+
+
+def test_comments_and_unknown_fields_say_nothing() -> None:
+    assert data(b": ping\n\nid: 3\nretry: 10\ndata: a\nfoo: bar\n\n:\n\n") == [b"a"]
+
+
+def test_an_event_has_a_name() -> None:
+    (event,) = parse_sse(b"event: error\ndata: a\n\n")
+    assert event.name == b"error"
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert data(b"\xef\xbb\xbfdata: a\n\n") == [b"a"]
+
+
+def test_a_last_event_without_its_blank_line_counts_only_in_a_complete_body() -> None:
+    body = b"data: a\n\ndata: [DONE]"
+    assert data(body) == [b"a", b"[DONE]"]
+    assert data(body + b"\n") == [b"a", b"[DONE]"]
+    assert data(body, complete=False) == [b"a"]
+
+
+def test_an_event_ends_behind_its_blank_line() -> None:
+    body = b"data: a\r\n\r\ndata: b\n\n"
+    assert [body[: e.end] for e in parse_sse(body)] == [b"data: a\r\n\r\n", body]
+
+
+lines = st.text(st.characters(blacklist_characters="\r\n", codec="utf-8"), max_size=20)
+
+
+@given(st.lists(st.lists(lines, min_size=1, max_size=3), max_size=5), st.sampled_from(["\n", "\r", "\r\n"]))
+def test_what_is_written_is_read(events: list[list[str]], end: str) -> None:
+    body = "".join("".join(f"data: {line}{end}" for line in event) + end for event in events)
+    assert data(body.encode()) == ["\n".join(event).encode() for event in events]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_parsed_without_an_error(body: bytes) -> None:
+    for event in parse_sse(body):
+        assert 0 < event.end <= len(body)

@@ -1,0 +1,143 @@
+"""Whole responses of engines, as they came over the wire: what is read from them, however they are cut."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines import DIALECTS
+from loadgen.clock import Ns
+from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+from loadgen.wire.connection import Read
+from loadgen.wire.decode import decode
+from loadgen.wire.dialect import Ask
+from loadgen.wire.job import Job
+from loadgen.wire.recording import record_of
+from loadgen.wire.transcript import Transcript
+
+FOLDER = Path(__file__).parent / "transcripts"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a transcript says."""
+
+    engine: str
+    output_tokens: int | None
+    counted_by: CountedBy | None
+    chunks: int
+    characters: int | None
+    finish_reason: str | None
+    input_tokens: int | None = None
+    first_chunk_tokens: int | None = None
+    outcome: Outcome = Outcome.OK
+    stream: bool = True
+
+
+# llamacpp was recorded from xllamacpp 2026.10.11549; the others are written after streams seen on a wire.
+EXPECTED = {
+    "llamacpp": Expected("llamacpp", 6, CountedBy.USAGE, 6, 29, "length", 21, 1),
+    "llamacpp-whole": Expected("llamacpp", 6, CountedBy.USAGE, 0, 29, "length", 21, stream=False),
+    "vllm": Expected("vllm", 3, CountedBy.USAGE, 3, 14, "length", 26, 1),
+    "vllm-continuous-usage": Expected("vllm", 5, CountedBy.USAGE, 2, 7, "stop", 26, 2),
+    "transformers": Expected("transformers", 2, CountedBy.USAGE, 2, 8, "length", 26, 1),
+    "fastchat": Expected("fastchat", 2, CountedBy.CHUNKS, 2, 14, "length"),
+    "sglang": Expected("sglang", 8, CountedBy.USAGE, 4, 20, "tool_calls", 26),
+    "tgi": Expected("tgi", 3, CountedBy.USAGE, 2, 5, "stop", 26),
+    "tgi-1.0.1": Expected("tgi-1.0.1", 3, CountedBy.USAGE, 3, 9, "eos_token", None, 1),
+    "vllm-0.1.3": Expected("vllm-0.1.3", 2, CountedBy.CHUNKS, 2, 5, "stop"),
+    "crlf-until-close": Expected("endpoint", 2, CountedBy.USAGE, 2, 2, "stop", 4, 1),
+    "error-in-stream": Expected("vllm", None, None, 1, None, None, outcome=Outcome.BROKEN_STREAM),
+    "empty": Expected("endpoint", None, None, 0, None, None, outcome=Outcome.EMPTY),
+}
+
+
+def read_back(raw: bytes, cuts: list[int], expected: Expected) -> RequestRecord:
+    """Play a response, cut into reads a millisecond apart, and return its record."""
+    edges = [0, *sorted(set(cuts)), len(raw)]
+    transcript = Transcript(sent=Ns(0))
+    complete = False
+    for number, (a, b) in enumerate(pairwise(edges), start=1):
+        at = Ns(number * 1_000_000)
+        transcript.reads.append(Read(raw[a:b], at, Ns(at + 1), stamped=True, empty_at=None))
+        if transcript.response.add(raw[a:b]):
+            transcript.end_with_read()
+            complete = True
+            break
+    if complete or transcript.response.add_end():
+        transcript.outcome, transcript.error = Outcome.OK, None
+    answer = decode(transcript, DIALECTS[expected.engine], stream=expected.stream)
+    ask = Ask("?", "tiny", 8, 0.0, expected.stream)
+    return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, answer, None)
+
+
+def said(r: RequestRecord) -> Expected:
+    """What a record says apart from times."""
+    return Expected(
+        "",
+        r.output_tokens,
+        r.counted_by,
+        r.chunks,
+        r.output_characters,
+        r.finish_reason,
+        r.input_tokens,
+        r.first_chunk_tokens,
+        r.outcome,
+    )
+
+
+def without_context(e: Expected) -> Expected:
+    return Expected(**{**{f: getattr(e, f) for f in e.__dataclass_fields__}, "engine": "", "stream": True})
+
+
+def test_every_transcript_is_tested() -> None:
+    assert {p.stem for p in FOLDER.glob("*.http")} == set(EXPECTED)
+
+
+def test_every_engine_has_a_transcript() -> None:
+    assert {e.engine for e in EXPECTED.values()} == set(DIALECTS)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_transcript_cut_at_any_byte_says_the_same(name: str) -> None:
+    raw, expected = (FOLDER / f"{name}.http").read_bytes(), EXPECTED[name]
+    for cut in range(1, len(raw)):
+        record = read_back(raw, [cut], expected)
+        assert said(record) == without_context(expected), (cut, record)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@given(cuts=st.lists(st.integers(1, 4000), max_size=60))
+def test_a_transcript_cut_anyhow_says_the_same(name: str, cuts: list[int]) -> None:
+    raw, expected = (FOLDER / f"{name}.http").read_bytes(), EXPECTED[name]
+    record = read_back(raw, [c for c in cuts if c < len(raw)], expected)
+    assert said(record) == without_context(expected)
+
+
+def test_a_transcript_byte_by_byte_says_the_same() -> None:
+    for name, expected in EXPECTED.items():
+        raw = (FOLDER / f"{name}.http").read_bytes()
+        assert said(read_back(raw, list(range(1, len(raw))), expected)) == without_context(expected)
+
+
+def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:
+    raw = (FOLDER / "vllm.http").read_bytes()
+    starts = [i for i in range(len(raw)) if raw.startswith(b"data: ", i)]
+    record = read_back(raw, starts, EXPECTED["vllm"])
+    # Reads: head, role, token, token, token, usage, [DONE]; the first token is the third, the last one the fifth.
+    assert (record.first_token_ns, record.last_token_ns, record.end_ns) == (3_000_000, 5_000_000, 7_000_000)
+    # The size of the chunk behind it came with each token, but no byte of another event: its time is exact.
+    assert (record.first_token_interval_ns, record.last_token_interval_ns, record.end_interval_ns) == (0, 0, 0)
+    assert record.coalesced_chunks == 0
+
+
+def test_tokens_that_share_a_read_arrived_in_an_interval() -> None:
+    raw = (FOLDER / "vllm.http").read_bytes()
+    record = read_back(raw, [raw.index(b"\r\n\r\n") + 4], EXPECTED["vllm"])
+    assert record.first_token_ns == record.last_token_ns == 2_000_000
+    assert record.first_token_interval_ns == record.last_token_interval_ns == 1_000_000
+    assert record.coalesced_chunks == 3
+    assert record.end_interval_ns == 0  # the end is the newest byte of its read

@@ -1,0 +1,115 @@
+"""The verdict: each check passes where it should, and trips where it must."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_measure import record, shifted
+
+from loadgen.clock import MS
+from loadgen.measure.verdict import Evidence, Status, Verdict, judge
+from loadgen.record import CountedBy, Outcome, Phase
+
+GOOD = [record(i, **shifted(record(), 200 * i)) for i in range(100)]
+
+
+def evidence(**changes: Any) -> Evidence:
+    base = Evidence(
+        records=GOOD,
+        started=100,
+        planned=100,
+        ended="completed",
+        users=1,
+        users_changed=False,
+        max_tokens=512,
+        loop_lag_p99_ms=0.5,
+    )
+    return replace(base, **changes)
+
+
+def altered(count: int, **changes: Any) -> Evidence:
+    """Evidence in which the first ``count`` records are different."""
+    from msgspec.structs import replace as with_changes
+
+    return evidence(records=[with_changes(r, **changes) if i < count else r for i, r in enumerate(GOOD)])
+
+
+def status_of(e: Evidence, name: str) -> Status:
+    (check,) = [c for c in judge(e)[1] if c.name == name]
+    return check.status
+
+
+def test_a_good_run_is_valid_and_every_check_has_looked() -> None:
+    verdict, checks = judge(evidence())
+    assert verdict is Verdict.VALID
+    assert {c.status for c in checks} == {Status.OK}
+
+
+def trips(name: str, status: Status, make: Callable[[], Evidence]) -> Any:
+    return pytest.param(name, status, make, id=f"{name}-{status.value}")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "make"),
+    [
+        trips("run complete", Status.INCONCLUSIVE, lambda: evidence(ended=None, started=None)),
+        trips("run complete", Status.INCONCLUSIVE, lambda: evidence(ended="interrupted")),
+        trips("run complete", Status.INCONCLUSIVE, lambda: evidence(planned=200)),
+        trips("every request accounted for", Status.INVALID, lambda: evidence(started=101)),
+        trips("every request accounted for", Status.INVALID, lambda: evidence(records=[*GOOD[:-1], GOOD[0]])),
+        trips("every request accounted for", Status.NOT_CHECKED, lambda: evidence(started=None)),
+        trips("failures", Status.WARN, lambda: altered(5, outcome=Outcome.HTTP_5XX)),
+        trips("failures", Status.INVALID, lambda: altered(6, outcome=Outcome.IDLE_TIMEOUT)),
+        trips("client lag", Status.WARN, lambda: evidence(loop_lag_p99_ms=6.0)),
+        trips("client lag", Status.NOT_CHECKED, lambda: evidence(loop_lag_p99_ms=None)),
+        trips("times known exactly", Status.WARN, lambda: altered(50, first_token_interval_ns=10 * MS)),
+        trips("token counts", Status.WARN, lambda: altered(100, counted_by=CountedBy.CHUNKS)),
+        trips("token counts", Status.WARN, lambda: altered(1, output_tokens=None, counted_by=None)),
+        trips("token counts", Status.INVALID, lambda: altered(100, output_tokens=None, counted_by=None)),
+        trips("token counts", Status.WARN, lambda: altered(1, output_tokens=4)),
+        trips("token counts", Status.WARN, lambda: altered(1, output_characters=0)),
+        trips("token counts", Status.WARN, lambda: altered(100, output_characters=1000)),
+        trips("output lengths", Status.WARN, lambda: evidence(max_tokens=4)),
+        trips("output lengths", Status.WARN, lambda: altered(1, finish_reason="length")),
+        trips("concurrency as asked", Status.WARN, lambda: evidence(users=2)),
+        trips("concurrency as asked", Status.WARN, lambda: evidence(users_changed=True)),
+        trips("enough samples", Status.WARN, lambda: evidence(records=GOOD[:29], started=29, planned=29)),
+        trips("enough samples", Status.INCONCLUSIVE, lambda: altered(100, outcome=Outcome.EMPTY)),
+    ],
+)
+def test_a_check_trips(name: str, status: Status, make: Callable[[], Evidence]) -> None:
+    assert status_of(make(), name) is status
+
+
+def test_lag_without_kernel_stamps_makes_a_run_invalid() -> None:
+    late = altered(100, stamp="user")  # round trips of 150 ms
+    assert status_of(replace(late, loop_lag_p99_ms=6.0), "client lag") is Status.WARN
+    assert status_of(replace(late, loop_lag_p99_ms=16.0), "client lag") is Status.INVALID
+    assert status_of(evidence(loop_lag_p99_ms=16.0), "client lag") is Status.WARN
+
+
+def test_reaching_a_fixed_length_is_no_fault() -> None:
+    fixed = replace(altered(100, finish_reason="length"), max_tokens=5)
+    assert status_of(fixed, "output lengths") is Status.OK
+
+
+def test_the_warmup_is_accounted_for_and_otherwise_not_looked_at() -> None:
+    warm = record(1000, phase=Phase.WARMUP, outcome=Outcome.HTTP_5XX)
+    verdict, _ = judge(evidence(records=[warm, *GOOD], started=101))
+    assert verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("make", "verdict", "exit_status"),
+    [
+        (evidence, Verdict.VALID, 0),
+        (lambda: altered(1, outcome=Outcome.EMPTY), Verdict.WARN, 0),
+        (lambda: altered(50, outcome=Outcome.EMPTY), Verdict.INVALID, 3),
+        (lambda: evidence(ended="interrupted"), Verdict.INCONCLUSIVE, 4),
+        (lambda: replace(altered(50, outcome=Outcome.EMPTY), ended="interrupted"), Verdict.INVALID, 3),
+    ],
+)
+def test_the_worst_check_is_the_verdict(make: Callable[[], Evidence], verdict: Verdict, exit_status: int) -> None:
+    found, _ = judge(make())
+    assert (found, found.exit_status) == (verdict, exit_status)
