@@ -1,4 +1,4 @@
-"""Mistakes of the user's: found before the first request, named with the way out, exit status 2, nothing half-written."""
+"""Mistakes of the user's: found before the first request, named with the way out, exit status 2, nothing left."""
 
 import json
 from pathlib import Path

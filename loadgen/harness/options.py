@@ -38,12 +38,23 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 def scenario_of(options: Namespace, form: Mapping[str, str] | None = None) -> Scenario:
     """Return the scenario of Locust's parsed options, with a web form's values over them; raises UsageError."""
-    scenario = resolve(vars(options) | dict(form or {}))
+    scenario = resolve(vars(options) | _filled(form or {}, options))
+    users = (form or {}).get("user_count", options.num_users)
+    if users is not None and str(users).strip() in {"", "0"}:
+        raise UsageError(f"--users must be at least 1, got {users}.")
     if scenario.engine not in DIALECTS:
         raise UsageError(f"--engine: unknown engine {scenario.engine!r}; there are {', '.join(sorted(DIALECTS))}.")
     if scenario.client == "openai" and not DIALECTS[scenario.engine].path(stream=True).startswith("/v1/"):
         raise UsageError(f"--client openai: {scenario.engine} has no OpenAI route; use the own client.")
     return scenario
+
+
+def _filled(form: Mapping[str, str], options: Namespace) -> dict[str, str]:
+    """Return the form; raises UsageError for a number that was cleared, which Locust cannot take."""
+    for f in fields(Scenario):
+        if f.metadata["kind"] in {int, float} and form.get(f.name) == "" and getattr(options, f.name) is not None:
+            raise UsageError(f"{flag(f.name)}: a number is needed; it was {getattr(options, f.name)}.")
+    return dict(form)
 
 
 def default_spawn_rate(users: int | None) -> float:

@@ -31,6 +31,9 @@ from loadgen.workload.plan import Assignment
 
 Reason = Literal["completed", "run-time", "interrupted"]
 
+_TIMER_AHEAD_S = 0.5
+"""Locust's timer of --run-time starts before we do, while the run is still being set up."""
+
 
 class Run:
     """One run of a prepared scenario by a number of users."""
@@ -133,7 +136,7 @@ class Run:
     def _reason(self) -> Reason:
         if self.complete:
             return "completed"
-        elapsed = time.monotonic() - self._began
+        elapsed = time.monotonic() - self._began + _TIMER_AHEAD_S
         return "run-time" if self._run_time is not None and elapsed >= self._run_time else "interrupted"
 
     def _warmed(self) -> None:

@@ -64,10 +64,12 @@ class Session:
 
     def ensure_host(self) -> None:
         """Start the embedded engine if no server was named; raises UsageError where it cannot run."""
-        if not self.environment.host:
+        if self.environment.host:
+            return
+        if self._engine is None:
             logger.info("No --host: starting the embedded engine (llama.cpp, random weights)")
             self._engine = EmbeddedEngine()
-            self.environment.host = self._engine.host
+        self.environment.host = self._engine.host
 
     def prepare(self, form: Mapping[str, str] | None = None) -> None:
         """Look at everything that may be wrong before a run; ``form`` is what was typed in the web UI.
@@ -75,7 +77,11 @@ class Session:
         Raises UsageError.
         """
         scenario = scenario_of(self.options, form)
-        host = (form or {}).get("host") or self.environment.host or ""
+        if form is not None:
+            self.environment.host = form.get("host", self.environment.host)
+            self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
+        self.ensure_host()
+        host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
         self._prepared = prepare(scenario, host, engine, self._waiter)
 

@@ -1,0 +1,139 @@
+"""Starting from the web UI's form, without a browser: what is refused, and what the next start takes over."""
+
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import ScriptServer, answer, serving
+
+Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
+
+
+class Ui:
+    """Locust's web UI, spoken to as its page does."""
+
+    def __init__(self, url: str, results: Path) -> None:
+        self.url = url
+        self.results = results
+
+    def post(self, path: str, **form: str) -> dict[str, Any]:
+        data = urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(f"{self.url}{path}", data=data, timeout=20) as reply:
+            answered: dict[str, Any] = json.load(reply)
+            return answered
+
+    def swarm(self, **form: str) -> dict[str, Any]:
+        return self.post("/swarm", **({"user_count": "1", "spawn_rate": "1"} | form))
+
+    def state(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/stats/requests", timeout=20) as reply:
+            return str(json.load(reply)["state"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        summaries = sorted(self.results.glob("*/summary.json"), key=lambda p: p.stat().st_mtime_ns)
+        return [json.loads(p.read_bytes()) for p in summaries]
+
+    def wait_for_runs(self, count: int) -> None:
+        deadline = time.monotonic() + 20
+        while len(self.runs()) < count or self.state() != "stopped":
+            assert time.monotonic() < deadline, self.state()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptServer]:
+    with serving(answer(2)) as started:
+        yield started
+
+
+@pytest.fixture
+def ui(start_locust: Start, tmp_path: Path, server: ScriptServer) -> Ui:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    results = tmp_path / "results"
+    few = ["--sample", "4", "--warmup", "1", "--max-tokens", "8", "--requests", "4"]
+    start_locust(
+        ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", server.url, "--results", str(results), *few]
+    )
+    ui = Ui(f"http://127.0.0.1:{port}", results)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            ui.state()
+        except (OSError, KeyError):
+            time.sleep(0.05)
+        else:
+            break
+    return ui
+
+
+def test_each_start_is_a_run_folder_of_its_own_and_ends_by_itself(ui: Ui) -> None:
+    for number in (1, 2):
+        assert ui.swarm()["success"]
+        ui.wait_for_runs(number)
+    assert [run["requests"]["completed"] for run in ui.runs()] == [4, 4]
+
+
+def test_what_is_typed_counts(ui: Ui) -> None:
+    assert ui.swarm(requests="6", max_tokens="4")["success"]
+    ui.wait_for_runs(1)
+    assert ui.runs()[0]["requests"]["completed"] == 6
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"host": "localhost:1"}, "--host localhost:1: the scheme is missing"),
+        ({"host": "http://127.0.0.1:1"}, "connection refused"),
+        ({"dataset": "nope"}, "--dataset"),
+        ({"sample": ""}, "--sample: a number is needed"),
+        ({"sample": "0"}, "--sample must be at least 1"),
+        ({"max_tokens": "x"}, "--max-tokens must be a whole number"),
+        ({"user_count": "0"}, "--users must be at least 1"),
+    ],
+)
+def test_a_mistake_in_the_form_is_answered_with_its_flag(ui: Ui, form: dict[str, str], words: str) -> None:
+    answered = ui.swarm(**form)
+    assert answered["success"] is False
+    assert words in answered["message"]
+    assert not ui.results.exists()
+
+
+def test_a_run_time_of_the_last_start_is_forgotten(ui: Ui) -> None:
+    assert ui.swarm(run_time="1s", requests="100000")["success"]
+    ui.wait_for_runs(1)
+    assert ui.swarm(run_time="", requests="4")["success"]
+    ui.wait_for_runs(2)
+    reasons = [json.loads(p.read_bytes())["ended"]["reason"] for p in sorted(ui.results.glob("*/run.json"))]
+    assert sorted(reasons) == ["completed", "run-time"]
+
+
+def test_stop_leaves_an_inconclusive_run(ui: Ui) -> None:
+    assert ui.swarm(requests="100000")["success"]
+    while not list(ui.results.glob("*/records.jsonl")):
+        time.sleep(0.05)
+    with urllib.request.urlopen(f"{ui.url}/stop", data=b"", timeout=20):
+        pass
+    ui.wait_for_runs(1)
+    assert ui.runs()[0]["verdict"]["status"] == "INCONCLUSIVE"
+
+
+def test_changing_the_users_in_mid_run_is_a_warning(ui: Ui) -> None:
+    assert ui.swarm(requests="100000")["success"]
+    while not list(ui.results.glob("*/records.jsonl")):
+        time.sleep(0.05)
+    assert ui.swarm(user_count="2", spawn_rate="10")["success"]
+    time.sleep(0.5)
+    with urllib.request.urlopen(f"{ui.url}/stop", data=b"", timeout=20):
+        pass
+    ui.wait_for_runs(1)
+    (check,) = [c for c in ui.runs()[0]["verdict"]["checks"] if c["name"] == "concurrency as asked"]
+    assert (check["status"], check["value"]) == ("warn", "users were changed during the run")
