@@ -179,10 +179,11 @@ def test_the_command_reports_without_locust(tmp_path: Path) -> None:
     for r in RECORDS:
         folder.append(r)
     folder.close()
-    program = "import sys; from loadgen.cli import main; s = main(['report', sys.argv[1]]); assert 'locust' not in sys.modules; sys.exit(s)"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder.path)], capture_output=True, text=True, check=False
+    program = (
+        "import sys; from loadgen.cli import main; s = main(sys.argv[1:]); assert 'locust' not in sys.modules; exit(s)"
     )
+    command = [sys.executable, "-c", program, "report", str(folder.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "33.33" in done.stdout
     assert json.loads((folder.path / "summary.json").read_bytes())["verdict"]["status"] == "VALID"
