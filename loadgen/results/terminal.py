@@ -17,7 +17,6 @@ _COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE"
 def show(summary: Mapping[str, Any], folder: str) -> None:
     """Print a short report; the folder has the long one."""
     console = Console()
-    console.print()
     console.print(title(summary), style="bold", markup=False, highlight=False, soft_wrap=True)
     for table in tables(summary):
         if table.title.startswith(("Speed", "Throughput", "Latency")):
@@ -29,6 +28,7 @@ def show(summary: Mapping[str, Any], folder: str) -> None:
 def show_table(table: Table, console: Console | None = None) -> None:
     """Print one table."""
     console = console or Console()
+    console.print()
     drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
         drawn.add_column(escape(column), justify="right" if index else "left")
