@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from engines import endpoint, fastchat, llamacpp, sglang, tgi, tgi_1_0_1, transformers_serve, vllm, vllm_0_1_3
+from engines.simulated import dialect as simulated
 from loadgen.wire.dialect import Dialect
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -10,6 +11,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "fastchat": fastchat.DIALECT,
     "llamacpp": llamacpp.DIALECT,
     "sglang": sglang.DIALECT,
+    "simulated": simulated.DIALECT,
     "tgi": tgi.DIALECT,
     "tgi-1.0.1": tgi_1_0_1.DIALECT,
     "transformers": transformers_serve.DIALECT,

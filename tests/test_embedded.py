@@ -13,7 +13,9 @@ import pytest
 from conftest import Locust, records_of
 
 from engines import DIALECTS
-from loadgen.launch.embedded import EmbeddedEngine
+from loadgen.errors import UsageError
+from loadgen.launch.child import ChildServer
+from loadgen.launch.embedded import start_embedded
 from loadgen.launch.random_llama import Shape, write_model
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
@@ -28,16 +30,16 @@ from loadgen.workload import datasets
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[EmbeddedEngine]:
+def engine() -> Iterator[ChildServer]:
     stamping = new_socket()
-    started = EmbeddedEngine()
+    started = start_embedded()
     yield started
     started.stop()
     stamping.close()
 
 
 @pytest.fixture
-def settings(engine: EmbeddedEngine) -> Settings:
+def settings(engine: ChildServer) -> Settings:
     return Settings(parse_target(engine.host), DIALECTS["llamacpp"], Timeouts(5, 60, 60, 120))
 
 
@@ -166,3 +168,9 @@ def runs(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
+
+
+def test_a_platform_without_it_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"xllamacpp, which has no wheel .* --host"):
+        start_embedded()

@@ -236,3 +236,32 @@ after = state()
 assert [b == a for b, a in zip(before, after)] == [True] * 4, "descriptors, threads, random numbers, greenlets"
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+def test_a_second_ctrl_c_aborts_what_is_in_flight(
+    start_locust: Callable[[Sequence[str]], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    def script(number: int, _request: Request) -> Sequence[Step]:
+        return answer(1) if number < 3 else [(0, SSE_HEAD + chunk(token("a"))), (60, b"")]
+
+    results = tmp_path / "results"
+    with serving(script) as server:
+        process = start_locust(["--headless", "--warmup", "0", "--host", server.url, "--results", str(results)])
+        while len(server.requests) < 4:
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        time.sleep(2)
+        assert process.poll() is None, "a request in flight is waited for"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 4
+    (folder,) = results.iterdir()
+    assert [r.outcome for r in records_of(folder)] == [Outcome.OK] * 2 + [Outcome.ABORTED]
+    assert "Traceback" not in (tmp_path / "locust.log").read_text()
+
+
+def test_options_can_be_set_in_the_environment(locust: Locust) -> None:
+    with serving(answer(2)) as server:
+        done = locust("--host", server.url, *FEW[:4], environment={"LOADGEN_MAX_TOKENS": "7"})
+        assert json.loads(server.requests[-1].body)["max_tokens"] == 7
+    assert done.manifest["scenario"]["max_tokens"] == 7

@@ -8,7 +8,9 @@ from engines import DIALECTS
 from loadgen.errors import UsageError
 from loadgen.harness import preflight
 from loadgen.harness.secrets import api_key
-from loadgen.launch.embedded import ENGINE, LABEL, EmbeddedEngine
+from loadgen.launch import simulated
+from loadgen.launch.child import ChildServer
+from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.results.store import check_writable
 from loadgen.scenario import Scenario
 from loadgen.wire.client import Settings, Timeouts
@@ -32,9 +34,11 @@ class Prepared:
     plan: Plan
     embedded: str | None
     """What the embedded engine is, where it is used."""
+    simulated: bool
+    """Whether it is the truth server that answers."""
 
 
-def prepare(scenario: Scenario, host: str, engine: EmbeddedEngine | None, waiter: Waiter) -> Prepared:
+def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: Waiter) -> Prepared:
     """Check scenario, data set, results folder and server, in this order; raises UsageError.
 
     ``engine`` is the embedded one, if ``host`` is its address.
@@ -45,9 +49,11 @@ def prepare(scenario: Scenario, host: str, engine: EmbeddedEngine | None, waiter
     if engine and scenario.engine not in {"endpoint", ENGINE}:
         raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
     settings = _settings(scenario, host, name)
-    wanted = scenario.model or (engine.model if engine else None)
+    wanted = scenario.model or (MODEL if engine else None)
     found = preflight.check(settings, wanted, waiter, stream=scenario.stream, temperature=scenario.temperature)
-    return Prepared(scenario, settings, name, found.model, found.server, plan, LABEL if engine else None)
+    is_simulated = found.server.get("server_header") == simulated.ENGINE
+    name = simulated.ENGINE if is_simulated else name
+    return Prepared(scenario, settings, name, found.model, found.server, plan, LABEL if engine else None, is_simulated)
 
 
 def _settings(scenario: Scenario, host: str, engine: str) -> Settings:

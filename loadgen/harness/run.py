@@ -170,7 +170,7 @@ def _manifest(prepared: Prepared, *, users: int, run_time: float | None, planned
         engine=prepared.engine,
         model=prepared.model,
         host=prepared.settings.target.url,
-        simulated=False,
+        simulated=prepared.simulated,
         embedded=prepared.embedded,
         scenario=asdict(scenario),
         users=users,

@@ -18,7 +18,8 @@ from loadgen.harness.options import scenario_of
 from loadgen.harness.prepare import Prepared, prepare
 from loadgen.harness.run import Run
 from loadgen.harness.waiter import GeventWaiter
-from loadgen.launch.embedded import EmbeddedEngine
+from loadgen.launch.child import ChildServer
+from loadgen.launch.embedded import start_embedded
 from loadgen.record import RequestRecord
 from loadgen.results.summary import Summary, verdict_of
 from loadgen.wire.client import Client, Settings
@@ -49,7 +50,7 @@ class Session:
         self.options = options
         self.run: Run | None = None
         self._runner = runner
-        self._engine: EmbeddedEngine | None = None
+        self._engine: ChildServer | None = None
         self._prepared: Prepared | None = None
         self._sdk: Sender | None = None
         self._last: tuple[Summary, Path] | None = None
@@ -68,7 +69,7 @@ class Session:
             return
         if self._engine is None:
             logger.info("No --host: starting the embedded engine (llama.cpp, random weights)")
-            self._engine = EmbeddedEngine()
+            self._engine = start_embedded()
         self.environment.host = self._engine.host
 
     def prepare(self, form: Mapping[str, str] | None = None) -> None:

@@ -1,0 +1,118 @@
+"""A model of an engine with continuous batching: steps that decode all running requests at once, and a queue.
+
+A step decodes one token of each running request and takes ``a + b * running`` ms. A prefill is a step of its own: it
+takes ``c = prefill_ms + prefill_ms_per_token * p`` for a prompt of p tokens, gives the first token, and holds up
+decoding (as engines without chunked prefill do). A request is admitted when there is a place in the batch and room for
+its prompt and its whole answer in the KV cache.
+
+Capacity in closed form, requests per second of n output tokens: ``B / ((n - 1) (a + b B) + B c)``, with B the batch
+limit or, where that is smaller, the number of requests that the KV cache holds.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the engine is able to; times in ms, capacities in requests and tokens."""
+
+    a: float
+    b: float
+    prefill_ms: float = 0.0
+    prefill_ms_per_token: float = 0.0
+    batch: int = 256
+    kv_tokens: int = 10**9
+
+    def running_at_most(self, prompt: int, output: int) -> int:
+        """Return how many requests of these lengths run at once."""
+        return max(1, min(self.batch, self.kv_tokens // (prompt + output)))
+
+    def requests_per_second(self, prompt: int, output: int) -> float:
+        """Return the capacity for requests of these lengths, from the closed form."""
+        running = self.running_at_most(prompt, output)
+        prefill = self.prefill_ms + self.prefill_ms_per_token * prompt
+        return 1000 * running / ((output - 1) * (self.a + self.b * running) + running * prefill)
+
+
+# a + b is the time per token that the specification's figure for one user implies; b and the rest are plausible.
+PROFILES = {
+    "vllm-0.1.3-llama2-70b": Profile(a=58.0, b=0.82, prefill_ms=20, prefill_ms_per_token=0.35, kv_tokens=60_000),
+    "tgi-1.0.1-llama2-70b": Profile(a=52.5, b=1.23, prefill_ms=20, prefill_ms_per_token=0.35, batch=32),
+    "transformers-4.31.0-llama2-70b": Profile(a=104.9, b=0.03, prefill_ms=30, prefill_ms_per_token=0.7, batch=1),
+    "vllm-0.1.3-vicuna-13b": Profile(a=20.2, b=0.45, prefill_ms=8, prefill_ms_per_token=0.07, kv_tokens=48_000),
+    "prefill-bound": Profile(a=2.0, b=0.01, prefill_ms=10, prefill_ms_per_token=0.5, batch=64),
+    "batch-bound": Profile(a=10.0, b=0.1, batch=16),
+    "kv-bound": Profile(a=10.0, b=0.1, batch=256, kv_tokens=4_000),
+}
+"""Engines by name, each of the last three bound by what its name says."""
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One request in the engine."""
+
+    prompt: int
+    output: int
+    produced: int = 0
+    owner: object = None
+
+
+@dataclass(slots=True)
+class Engine:
+    """The engine's state. Time is passed in, ns; :attr:`due` is when the step that runs ends."""
+
+    profile: Profile
+    time_factor: float = 1.0
+    """All times are divided by it."""
+    queue: deque[Sequence] = field(default_factory=deque)
+    running: list[Sequence] = field(default_factory=list)
+    due: int | None = None
+    _prefilled: list[Sequence] = field(default_factory=list)
+    kv_used: int = 0
+
+    def submit(self, sequence: Sequence, now: int) -> None:
+        """Take a request."""
+        self.queue.append(sequence)
+        if self.due is None:
+            self._begin_step(now)
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Forget a request whose client has gone."""
+        if sequence in self.queue:
+            self.queue.remove(sequence)
+        elif sequence in self.running:
+            self.running.remove(sequence)
+            self.kv_used -= sequence.prompt + sequence.output
+
+    def end_step(self, now: int) -> list[Sequence]:
+        """End the step that is due; return the requests that got a token, and begin the next step at its end."""
+        stepped = [s for s in (self._prefilled or self.running) if s in self.running]
+        for sequence in stepped:
+            sequence.produced += 1
+            if sequence.produced == sequence.output:
+                self.running.remove(sequence)
+                self.kv_used -= sequence.prompt + sequence.output
+        self._begin_step(now)
+        return stepped
+
+    def _begin_step(self, now: int) -> None:
+        self._prefilled = []
+        profile = self.profile
+        if self.queue and len(self.running) < profile.batch and self._fits(self.queue[0]):
+            sequence = self.queue.popleft()
+            self.running.append(sequence)
+            self.kv_used += sequence.prompt + sequence.output
+            self._prefilled = [sequence]
+            took = profile.prefill_ms + profile.prefill_ms_per_token * sequence.prompt
+        elif self.running:
+            took = profile.a + profile.b * len(self.running)
+        else:
+            self.due = None
+            return
+        self.due = now + int(took * MS / self.time_factor)
+
+    def _fits(self, sequence: Sequence) -> bool:
+        return not self.running or self.kv_used + sequence.prompt + sequence.output <= self.profile.kv_tokens

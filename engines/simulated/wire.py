@@ -1,0 +1,79 @@
+"""What the truth server says, in vLLM's format: bytes, made once and sent many times."""
+
+from functools import cache
+
+MODEL = "simulated"
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nserver: simulated\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\nconnection: %s\r\n\r\n"
+)
+_ENVELOPE = (
+    '"id":"chatcmpl-a9aa4a96712c47b4","object":"chat.completion.chunk","created":1795422235,"model":"' + MODEL + '"'
+)
+LAST_CHUNK = b"0\r\n\r\n"
+STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
+
+
+def head(*, keep_alive: bool) -> bytes:
+    """Return the head of a stream."""
+    return _HEAD % (b"keep-alive" if keep_alive else b"close")
+
+
+def http_chunk(data: bytes) -> bytes:
+    """Return one HTTP chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@cache
+def role() -> bytes:
+    """Return the chunk that names the role and holds no token."""
+    return _event(
+        '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
+    )
+
+
+@cache
+def tokens(count: int, finish: str | None = None) -> bytes:
+    """Return a chunk of so many tokens; the last one carries the finish reason."""
+    reason = "null" if finish is None else f'"{finish}"'
+    text = " word" * count
+    choice = f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason},"token_ids":null}}'
+    return _event(f'"choices":[{choice}]')
+
+
+def usage(given: int, output: int) -> bytes:
+    """Return the chunk with the counts."""
+    counts = f'{{"prompt_tokens":{given},"total_tokens":{given + output},"completion_tokens":{output}}}'
+    return _event(f'"choices":[],"usage":{counts}')
+
+
+@cache
+def done() -> bytes:
+    """Return the end mark."""
+    return http_chunk(b"data: [DONE]\n\n")
+
+
+@cache
+def error_event() -> bytes:
+    """Return an error in mid-stream."""
+    return http_chunk(b'data: {"error":{"message":"scripted failure","type":"InternalServerError","code":500}}\n\n')
+
+
+def answer(status: int, body: bytes, *, keep_alive: bool, kind: str = "application/json") -> bytes:
+    """Return a whole answer that is no stream."""
+    connection = "keep-alive" if keep_alive else "close"
+    head = f"HTTP/1.1 {status} {STATUS.get(status, 'X')}\r\nserver: simulated\r\ncontent-type: {kind}\r\n"
+    return f"{head}content-length: {len(body)}\r\nconnection: {connection}\r\n\r\n".encode() + body
+
+
+def whole(given: int, output: int) -> bytes:
+    """Return the body of an answer that was not streamed."""
+    return (
+        f'{{"id":"chatcmpl-1","object":"chat.completion","created":1795422235,"model":"{MODEL}","choices":[{{"index":0,'
+        f'"message":{{"role":"assistant","content":"{" word" * output}"}},"finish_reason":"length"}}],'
+        f'"usage":{{"prompt_tokens":{given},"total_tokens":{given + output},"completion_tokens":{output}}}}}'
+    ).encode()
+
+
+def _event(fields: str) -> bytes:
+    return http_chunk(f"data: {{{_ENVELOPE},{fields}}}\n\n".encode())

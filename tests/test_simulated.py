@@ -1,0 +1,189 @@
+"""The truth server: it does what its script says, and its log is what was sent."""
+
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Locust
+
+from engines import DIALECTS
+from engines.simulated.batching import MS, PROFILES, Engine, Profile, Sequence
+from engines.simulated.script import Script, timeline
+from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
+from loadgen.measure import metrics
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.wire.client import Client, Settings, Timeouts
+from loadgen.wire.connection import new_socket
+from loadgen.wire.dialect import Ask
+from loadgen.wire.job import Job
+from loadgen.wire.target import parse_target
+from loadgen.wire.waiting import PollWaiter
+
+
+@contextmanager
+def simulated(tmp_path: Path, **options: Any) -> Iterator[SimulatedServer]:
+    stamping = new_socket()
+    server = start_simulated(tmp_path / "truth.jsonl", **options)
+    try:
+        yield server
+    finally:
+        server.child.stop()
+        stamping.close()
+
+
+def ask(
+    server: SimulatedServer, tokens: int = 8, *, stream: bool = True, **changes: Any
+) -> tuple[RequestRecord, Truth]:
+    settings = Settings(parse_target(server.host), DIALECTS["simulated"], Timeouts(5, 5, 1, 30))
+    records: list[RequestRecord] = []
+    client = Client(replace(settings, **changes), PollWaiter())
+    client.send(Job("r1", Ask("a b c", "simulated", tokens, 0.0, stream), Phase.MEASURE, 0), records.append)
+    client.close()
+    deadline = time.monotonic() + 1
+    while records[0].outcome is Outcome.OK and "r1" not in server.truths() and time.monotonic() < deadline:
+        time.sleep(0.01)  # the log is written behind the last send
+    return records[0], server.truths().get("r1", Truth("r1", 0, [0], [""], 0))
+
+
+def test_the_records_times_are_those_of_the_log(tmp_path: Path) -> None:
+    with simulated(tmp_path, ttft_ms=20, itl_ms=3) as server:
+        record, truth = ask(server, 16)
+    assert (record.outcome, record.output_tokens, record.input_tokens) == (Outcome.OK, 16, 3)
+    assert record.chunk_ns == pytest.approx(truth.chunk_ns, abs=MS // 2)
+    assert record.end_ns == pytest.approx(truth.end_ns, abs=MS // 2)
+    assert len(truth.chunk_ns) == 16
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"jitter": 0.5},
+        {"burst": 4},
+        {"tokens_per_chunk": 3},
+        {"role": "early"},
+        {"role": "none"},
+        {"buffer_bytes": 1500},
+        {"done_ms": 30, "close_ms": 50},
+    ],
+    ids=str,
+)
+def test_each_script_is_read_as_it_was_sent(tmp_path: Path, script: dict[str, Any]) -> None:
+    with simulated(tmp_path, ttft_ms=20, itl_ms=2, **script) as server:
+        record, truth = ask(server, 16)
+    assert (record.outcome, record.output_tokens) == (Outcome.OK, 16)
+    assert record.chunks == len(truth.chunk_ns)
+    assert record.first_token_ns == pytest.approx(truth.chunk_ns[0], abs=MS // 2)
+    assert record.last_token_ns == pytest.approx(truth.chunk_ns[-1], abs=MS // 2)
+    assert record.end_ns == pytest.approx(truth.end_ns, abs=MS // 2)
+
+
+def test_a_stream_that_never_closes_ends_by_the_idle_timeout(tmp_path: Path) -> None:
+    with simulated(tmp_path, ttft_ms=1, itl_ms=1, never_close=True) as server:
+        record, _ = ask(server)
+    assert record.outcome is Outcome.IDLE_TIMEOUT
+
+
+def test_scripted_failures_become_outcomes(tmp_path: Path) -> None:
+    with simulated(tmp_path, ttft_ms=1, itl_ms=1, fail_at=3) as server:
+        assert ask(server)[0].outcome is Outcome.BROKEN_STREAM
+    with simulated(tmp_path, status=429) as server:
+        assert ask(server)[0].outcome is Outcome.HTTP_4XX
+
+
+def test_it_answers_without_a_stream_and_on_a_kept_connection(tmp_path: Path) -> None:
+    with simulated(tmp_path, ttft_ms=10, itl_ms=2) as server:
+        record, _ = ask(server, 6, stream=False, keep_alive=True)
+    assert (record.outcome, record.output_tokens) == (Outcome.OK, 6)
+    assert (metrics.e2e_ms(record) or 0) >= 20
+
+
+def test_it_has_vllms_routes(tmp_path: Path) -> None:
+    with simulated(tmp_path, ttft_ms=1, itl_ms=1) as server:
+        ask(server, 8)
+        for path, words in (("/health", b""), ("/v1/models", b'"simulated"'), ("/metrics", b"generation_tokens_total")):
+            with urllib.request.urlopen(server.host + path, timeout=5) as reply:
+                assert words in reply.read()
+
+
+def test_every_result_against_it_says_simulated(tmp_path: Path, locust: Locust) -> None:
+    with simulated(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        done = locust("--host", server.host, "--sample", "30", "--max-tokens", "8")
+    assert done.status == 0, done.err
+    assert done.summary["simulated"] is True
+    assert done.manifest["simulated"] is True
+    assert "SIMULATED" in (done.folder / "report.md").read_text().splitlines()[0]
+    assert "SIMULATED" in done.out.splitlines()[0]
+    assert "SIMULATED" in (done.folder / "report.html").read_text()
+
+
+def test_jitter_is_seeded_and_stays_in_its_bounds() -> None:
+    script = Script(ttft_ms=10, itl_ms=5, jitter=0.2)
+    first, again, other = (timeline(script, 200, 3, seed) for seed in ("a", "a", "b"))
+    assert first == again != other
+    times = [send.at for send in first if "t" in send.kinds]
+    assert all(4.0 <= (b - a) / MS <= 6.0 for a, b in pairwise(times))
+
+
+def run_to_end(profile: Profile, clients: int, prompt: int, output: int, requests: int) -> float:
+    """Play a closed loop on the model in simulated time; return requests per second behind the first half."""
+    engine = Engine(profile)
+    now = ended = 0
+    ends: list[int] = []
+    for _ in range(clients):
+        engine.submit(Sequence(prompt, output), now)
+    while ended < requests:
+        assert engine.due is not None
+        now = engine.due
+        for sequence in engine.end_step(now):
+            if sequence.produced == output:
+                ended += 1
+                ends.append(now)
+                engine.submit(Sequence(prompt, output), now)
+    half = len(ends) // 2
+    return (len(ends) - half) / ((ends[-1] - ends[half - 1]) / 1e9)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_reaches_the_capacity_of_its_closed_form(name: str) -> None:
+    profile = PROFILES[name]
+    clients = 2 * profile.running_at_most(60, 64)
+    reached = run_to_end(profile, clients, 60, 64, 40 * clients)
+    assert reached == pytest.approx(profile.requests_per_second(60, 64), rel=0.03)
+
+
+def test_one_user_of_a_profile_gets_the_time_per_token_that_was_specified() -> None:
+    engine = Engine(PROFILES["vllm-0.1.3-llama2-70b"])
+    engine.submit(Sequence(60, 100), 0)
+    times = []
+    while engine.due is not None:
+        now = engine.due
+        times += [now for _ in engine.end_step(now)]
+    assert len(times) == 100
+    per_second = 99e9 / (times[-1] - times[0])
+    assert per_second == pytest.approx(17.0, rel=0.01)  # the specification's figure for llama2-70b-chat
+
+
+def test_a_cancelled_request_leaves_its_place() -> None:
+    engine = Engine(Profile(a=1, b=0, batch=1))
+    first, second = Sequence(1, 5), Sequence(1, 5)
+    engine.submit(first, 0)
+    engine.submit(second, 0)
+    engine.cancel(first)
+    assert engine.due is not None
+    engine.end_step(engine.due)
+    assert engine.running == [second]
+    assert engine.kv_used == 6
+
+
+def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
+    with simulated(tmp_path, profile="batch-bound", time_factor=10) as server:
+        record, truth = ask(server, 10)
+    assert (record.outcome, record.output_tokens) == (Outcome.OK, 10)
+    assert record.chunk_ns == pytest.approx(truth.chunk_ns, abs=MS // 2)
+    assert metrics.tpot_ms(record) == pytest.approx(1.01, rel=0.5)
