@@ -62,6 +62,14 @@ class Generate:
             tokens=1 if said.token else None,
         )
 
+    def has_token(self, data: bytes) -> object:
+        """Tell whether a piece of a stream holds a token."""
+        return b'"token":{' in data
+
+    def count_chunks(self, body: bytes) -> int:
+        """Count the events that hold a token."""
+        return body.count(b'"token":{')
+
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer."""
         said = _read(body)

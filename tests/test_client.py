@@ -1,5 +1,6 @@
 """The client against real servers on real sockets: outcomes, times, connections."""
 
+import select
 import ssl
 import time
 from collections.abc import Iterator
@@ -27,12 +28,16 @@ from engines import DIALECTS
 from loadgen.clock import MS
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings, Timeouts
+from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
+from loadgen.wire.reception import ReadLoop, Reception, Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
+
+SLACK = 10 * MS
+"""A busy machine takes its time between the server's note of the time and its send."""
 
 TIMEOUTS = Timeouts(connect=2, first_byte=2, idle=2, total=5)
 
@@ -73,25 +78,27 @@ def test_times_are_those_at_which_the_server_sent() -> None:
     assert record.stamp == "kernel"
     assert (record.output_tokens, record.counted_by, record.chunks) == (6, CountedBy.USAGE, 6)
     # Sends: head, role, six tokens, usage, [DONE], last chunk. Loopback delivers within a fraction of a millisecond.
-    assert record.first_byte_ns == pytest.approx(sent[0], abs=MS)
-    assert record.first_token_ns == pytest.approx(sent[2], abs=MS)
-    assert record.last_token_ns == pytest.approx(sent[7], abs=MS)
-    assert record.end_ns == pytest.approx(sent[10], abs=MS)
-    assert record.chunk_ns == pytest.approx(sent[2:8], abs=MS)
+    assert record.first_byte_ns == pytest.approx(sent[0], abs=SLACK)
+    assert record.first_token_ns == pytest.approx(sent[2], abs=SLACK)
+    assert record.last_token_ns == pytest.approx(sent[7], abs=SLACK)
+    assert record.end_ns == pytest.approx(sent[10], abs=SLACK)
+    assert record.chunk_ns == pytest.approx(sent[2:8], abs=SLACK)
     assert metrics.tpot_ms(record) == pytest.approx((sent[7] - sent[2]) / 5 / MS, abs=0.5)
 
 
 def test_times_of_a_client_that_reads_late_are_still_the_servers() -> None:
     class Sleepy(PollWaiter):
-        def readable(self, fd: int, deadline: int) -> bool:
-            ready = super().readable(fd, deadline)  # type: ignore[arg-type]
-            time.sleep(0.04)
-            return ready
+        def receive(self, reception: Reception) -> None:
+            loop = ReadLoop(select.epoll())
+            loop.add(reception)
+            while not reception.over:
+                time.sleep(0.04)
+                loop.poll()
 
     with serving(stream(token("a"), token("b", "length"), usage(2), DONE, pause=0.1)) as server:
         record = ask(Client(settings_for(server), Sleepy()))
         sent = server.sent_at[0]
-    assert record.chunk_ns == pytest.approx(sent[1:3], abs=MS)
+    assert record.chunk_ns == pytest.approx(sent[1:3], abs=SLACK)
     assert record.read_delay_ns is not None
     assert record.read_delay_ns > 10 * MS
 
@@ -100,7 +107,7 @@ def test_the_end_is_that_of_the_response_not_of_a_late_close() -> None:
     with serving(answer(3), close_after=0.1) as server:
         record = ask(Client(settings_for(server), PollWaiter()))
         assert record.outcome is Outcome.OK
-        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=MS)
+        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
 
 
 def test_a_stream_without_framing_ends_with_done_not_with_a_late_close() -> None:
@@ -108,7 +115,7 @@ def test_a_stream_without_framing_ends_with_done_not_with_a_late_close() -> None
     with serving([(0, head), (0, token("a", "stop")), (0.02, DONE)], close_after=0.2) as server:
         record = ask(Client(settings_for(server), PollWaiter()))
         assert record.outcome is Outcome.OK
-        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=MS)
+        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
 
 
 def test_an_answer_that_is_not_streamed_has_a_round_trip_and_no_first_token() -> None:
@@ -202,7 +209,7 @@ def test_a_stalled_answer_keeps_the_tokens_that_came_before() -> None:
     short = Timeouts(connect=1, first_byte=1, idle=0.2, total=5)
     with serving([(0, SSE_HEAD), (0.01, chunk(token("a"))), (1, b"")]) as stalled:
         record = ask(Client(replace(settings_for(stalled), timeouts=short), PollWaiter()))
-        assert record.first_token_ns == pytest.approx(stalled.sent_at[0][1], abs=MS)
+        assert record.first_token_ns == pytest.approx(stalled.sent_at[0][1], abs=SLACK)
     assert record.end_ns is not None
     assert record.first_token_ns is not None
     assert record.end_ns - record.first_token_ns >= 150 * MS
@@ -295,7 +302,7 @@ def test_https_has_the_kernels_times_too(authority: trustme.CA, server_context: 
         record = ask(Client(settings, PollWaiter()))
         sent = server.sent_at[0]
     assert (record.outcome, record.output_tokens, record.stamp) == (Outcome.OK, 5, "kernel")
-    assert record.chunk_ns == pytest.approx(sent[1:6], abs=MS)
+    assert record.chunk_ns == pytest.approx(sent[1:6], abs=SLACK)
 
 
 def test_a_certificate_that_is_not_trusted_is_a_tls_fault(server_context: ssl.SSLContext) -> None:

@@ -19,11 +19,12 @@ from loadgen.launch.embedded import start_embedded
 from loadgen.launch.random_llama import Shape, write_model
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings, Timeouts
+from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
 from loadgen.wire.openai_sdk import OpenAIClient
+from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 from loadgen.workload import datasets

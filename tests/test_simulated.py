@@ -1,8 +1,9 @@
 """The truth server: it does what its script says, and its log is what was sent."""
 
+import statistics
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -13,15 +14,17 @@ import pytest
 from conftest import Locust
 
 from engines import DIALECTS
-from engines.simulated.batching import MS, PROFILES, Engine, Profile, Sequence
+from engines.simulated.batching import MS, PROFILES, Engine, Profile
+from engines.simulated.batching import Sequence as Slot
 from engines.simulated.script import Script, timeline
 from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
 from loadgen.measure import metrics
 from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings, Timeouts
+from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
+from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 
@@ -51,12 +54,18 @@ def ask(
     return records[0], server.truths().get("r1", Truth("r1", 0, [0], [""], 0))
 
 
+def assert_same_times(observed: Sequence[int | None], truth: Sequence[int | None]) -> None:
+    """Nothing arrives before it was sent; a busy machine may stop the server between its note of the time and the send."""
+    late = [(o or 0) - (t or 0) for o, t in zip(observed, truth, strict=True)]
+    assert min(late) > -MS // 10
+    assert statistics.median(late) < MS // 2
+
+
 def test_the_records_times_are_those_of_the_log(tmp_path: Path) -> None:
     with simulated(tmp_path, ttft_ms=20, itl_ms=3) as server:
         record, truth = ask(server, 16)
     assert (record.outcome, record.output_tokens, record.input_tokens) == (Outcome.OK, 16, 3)
-    assert record.chunk_ns == pytest.approx(truth.chunk_ns, abs=MS // 2)
-    assert record.end_ns == pytest.approx(truth.end_ns, abs=MS // 2)
+    assert_same_times([*(record.chunk_ns or []), record.end_ns], [*truth.chunk_ns, truth.end_ns])
     assert len(truth.chunk_ns) == 16
 
 
@@ -78,9 +87,8 @@ def test_each_script_is_read_as_it_was_sent(tmp_path: Path, script: dict[str, An
         record, truth = ask(server, 16)
     assert (record.outcome, record.output_tokens) == (Outcome.OK, 16)
     assert record.chunks == len(truth.chunk_ns)
-    assert record.first_token_ns == pytest.approx(truth.chunk_ns[0], abs=MS // 2)
-    assert record.last_token_ns == pytest.approx(truth.chunk_ns[-1], abs=MS // 2)
-    assert record.end_ns == pytest.approx(truth.end_ns, abs=MS // 2)
+    assert record.first_token_ns == (record.chunk_ns or [0])[0]
+    assert_same_times([*(record.chunk_ns or []), record.end_ns], [*truth.chunk_ns, truth.end_ns])
 
 
 def test_a_stream_that_never_closes_ends_by_the_idle_timeout(tmp_path: Path) -> None:
@@ -136,7 +144,7 @@ def run_to_end(profile: Profile, clients: int, prompt: int, output: int, request
     now = ended = 0
     ends: list[int] = []
     for _ in range(clients):
-        engine.submit(Sequence(prompt, output), now)
+        engine.submit(Slot(prompt, output), now)
     while ended < requests:
         assert engine.due is not None
         now = engine.due
@@ -144,7 +152,7 @@ def run_to_end(profile: Profile, clients: int, prompt: int, output: int, request
             if sequence.produced == output:
                 ended += 1
                 ends.append(now)
-                engine.submit(Sequence(prompt, output), now)
+                engine.submit(Slot(prompt, output), now)
     half = len(ends) // 2
     return (len(ends) - half) / ((ends[-1] - ends[half - 1]) / 1e9)
 
@@ -159,7 +167,7 @@ def test_a_profile_reaches_the_capacity_of_its_closed_form(name: str) -> None:
 
 def test_one_user_of_a_profile_gets_the_time_per_token_that_was_specified() -> None:
     engine = Engine(PROFILES["vllm-0.1.3-llama2-70b"])
-    engine.submit(Sequence(60, 100), 0)
+    engine.submit(Slot(60, 100), 0)
     times = []
     while engine.due is not None:
         now = engine.due
@@ -171,7 +179,7 @@ def test_one_user_of_a_profile_gets_the_time_per_token_that_was_specified() -> N
 
 def test_a_cancelled_request_leaves_its_place() -> None:
     engine = Engine(Profile(a=1, b=0, batch=1))
-    first, second = Sequence(1, 5), Sequence(1, 5)
+    first, second = Slot(1, 5), Slot(1, 5)
     engine.submit(first, 0)
     engine.submit(second, 0)
     engine.cancel(first)
@@ -185,5 +193,5 @@ def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
     with simulated(tmp_path, profile="batch-bound", time_factor=10) as server:
         record, truth = ask(server, 10)
     assert (record.outcome, record.output_tokens) == (Outcome.OK, 10)
-    assert record.chunk_ns == pytest.approx(truth.chunk_ns, abs=MS // 2)
+    assert_same_times(record.chunk_ns or [], truth.chunk_ns)
     assert metrics.tpot_ms(record) == pytest.approx(1.01, rel=0.5)

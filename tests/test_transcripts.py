@@ -1,5 +1,6 @@
 """Whole responses of engines, as they came over the wire: what is read from them, however they are cut."""
 
+import struct
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from engines import DIALECTS
 from loadgen.clock import Ns
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.connection import Read
 from loadgen.wire.decode import decode
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
@@ -58,20 +58,27 @@ EXPECTED = {
 def read_back(raw: bytes, cuts: list[int], expected: Expected) -> RequestRecord:
     """Play a response, cut into reads a millisecond apart, and return its record."""
     edges = [0, *sorted(set(cuts)), len(raw)]
-    transcript = Transcript(sent=Ns(0))
+    transcript = Transcript(sent=Ns(0), offset=0)
     complete = False
     for number, (a, b) in enumerate(pairwise(edges), start=1):
         at = Ns(number * 1_000_000)
-        transcript.reads.append(Read(raw[a:b], at, Ns(at + 1), stamped=True, empty_at=None))
-        if transcript.response.add(raw[a:b]):
-            transcript.end_with_read()
+        transcript.data.append(raw[a:b])
+        transcript.control.append(struct.pack("@qq", 0, at))
+        transcript.read_at.append(Ns(at + 1))
+        transcript.empty_at.append(None)
+        response = transcript.response
+        if (response.looks_at_each_read or raw[a:b].endswith(b"\r\n\r\n") or b - a < 4) and response.add(
+            transcript.data
+        ):
             complete = True
             break
-    if complete or transcript.response.add_end():
+    if complete or transcript.response.add_end(transcript.data):
         transcript.outcome, transcript.error = Outcome.OK, None
-    answer = decode(transcript, DIALECTS[expected.engine], stream=expected.stream)
+    arrivals = transcript.arrivals()
+    transcript.settle_end(arrivals, Ns(0))
+    answer = decode(transcript, arrivals, DIALECTS[expected.engine], stream=expected.stream)
     ask = Ask("?", "tiny", 8, 0.0, expected.stream)
-    return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, answer, None)
+    return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, arrivals, answer, None)
 
 
 def said(r: RequestRecord) -> Expected:

@@ -13,7 +13,8 @@ from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.results.store import check_writable
 from loadgen.scenario import Scenario
-from loadgen.wire.client import Settings, Timeouts
+from loadgen.wire.client import Settings
+from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.tokenizer import open_tokenizer
 from loadgen.wire.waiting import Waiter

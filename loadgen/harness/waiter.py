@@ -1,17 +1,40 @@
-"""How the wire waits under gevent: the greenlet sleeps in the hub until its socket is ready."""
+"""How the wire waits under gevent: one reader for all streams, run by the hub; greenlets sleep until theirs is over."""
+
+from typing import Any
 
 import gevent
+import gevent.monkey
+from gevent.hub import Waiter as Slot
 from gevent.hub import get_hub
 
-from loadgen.clock import SECOND, Ns, now
-from loadgen.wire.waiting import Address, lookup
+from loadgen.clock import MS, SECOND, Ns, now
+from loadgen.wire.reception import SWEEP_MS, ReadLoop, Reception
+from loadgen.wire.waiting import Address, PollPoller, lookup
 
 _READ, _WRITE = 1, 2
 """libev's event flags."""
 
+MANY_STREAMS = 32
+"""From so many on sockets are read on a tick of 1 ms: a tick costs less than a wake-up for each token. With fewer
+streams each is read as soon as it is readable."""
+
+TICK_S = 0.001
+RESOLVED_FOR_S = 60
+
 
 class GeventWaiter:
-    """Waits in gevent's hub."""
+    """Waits in gevent's hub. Needs its process to itself: it is made after Locust has forked."""
+
+    def __init__(self) -> None:
+        self._hub = get_hub()
+        epoll = _original_epoll()
+        self._loop = ReadLoop(PollPoller() if epoll is None else epoll)
+        loop = self._hub.loop
+        self._ready = None if epoll is None else loop.io(epoll.fileno(), _READ)
+        self._tick = loop.timer(TICK_S, TICK_S)
+        self._sweep = loop.timer(SWEEP_MS / 1000, SWEEP_MS / 1000)
+        self._watching = self._ticking = False
+        self._resolved: dict[tuple[str, int], tuple[Ns, list[Address]]] = {}
 
     def readable(self, fd: int, deadline: Ns) -> bool:
         """Wait until the descriptor is readable; False if the deadline passed first."""
@@ -22,9 +45,61 @@ class GeventWaiter:
         return _wait(fd, _WRITE, deadline)
 
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:
-        """Look a name up; raises socket.gaierror, or TimeoutError at the deadline."""
-        with gevent.Timeout((deadline - now()) / SECOND, TimeoutError):
-            return lookup(host, port)  # Locust has patched getaddrinfo to run beside the hub
+        """Look a name up, at most once a minute; raises socket.gaierror, or TimeoutError at the deadline."""
+        at, addresses = self._resolved.get((host, port), (None, []))
+        if at is None or now() - at > RESOLVED_FOR_S * SECOND:
+            with gevent.Timeout((deadline - now()) / SECOND, TimeoutError):
+                addresses = lookup(host, port)  # Locust has patched getaddrinfo to run beside the hub
+            self._resolved[host, port] = now(), addresses
+        return addresses
+
+    def receive(self, reception: Reception) -> None:
+        """Sleep until a response is over."""
+        slot = Slot(self._hub)
+        reception.wake = lambda: self._hub.loop.run_callback(slot.switch, None)
+        if self._ticking:
+            # Many starts in a row would keep the hub from its ticks, and tokens waiting: they are read in between.
+            self._loop.poll_if_older_than(MS)
+        self._loop.add(reception)
+        self._watch()
+        try:
+            while not reception.over:
+                slot.get()
+        finally:
+            self._loop.remove(reception)
+            self._watch()
+
+    def _watch(self) -> None:
+        """Read by readiness or by tick, as many streams as there are; not at all where there are none."""
+        streams = len(self._loop)
+        ticking = streams >= MANY_STREAMS or (streams > 0 and self._ready is None)
+        if ticking != self._ticking:
+            self._ticking = ticking
+            if ticking:
+                self._tick.start(self._loop.poll)
+            else:
+                self._tick.stop()
+        watching = streams > 0
+        if watching != self._watching:
+            self._watching = watching
+            if watching:
+                self._sweep.start(self._loop.sweep)
+            else:
+                self._sweep.stop()
+        if self._ready is not None:
+            if watching and not ticking:
+                if not self._ready.active:
+                    self._ready.start(self._loop.poll)
+            elif self._ready.active:
+                self._ready.stop()
+
+
+def _original_epoll() -> Any:  # noqa: ANN401 select.epoll, where there is one
+    """Return an epoll object, which gevent hides from those that ask select for it; None where there is none."""
+    try:
+        return gevent.monkey.get_original("select", "epoll")()
+    except AttributeError:
+        return None
 
 
 def _wait(fd: int, events: int, deadline: Ns) -> bool:

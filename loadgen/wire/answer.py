@@ -37,14 +37,17 @@ class Answer:
 
     def take(self, delta: Delta) -> bool:
         """Add what an event or a whole answer says; return whether there was a token in it."""
+        if delta.text and delta.finish_reason is None and delta.usage is None and delta.tokens is None:
+            self._texts.append(delta.text)  # nearly every event
+            return True
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.usage = delta.usage or self.usage
         self.timings = delta.timings or self.timings
         self._reported = self._reported or delta.error
         self._done = self._done or delta.done
-        if delta.visible:
-            self._texts.append(delta.visible)
-        return bool(delta.visible)
+        if delta.text:
+            self._texts.append(delta.text)
+        return bool(delta.text)
 
     def take_chunk(self, at: Ns, width: Ns | None, delta: Delta) -> None:
         """Note the arrival of an event with a token in it."""

@@ -5,27 +5,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from loadgen.clock import SECOND, Ns, now
+from loadgen.clock import now
 from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.connection import Connection, WireError
 from loadgen.wire.decode import decode
 from loadgen.wire.dialect import Dialect
-from loadgen.wire.http1 import HttpError, request_bytes
+from loadgen.wire.http1 import request_bytes
 from loadgen.wire.job import Job
+from loadgen.wire.reception import Timeouts, deadline
 from loadgen.wire.recording import TokenCounter, record_of
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import Waiter
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Limits of one request, seconds."""
-
-    connect: float
-    first_byte: float
-    idle: float
-    total: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +48,14 @@ class Client:
             transcript.outcome, transcript.error = Outcome.OK, None
         except WireError as failure:
             transcript.outcome, transcript.error = failure.outcome, failure.message
-        except HttpError as error:
-            transcript.outcome, transcript.error = Outcome.BAD_PROTOCOL, str(error)
         finally:
-            transcript.end = now() if transcript.end is None else transcript.end
-            transcript.response.flush()
-            answer = decode(transcript, self._settings.dialect, stream=job.ask.stream)
+            given_up_at = now()
+            transcript.response.flush(transcript.data)
+            arrivals = transcript.arrivals()
+            transcript.settle_end(arrivals, given_up_at)
+            answer = decode(transcript, arrivals, self._settings.dialect, stream=job.ask.stream)
             answer.error = redacted(answer.error, self._settings.api_key)
-            keep(record_of(job, transcript, answer, self._settings.count_tokens))
+            keep(record_of(job, transcript, arrivals, answer, self._settings.count_tokens))
 
     def close(self) -> None:
         """Close a kept connection."""
@@ -82,7 +73,7 @@ class Client:
                 self._converse(connection, request, transcript)
             except WireError as failure:
                 # A kept connection may have gone stale: it is replaced once, before any byte of an answer.
-                if failure.outcome is not Outcome.BROKEN_STREAM or transcript.reads:
+                if failure.outcome is not Outcome.BROKEN_STREAM or transcript.data:
                     raise
                 transcript.connection = "replaced"
             else:
@@ -91,7 +82,7 @@ class Client:
         transcript.connection = transcript.connection or "new"
         transcript.connect = now()
         try:
-            connection.open(_deadline(transcript.connect, self._settings.timeouts.connect))
+            connection.open(deadline(transcript.connect, self._settings.timeouts.connect))
             transcript.connected = now()
             self._converse(connection, request, transcript)
         except BaseException:
@@ -101,12 +92,9 @@ class Client:
     def _converse(self, connection: Connection, request: bytes, transcript: Transcript) -> None:
         timeouts = self._settings.timeouts
         try:
-            started = now()
-            total = _deadline(started, timeouts.total)
-            first_byte = min(total, _deadline(started, timeouts.first_byte))
-            transcript.sent = connection.send(request, first_byte)
-            self._receive(connection, transcript, first_byte, total)
-            transcript.clock_stepped = connection.clock_stepped()
+            due = deadline(now(), min(timeouts.first_byte, timeouts.total))
+            transcript.sent = connection.send(request, due)
+            connection.receive(transcript, timeouts, None)
         except BaseException:
             connection.close()
             raise
@@ -114,32 +102,6 @@ class Client:
             self._kept = connection
         else:
             connection.close()
-
-    def _receive(self, connection: Connection, transcript: Transcript, first_byte: Ns, total: Ns) -> None:
-        deadline = first_byte
-        while True:
-            read = connection.read(deadline)
-            if read is None:
-                raise self._timed_out(transcript, total)
-            if not read.data:
-                transcript.end_with_close(read)
-                if transcript.response.add_end():
-                    return
-                where = "in mid-answer" if transcript.reads else "without an answer"
-                raise WireError(Outcome.BROKEN_STREAM, f"the server closed the connection {where}")
-            transcript.reads.append(read)
-            if transcript.response.add(read.data):
-                transcript.end_with_read()
-                return
-            deadline = min(total, _deadline(read.read_at, self._settings.timeouts.idle))
-
-    def _timed_out(self, transcript: Transcript, total: Ns) -> WireError:
-        timeouts = self._settings.timeouts
-        if now() >= total:
-            return WireError(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s")
-        if not transcript.reads:
-            return WireError(Outcome.FIRST_BYTE_TIMEOUT, f"no byte of an answer within {timeouts.first_byte:g} s")
-        return WireError(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer")
 
     def _request(self, job: Job) -> bytes:
         settings = self._settings
@@ -161,7 +123,3 @@ class Client:
 def redacted(text: str | None, secret: str | None) -> str | None:
     """Take a secret out of a text that a server sent back."""
     return text.replace(secret, "[key]") if text and secret else text
-
-
-def _deadline(start: Ns, timeout: float) -> Ns:
-    return Ns(start + int(timeout * SECOND))

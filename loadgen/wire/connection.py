@@ -5,23 +5,20 @@ import errno
 import os
 import socket
 import ssl
-import struct
 import sys
-from dataclasses import dataclass
 
-from loadgen.clock import MS, SECOND, Ns, now, realtime_offset
+from loadgen.clock import MS, Ns, now, realtime_offset
 from loadgen.record import Outcome
+from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.target import Target
-from loadgen.wire.waiting import Waiter
+from loadgen.wire.transcript import Transcript
+from loadgen.wire.waiting import TokenMark, Waiter
 
 SO_TIMESTAMPNS = 35
 """Linux ``asm-generic/socket.h``: receive times as control messages of the same number."""
 
-_STAMP = struct.Struct("@qq")
-"""``struct timespec``: seconds, nanoseconds of CLOCK_REALTIME."""
-
-_READ_BYTES = 65_536
-_CONTROL_BYTES = _socket.CMSG_SPACE(_STAMP.size)
+_HANDSHAKE_BYTES = 16_384
+_PLAINTEXT_BYTES = 65_536
 
 
 class WireError(Exception):
@@ -31,21 +28,6 @@ class WireError(Exception):
         super().__init__(message)
         self.outcome = outcome
         self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What one read of the socket gave. ``data`` is empty at the end of the connection."""
-
-    data: bytes
-    at: Ns
-    """Arrival of the newest byte: the kernel's time, or the time of the read where the kernel gives none."""
-    read_at: Ns
-    """When user space had it."""
-    stamped: bool
-    """Whether ``at`` is the kernel's."""
-    empty_at: Ns | None
-    """The last time since the read before at which the socket was found empty."""
 
 
 class Connection:
@@ -59,8 +41,8 @@ class Connection:
         self._waiter = waiter
         self._socket: _socket.socket | None = None
         self._tls: _Tls | None = None
-        self._empty_at: Ns | None = None
         self._offset = 0
+        self._sent_at = Ns(0)
 
     def open(self, deadline: Ns) -> None:
         """Resolve, connect and shake hands."""
@@ -86,22 +68,21 @@ class Connection:
     def send(self, data: bytes, deadline: Ns) -> Ns:
         """Send all of ``data``; return the time just before the send call of its last byte."""
         self._offset = realtime_offset()
-        return self._send_raw(self._tls.encrypt(data) if self._tls else data, deadline)
+        self._sent_at = self._send_raw(self._tls.encrypt(data) if self._tls else data, deadline)
+        return self._sent_at
 
-    def read(self, deadline: Ns) -> Read | None:
-        """Return the next bytes, or None if the deadline passed first."""
-        while True:
-            read = self._read_raw(deadline)
-            if read is None or self._tls is None:
-                return read
-            try:
-                plain = self._tls.decrypt(read.data)
-            except ssl.SSLError as error:
-                raise WireError(Outcome.BROKEN_STREAM, f"TLS: {_reason(error)}") from None
-            if plain or not read.data:
-                return Read(plain, read.at, read.read_at, read.stamped, read.empty_at)
+    def receive(self, transcript: Transcript, timeouts: Timeouts, token_mark: TokenMark | None) -> None:
+        """Receive a response to its end; one with a ``token_mark`` is drained lazily from its first token on."""
+        assert self._socket is not None
+        reception = Reception(self._socket, self._tls, transcript, timeouts, self._sent_at)
+        reception.token_mark = token_mark if self._tls is None else None
+        self._waiter.receive(reception)
+        reception.reset()
+        transcript.offset = None if self._clock_stepped() else self._offset
+        if reception.ended is not None:
+            raise WireError(*reception.ended)
 
-    def clock_stepped(self) -> bool:
+    def _clock_stepped(self) -> bool:
         """Whether the realtime clock was set since the last request was sent: then its stamps cannot be mapped."""
         return abs(realtime_offset() - self._offset) > MS
 
@@ -131,12 +112,12 @@ class Connection:
         try:
             while not self._tls.shake_hands():
                 self._send_raw(self._tls.outgoing(), deadline, timeout=Outcome.CONNECT_TIMEOUT)
-                read = self._read_raw(deadline)
-                if read is None:
+                data = self._read_handshake(deadline)
+                if data is None:
                     raise WireError(Outcome.CONNECT_TIMEOUT, "the TLS handshake took too long")
-                if not read.data:
+                if not data:
                     raise WireError(Outcome.TLS, "the server closed the connection during the TLS handshake")
-                self._tls.feed(read.data)
+                self._tls.feed(data)
             self._send_raw(self._tls.outgoing(), deadline, timeout=Outcome.CONNECT_TIMEOUT)
         except ssl.SSLError as error:
             raise WireError(Outcome.TLS, _reason(error)) from None
@@ -156,24 +137,17 @@ class Connection:
                 raise WireError(Outcome.BROKEN_STREAM, f"sending: {error.strerror}") from None
         return at
 
-    def _read_raw(self, deadline: Ns) -> Read | None:
+    def _read_handshake(self, deadline: Ns) -> bytes | None:
+        """Return the next bytes, or None if the deadline passed first."""
         assert self._socket is not None
         while True:
-            before = now()
             try:
-                data, control, _, _ = self._socket.recvmsg(_READ_BYTES, _CONTROL_BYTES)
+                return self._socket.recv(_HANDSHAKE_BYTES)
             except BlockingIOError:
-                self._empty_at = before
                 if not self._waiter.readable(self._socket.fileno(), deadline):
                     return None
-                continue
             except OSError as error:
-                raise WireError(Outcome.BROKEN_STREAM, f"receiving: {error.strerror}") from None
-            read_at = now()
-            stamp = _stamp_of(control)
-            at = read_at if stamp is None else Ns(min(stamp - self._offset, read_at))
-            empty_at, self._empty_at = self._empty_at, None
-            return Read(data, at, read_at, stamp is not None, empty_at)
+                raise WireError(Outcome.TLS, f"during the handshake: {error.strerror}") from None
 
 
 class _Tls:
@@ -203,16 +177,16 @@ class _Tls:
         return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return the plaintext that ``data`` completes; empty where a record is still incomplete."""
+        """Return the plaintext that ``data`` completes; empty where a record is incomplete, or the bytes are no TLS."""
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
         plain: list[bytes] = []
         try:
-            while piece := self._object.read(_READ_BYTES):
+            while piece := self._object.read(_PLAINTEXT_BYTES):
                 plain.append(piece)
-        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLError:  # a record still incomplete, the end, or a fault: the bytes that are missing will tell
             pass
         return b"".join(plain)
 
@@ -225,14 +199,6 @@ def new_socket(family: socket.AddressFamily = socket.AF_INET) -> _socket.socket:
     if sys.platform == "linux":  # elsewhere times are taken in user space, and the record says so
         sock.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     return sock
-
-
-def _stamp_of(control: list[tuple[int, int, bytes]]) -> int | None:
-    for level, kind, data in control:
-        if level == _socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-            whole, part = _STAMP.unpack_from(data)
-            return int(whole) * SECOND + int(part)
-    return None
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 
 class DialectError(Exception):
     """What the server sent is not this dialect."""
@@ -20,8 +22,7 @@ class Ask:
     stream: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts as the server reports them."""
 
     input_tokens: int | None
@@ -30,21 +31,21 @@ class Usage:
     """The dialect put right a miscount that is known of the engine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(msgspec.Struct, frozen=True, gc=False):
     """The engine's own clock for one request, ms."""
 
     prefill_ms: float | None
     tpot_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What one event of a stream, or a whole answer, says. Empty fields: it says nothing of that."""
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """What one event of a stream, or a whole answer, says. Empty fields: it says nothing of that.
+
+    There is one for each token, so it is of the type that costs least to make.
+    """
 
     text: str = ""
-    reasoning: str = ""
-    tool: str = ""
+    """All that was generated, of whatever kind: content, reasoning, tool calls. What makes an event a token's."""
     finish_reason: str | None = None
     usage: Usage | None = None
     error: str | None = None
@@ -54,11 +55,6 @@ class Delta:
     tokens: int | None = None
     """Tokens in this event, where the dialect says so."""
     timings: Timings | None = None
-
-    @property
-    def visible(self) -> str:
-        """All that was generated, of whatever kind: what makes an event a token's."""
-        return self.text + self.reasoning + self.tool
 
 
 class Dialect(Protocol):
@@ -72,6 +68,12 @@ class Dialect(Protocol):
 
     def read_event(self, data: bytes) -> Delta:
         """Read one server-sent event; raises DialectError if it is not of this dialect."""
+
+    def has_token(self, data: bytes) -> object:
+        """Tell by its bytes whether a piece of a stream holds a token; truthy if so."""
+
+    def count_chunks(self, body: bytes) -> int:
+        """Count by their bytes the events of a stream that hold a token."""
 
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer that was not streamed; raises DialectError if it is not of this dialect."""

@@ -1,6 +1,6 @@
 """HTTP/1.1: the bytes of a request, and reading a response by llhttp."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import httptools
@@ -23,10 +23,10 @@ def request_bytes(method: str, path: str, headers: Mapping[str, str], body: byte
 
 
 class Response:
-    """A response as it arrives, read by read.
+    """A response, parsed from its reads as far as they are asked to be looked at.
 
-    While a stream goes on, a read is only looked at for the end of the message; llhttp sees the reads when they may
-    hold it. So the cost of a read on the way is a comparison of its last bytes.
+    While a chunked stream goes on, a read is only looked at for the empty line that the last chunk ends in; llhttp sees
+    the reads when one is there. So the cost of a read on the way is a comparison of its last bytes.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,10 @@ class Response:
         self.pieces: list[tuple[int, bytes]] = []
         """The body, as (index of the read, bytes)."""
         self._parser = httptools.HttpResponseParser(self)
+        self.looks_at_each_read = True
+        """Whether the end can only be found by parsing each read; else the last chunk's empty line announces it."""
         self._head_complete = False
-        self._unparsed: list[bytes] = []
-        self._reads = 0
         self._read = -1
-        self._length: int | None = None
-        self._body_bytes = 0
-        self._unparsed_bytes = 0
         self._close_delimited = False
         self._kept_alive = False
         self._tail = b""
@@ -57,42 +54,26 @@ class Response:
         """The body so far."""
         return b"".join(piece for _, piece in self.pieces)
 
-    def add(self, data: bytes) -> bool:
-        """Take the next read; return whether the message is complete. Raises HttpError."""
-        self._unparsed.append(data)
-        self._unparsed_bytes += len(data)
-        if not self._head_complete or self._may_end(data):
-            self._parse()
-            self.complete = self.complete or self._stream_says_done()
+    def add(self, reads: Sequence[bytes]) -> bool:
+        """Parse what is new among all reads so far; return whether the message is complete. Raises HttpError."""
+        for index in range(self._read + 1, len(reads)):
+            self._read = index
+            if not self.complete:  # bytes behind the message are not ours to read
+                self._feed(reads[index])
+        self.complete = self.complete or self._stream_says_done()
         return self.complete
 
-    def add_end(self) -> bool:
-        """Take the end of the connection; return whether the message was complete without it. Raises HttpError."""
-        self._parse()
+    def add_end(self, reads: Sequence[bytes]) -> bool:
+        """Take the end of the connection; return whether it leaves the message complete. Raises HttpError."""
+        self.add(reads)
         if self._head_complete and self._close_delimited:
             self.complete = True
         return self.complete
 
-    def flush(self) -> None:
-        """Parse what has come, for the sake of a response that stays incomplete."""
+    def flush(self, reads: Sequence[bytes]) -> None:
+        """Parse what has come of a response that stays incomplete."""
         with suppress(HttpError):
-            self._parse()
-
-    def _may_end(self, data: bytes) -> bool:
-        if self._length is not None:
-            return self._body_bytes + self._unparsed_bytes >= self._length
-        if self._close_delimited:
-            return True
-        # The last chunk, with or without trailers, ends in an empty line; a shorter read may hold its second half.
-        return data.endswith(b"\r\n\r\n") or (len(data) < len(b"\r\n\r\n") and data.endswith(b"\n"))
-
-    def _parse(self) -> None:
-        reads, self._unparsed, self._unparsed_bytes = self._unparsed, [], 0
-        for data in reads:
-            self._read = self._reads
-            self._reads += 1
-            if not self.complete:  # bytes behind the message are not ours to read
-                self._feed(data)
+            self.add(reads)
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -127,15 +108,14 @@ class Response:
             return
         self._head_complete = True
         chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
-        if not chunked and "content-length" in self.headers:
-            self._length = int(self.headers["content-length"])
-        self._close_delimited = not chunked and self._length is None and self.status not in {204, 304}
+        self.looks_at_each_read = not chunked
+        framed = chunked or "content-length" in self.headers or self.status in {204, 304}
+        self._close_delimited = not framed
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body with the read that it came in."""
         if not self.complete:
             self.pieces.append((self._read, data))
-            self._body_bytes += len(data)
             if self._close_delimited:
                 self._tail = (self._tail + data)[-32:]
 

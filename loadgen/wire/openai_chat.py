@@ -1,6 +1,7 @@
 """The chat route of OpenAI's protocol, with the differences between engines as settings."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 from loadgen.wire.dialect import Ask, Delta, DialectError, Timings, Usage
 
 DONE = b"[DONE]"
+_TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments|name)": ?"(?!")')
+"""A field with text in it, as it stands in an event. Inside a string it could not stand: quotes are escaped there."""
 
 
 class _Function(msgspec.Struct):
@@ -97,6 +100,14 @@ class OpenAIChat:
             return Delta(done=True)
         return self._read(data)
 
+    def has_token(self, data: bytes) -> object:
+        """Tell whether a piece of a stream holds a token."""
+        return _TOKEN.search(data)
+
+    def count_chunks(self, body: bytes) -> int:
+        """Count the events that hold a token."""
+        return sum(1 for line in body.split(b"\n") if _TOKEN.search(line))
+
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer."""
         return self._read(body)
@@ -106,23 +117,19 @@ class OpenAIChat:
             chunk = _CHUNK.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DialectError(f"not a chat completion: {error}: {data[:200]!r}") from None
-        reported = _error_of(chunk)
-        if reported is not None:
+        if not chunk.choices and (reported := _error_of(chunk)) is not None:
             return Delta(error=reported)
-        choice = chunk.choices[0] if chunk.choices else _Choice()
-        said = choice.delta or choice.message or _Message()
-        return Delta(
-            text=(said.content or "") + (said.refusal or ""),
-            reasoning=said.reasoning_content or said.reasoning or "",
-            tool=_tool_text(said),
-            finish_reason=choice.finish_reason,
-            usage=self._usage(chunk.usage),
-            timings=Timings(chunk.timings.prompt_ms, chunk.timings.predicted_per_token_ms) if chunk.timings else None,
+        usage = None if chunk.usage is None else self._usage(chunk.usage)
+        timings = (
+            None if chunk.timings is None else Timings(chunk.timings.prompt_ms, chunk.timings.predicted_per_token_ms)
         )
+        if not chunk.choices:
+            return Delta(usage=usage, timings=timings)
+        choice = chunk.choices[0]
+        said = choice.delta or choice.message
+        return Delta("" if said is None else _text(said), choice.finish_reason, usage, timings=timings)
 
-    def _usage(self, usage: _Usage | None) -> Usage | None:
-        if usage is None:
-            return None
+    def _usage(self, usage: _Usage) -> Usage:
         output = usage.completion_tokens
         if output is None or self.uncounted_tokens == 0:
             return Usage(usage.prompt_tokens, output)
@@ -155,8 +162,14 @@ def _text_of(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value)[:300].decode(errors="replace")
 
 
-def _tool_text(said: _Message) -> str:
-    calls = [call.function for call in said.tool_calls or () if call.function is not None]
-    if said.function_call is not None:
-        calls.append(said.function_call)
-    return "".join((call.name or "") + (call.arguments or "") for call in calls)
+def _text(said: _Message) -> str:
+    """Return all that was generated; nearly always it is content and nothing else."""
+    text = said.content or ""
+    if said.reasoning_content is None and said.reasoning is None and said.tool_calls is None:
+        return text + said.refusal if said.refusal else text + _called([said.function_call])
+    calls = [call.function for call in said.tool_calls or ()]
+    return (said.reasoning_content or said.reasoning or "") + text + _called(calls)
+
+
+def _called(calls: Sequence[_Function | None]) -> str:
+    return "".join((call.name or "") + (call.arguments or "") for call in calls if call is not None)

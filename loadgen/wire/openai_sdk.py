@@ -68,7 +68,9 @@ class OpenAIClient:
             transcript.end = now()
             answer.judge(stream=job.ask.stream)
             answer.error = redacted(answer.error, self._settings.api_key)
-            keep(record_of(job, transcript, answer, self._settings.count_tokens, client="openai"))
+            keep(
+                record_of(job, transcript, transcript.arrivals(), answer, self._settings.count_tokens, client="openai")
+            )
 
     def close(self) -> None:
         """Nothing to close: the SDK's client is shared."""

@@ -6,7 +6,7 @@ from typing import Literal
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.answer import Answer
 from loadgen.wire.job import Job
-from loadgen.wire.transcript import Transcript
+from loadgen.wire.transcript import Arrivals, Transcript
 
 TokenCounter = Callable[[str], int]
 """Counts the tokens of a text."""
@@ -15,13 +15,12 @@ TokenCounter = Callable[[str], int]
 def record_of(
     job: Job,
     transcript: Transcript,
+    arrivals: Arrivals,
     answer: Answer,
     count_tokens: TokenCounter | None,
     client: Literal["own", "openai"] = "own",
 ) -> RequestRecord:
     """Return the record of one request."""
-    times = transcript.times()
-    stamped = transcript.stamped
     output_tokens, counted_by = _counted(answer, count_tokens)
     chunks = answer.chunk_times
     return RequestRecord(
@@ -34,15 +33,15 @@ def record_of(
         connect_ns=transcript.connect,
         connected_ns=transcript.connected,
         sent_ns=transcript.sent,
-        first_byte_ns=times[0] if times else None,
+        first_byte_ns=arrivals.at[0] if arrivals.at else None,
         first_token_ns=chunks[0] if chunks else None,
         last_token_ns=chunks[-1] if chunks else None,
         end_ns=transcript.end,
-        stamp="kernel" if stamped else "user",
+        stamp="kernel" if arrivals.stamped else "user",
         first_token_interval_ns=answer.chunk_widths[0] if chunks else None,
         last_token_interval_ns=answer.chunk_widths[-1] if chunks else None,
         end_interval_ns=transcript.end_width,
-        read_delay_ns=max(r.read_at - r.at for r in transcript.reads) if stamped else None,
+        read_delay_ns=arrivals.longest_delay,
         input_tokens=answer.usage.input_tokens if answer.usage else None,
         output_tokens=output_tokens,
         counted_by=counted_by,
@@ -50,7 +49,7 @@ def record_of(
         chunks=len(chunks),
         coalesced_chunks=answer.coalesced,
         output_characters=len(answer.text) if answer.outcome is Outcome.OK else None,
-        chunk_ns=[int(at) for at in chunks] if chunks else None,
+        chunk_ns=list(chunks) if chunks else None,
         outcome=answer.outcome,
         error=answer.error,
         http_status=transcript.response.status or None,

@@ -1,25 +1,42 @@
 """The transcript: what crossed the socket for one request, with times. Kept while it happens, parsed afterwards."""
 
+import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loadgen.clock import Ns
+from loadgen.clock import SECOND, Ns
 from loadgen.record import Outcome
-from loadgen.wire.connection import Read
 from loadgen.wire.http1 import Response
+
+_STAMP = struct.Struct("@qq")
+"""``struct timespec`` of a receive stamp: seconds and nanoseconds of CLOCK_REALTIME."""
+
+SWEPT = b"swept"
+"""In place of a stamp: these bytes were seen to be there by a sweep, before they were read."""
 
 
 @dataclass(slots=True)
 class Transcript:
-    """One request and all that came back, in order."""
+    """One request and all that came back, in order.
+
+    The reads are kept as columns: a read costs four appends and nothing else.
+    """
 
     connect: Ns | None = None
     connected: Ns | None = None
     sent: Ns | None = None
     connection: Literal["new", "reused", "replaced"] | None = None
-    reads: list[Read] = field(default_factory=list)
-    """The reads that gave bytes."""
+    data: list[bytes] = field(default_factory=list)
+    """The bytes of each read."""
+    control: list[bytes] = field(default_factory=list)
+    """The kernel's stamp of each read, empty where there is none."""
+    read_at: list[Ns] = field(default_factory=list)
+    """When user space had it."""
+    empty_at: list[Ns | None] = field(default_factory=list)
+    """The last time before it at which the socket was found empty, as far as that is known."""
     response: Response = field(default_factory=Response)
+    lazy_from: int | None = None
+    """Index of the first read of a stream that was drained in large reads after its first token."""
     end: Ns | None = None
     """End of the response, or of the attempt."""
     end_width: Ns | None = None
@@ -27,38 +44,55 @@ class Transcript:
     outcome: Outcome = Outcome.ABORTED
     """As far as the wire can tell; OK is to be confirmed by the answer's content."""
     error: str | None = "ended by us before the answer was complete"
-    clock_stepped: bool = False
+    offset: int | None = None
+    """CLOCK_REALTIME minus the monotonic clock while it was received; None if the clock was set meanwhile."""
 
-    @property
-    def stamped(self) -> bool:
-        """Whether the kernel's times of all reads can be used."""
-        return bool(self.reads) and all(r.stamped for r in self.reads) and not self.clock_stepped
+    def arrivals(self) -> "Arrivals":
+        """Return the times of the reads; to be called once, when the response is over."""
+        stamped = bool(self.control) and all(self.control) and self.offset is not None
+        at: list[Ns] = []
+        widths: list[Ns] = []
+        exact: list[bool] = []
+        before = self.sent or Ns(0)
+        for control, read_at, empty_at in zip(self.control, self.read_at, self.empty_at, strict=True):
+            kernel = stamped and control is not SWEPT
+            time = Ns(min(_nanoseconds(control) - (self.offset or 0), read_at)) if kernel else read_at
+            at.append(time)
+            widths.append(Ns(max(0, time - max(before, empty_at or before))))
+            # The stamp of a large read may be that of the connection's end, which came with its last bytes.
+            exact.append(kernel and (self.lazy_from is None or len(exact) < self.lazy_from))
+            before = time
+        delays = [r - t for r, t, kernel in zip(self.read_at, at, exact, strict=True) if kernel]
+        return Arrivals(at, widths, exact, stamped, Ns(max(delays)) if delays else None)
 
-    def end_with_read(self) -> None:
-        """Note that the newest byte read is the last one of a complete message."""
-        self.end = self.times()[-1]
-        self.end_width = Ns(0) if self.stamped else self.widths()[-1]
+    def settle_end(self, arrivals: "Arrivals", gave_up_at: Ns) -> None:
+        """Set the end: of a complete message the arrival of its last byte, otherwise when we gave it up."""
+        if self.end is not None:  # with the connection's end
+            return
+        if self.outcome is Outcome.OK:
+            self.end = arrivals.at[-1]
+            self.end_width = Ns(0) if arrivals.exact[-1] else arrivals.widths[-1]
+        else:
+            self.end = gave_up_at
 
-    def end_with_close(self, read: Read) -> None:
-        """Note that the connection ended: it has no stamp, so its time is that of the read that found out."""
-        known = [at for at in (self.sent, *self.times()[-1:], read.empty_at) if at is not None]
-        self.end = read.read_at
-        self.end_width = Ns(max(0, read.read_at - max(known)))
 
-    def times(self) -> list[Ns]:
-        """Return the arrival time of each read, all from the same source."""
-        return [r.at for r in self.reads] if self.stamped else [r.read_at for r in self.reads]
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """When the bytes of each read arrived, all times from one source."""
 
-    def widths(self) -> list[Ns]:
-        """Return how wide the interval is in which bytes before the last one of each read arrived.
+    at: list[Ns]
+    """Arrival of each read's newest byte."""
+    widths: list[Ns]
+    """Width of the interval in which the read's other bytes arrived: its lower end is the later of the time of the read
+    before and the last poll that found the socket empty."""
+    exact: list[bool]
+    """Whether the newest byte's time is the kernel's."""
+    stamped: bool
+    """Whether the kernel's times could be used."""
+    longest_delay: Ns | None
+    """Longest time from a stamp to its read in user space; None without stamps."""
 
-        Its lower end is the later of the time of the read before and the last poll that found the socket empty.
-        """
-        times = self.times()
-        result: list[Ns] = []
-        before = self.sent if self.sent is not None else Ns(0)
-        for at, read in zip(times, self.reads, strict=True):
-            lower = max(before, read.empty_at if read.empty_at is not None else before)
-            result.append(Ns(max(0, at - lower)))
-            before = at
-        return result
+
+def _nanoseconds(control: bytes) -> int:
+    whole, part = _STAMP.unpack_from(control)
+    return int(whole) * SECOND + int(part)

@@ -2,12 +2,18 @@
 
 import select
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from loadgen.clock import MS, Ns, now
+from loadgen.wire.reception import SWEEP_MS, ReadLoop, Reception
 
 Address = tuple[socket.AddressFamily, tuple[str, int]]
 """Family, and what ``connect`` takes (of IPv6 addresses the first two parts)."""
+
+
+TokenMark = Callable[[bytes], object]
+"""Finds the first token in a read, by its bytes; falsy where there is none."""
 
 
 class Waiter(Protocol):
@@ -21,6 +27,9 @@ class Waiter(Protocol):
 
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:
         """Look a name up, the best address first; raises socket.gaierror, or TimeoutError at the deadline."""
+
+    def receive(self, reception: Reception) -> None:
+        """Wait until a response is over."""
 
 
 class PollWaiter:
@@ -37,6 +46,36 @@ class PollWaiter:
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:  # noqa: ARG002 the resolver has its own
         """Look a name up."""
         return lookup(host, port)
+
+    def receive(self, reception: Reception) -> None:
+        """Read a response to its end."""
+        loop = ReadLoop(select.epoll() if hasattr(select, "epoll") else PollPoller())
+        loop.add(reception)
+        try:
+            while not reception.over:
+                loop.poll(SWEEP_MS / 1000)
+                loop.sweep()
+        finally:
+            loop.remove(reception)
+
+
+class PollPoller:
+    """``select.poll`` with the face of epoll, for systems without epoll."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+
+    def register(self, fd: int, events: int) -> None:
+        """Watch a descriptor."""
+        self._poll.register(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Watch it no longer."""
+        self._poll.unregister(fd)
+
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:  # noqa: ARG002 it returns all
+        """Return ready descriptors."""
+        return self._poll.poll(timeout * 1000)
 
 
 def lookup(host: str, port: int) -> list[Address]:
