@@ -87,7 +87,7 @@ def _read(data: bytes) -> _Generation:
     try:
         return _GENERATION.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DialectError(f"not a generation: {error}: {data[:200]!r}") from None
+        raise DialectError(f"not a generation: {error}: {data!r}") from None
 
 
 DIALECT = Generate()

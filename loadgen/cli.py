@@ -33,10 +33,11 @@ def _report(options: argparse.Namespace) -> int:
     from loadgen.results.summary import verdict_of
     from loadgen.results.terminal import show, show_table
 
+    beside = store.read(options.beside) if options.beside is not None else None
     summary = report(options.folder)
     show(summary, str(options.folder))
-    if options.beside is not None:
-        show_table(compare(store.read(options.folder)[1], store.read(options.beside)[1]))
+    if beside is not None:
+        show_table(compare(store.read(options.folder), beside))
     return verdict_of(summary).exit_status
 
 

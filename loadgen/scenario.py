@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from loadgen.errors import UsageError
 
-DatasetName = str
+LONGEST_TIMEOUT_S = 1_000_000
 Client = Literal["own", "openai"]
 
 
@@ -88,8 +88,9 @@ def _check_numbers(s: Scenario) -> None:
     if s.warmup < 0:
         raise UsageError(f"--warmup must be 0 or more, got {s.warmup}.")
     for name in ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout"):
-        if not getattr(s, name) > 0:
-            raise UsageError(f"{flag(name)} must be above 0 seconds, got {getattr(s, name)}.")
+        if not 0 < getattr(s, name) <= LONGEST_TIMEOUT_S:
+            got = getattr(s, name)
+            raise UsageError(f"{flag(name)} must be above 0 and at most {LONGEST_TIMEOUT_S} seconds, got {got}.")
     if not 0 <= s.temperature < float("inf"):
         raise UsageError(f"--temperature must be 0 or more, got {s.temperature}.")
 

@@ -32,6 +32,9 @@ def refused(done: Any, *words: str) -> None:
         (["--engine", "nope"], ["--engine", "vllm"]),
         (["--engine", "vllm"], ["--engine vllm needs --host"]),
         (["--results", "/proc/nothing"], ["--results /proc/nothing", "cannot write"]),
+        (["--host", ""], ["--host is empty"]),
+        (["--run-time", "0s"], ["--run-time must be above 0"]),
+        (["--total-timeout", "inf"], ["--total-timeout"]),
         (["--processes", "2"], ["one process", "--processes"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -40,6 +43,22 @@ def test_a_mistake_is_named_with_its_flag_and_the_way_out(
     locust: Locust, arguments: list[str], words: list[str]
 ) -> None:
     refused(locust(*arguments), *words)
+
+
+def test_less_than_one_user_is_refused(locust: Locust) -> None:
+    for users in (0, -1):
+        refused(locust(users=users), "--users must be at least 1")
+
+
+def test_a_tls_port_and_a_plain_one_are_told_apart(locust: Locust) -> None:
+    with serving([(0, b"")], models=b"") as server:
+        done = locust("--host", server.url.replace("http:", "https:"), "--first-byte-timeout", "2")
+    refused(done, "--host https://")
+
+
+def test_an_authority_that_cannot_be_read_is_named(locust: Locust) -> None:
+    done = locust("--host", "https://127.0.0.1:1", environment={"SSL_CERT_FILE": "/nowhere.pem"})
+    refused(done, "SSL_CERT_FILE: cannot read /nowhere.pem")
 
 
 def test_a_malformed_line_is_named(locust: Locust, tmp_path: Path) -> None:

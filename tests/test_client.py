@@ -110,6 +110,56 @@ def test_the_end_is_that_of_the_response_not_of_a_late_close() -> None:
         assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
 
 
+class LateOnce(PollWaiter):
+    """Reads for the first time when everything has long been there."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def receive(self, reception: Reception) -> None:
+        time.sleep(self.seconds)
+        super().receive(reception)
+
+
+def test_a_close_that_comes_before_the_read_makes_the_end_an_interval() -> None:
+    with serving(answer(3), close_after=0.1) as server:
+        record = ask(Client(settings_for(server), LateOnce(0.25)))
+        true_end = server.sent_at[0][-1]
+    assert record.outcome is Outcome.OK
+    assert record.end_ns is not None
+    assert record.end_interval_ns is not None
+    assert record.end_ns - record.end_interval_ns <= true_end <= record.end_ns + SLACK
+    assert record.end_interval_ns > 50 * MS, "the stamp may be that of the connection's end"
+
+
+def test_a_token_with_the_end_of_the_response_behind_it_arrived_in_an_interval() -> None:
+    said = [(0.0, SSE_HEAD), (0.0, chunk(token("a", "stop")) + chunk(usage(1)) + chunk(DONE))]
+    with serving([*said, (0.1, LAST_CHUNK)]) as server:
+        record = ask(Client(settings_for(server), LateOnce(0.25)))
+        true_token = server.sent_at[0][1]
+    assert record.last_token_ns is not None
+    assert record.last_token_interval_ns is not None
+    assert record.last_token_ns - record.last_token_interval_ns <= true_token
+    assert record.last_token_interval_ns > 50 * MS
+
+
+def test_an_answer_is_over_with_done_though_its_framing_never_ends() -> None:
+    short = Timeouts(connect=1, first_byte=1, idle=0.2, total=5)
+    steps = [(0.0, SSE_HEAD + chunk(token("a", "stop"))), (0.02, chunk(DONE))]
+    for then in (0.15, 1.0):  # the server closes late, or not at all
+        with serving(steps, close_after=then) as server:
+            record = ask(Client(replace(settings_for(server), timeouts=short), PollWaiter()))
+            assert record.outcome is Outcome.OK
+            assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
+
+
+def test_a_queue_behind_the_head_is_waited_in_as_long_as_for_a_first_byte() -> None:
+    timeouts = Timeouts(connect=1, first_byte=2, idle=0.2, total=5)
+    steps = answer(2)
+    with serving([steps[0], (0.6, steps[1][1]), *steps[2:]]) as server:
+        assert outcome(replace(settings_for(server), timeouts=timeouts)) == (Outcome.OK, None)
+
+
 def test_a_stream_without_framing_ends_with_done_not_with_a_late_close() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     with serving([(0, head), (0, token("a", "stop")), (0.02, DONE)], close_after=0.2) as server:
@@ -139,6 +189,28 @@ def test_the_request_is_what_the_record_says() -> None:
     assert request.headers["accept-encoding"] == "identity"
 
 
+@pytest.mark.parametrize("length", [0, 480, 490, 495, 500])
+def test_a_secret_is_not_recorded_in_part_either(length: int) -> None:
+    body = b"x" * length + b"sk-secret" + b"y" * 100
+    with serving([(0, response(body, status="400 Bad Request", kind="text/plain"))]) as server:
+        record = ask(Client(replace(settings_for(server), api_key="sk-secret"), PollWaiter()))
+    assert "sk-" not in (record.error or "")
+
+
+def test_heartbeats_and_odd_numbers_are_no_fault() -> None:
+    counts = event('{"choices":[],"usage":{"prompt_tokens":7.0,"completion_tokens":2.0}}')
+    nothing = event('{"choices":[],"usage":{"prompt_tokens":null,"completion_tokens":null}}')
+    with serving(stream(b"data:\n\n", token("a"), b": ping\n\n", token("b", "stop"), counts, nothing, DONE)) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+    assert (record.outcome, record.output_tokens, record.input_tokens) == (Outcome.OK, 2, 7)
+
+
+def test_a_count_of_zero_for_an_answer_with_text_is_no_count() -> None:
+    with serving(stream(token("a"), token("b", "stop"), usage(0), DONE)) as server:
+        record = ask(Client(settings_for(server), PollWaiter()))
+    assert (record.output_tokens, record.counted_by) == (2, CountedBy.CHUNKS)
+
+
 def test_a_secret_that_the_server_repeats_is_not_recorded() -> None:
     body = b'{"error":{"message":"Incorrect API key provided: sk-secret."}}'
     with serving([(0, response(body, status="401 Unauthorized"))]) as server:
@@ -157,6 +229,14 @@ def test_a_secret_that_the_server_repeats_is_not_recorded() -> None:
         ([(0, SSE_HEAD + chunk(token("a")))], Outcome.BROKEN_STREAM, "in mid-answer"),
         ([(0, SSE_HEAD + chunk(token("a")) + LAST_CHUNK)], Outcome.BROKEN_STREAM, "without a finish reason"),
         (stream(token("a"), event('{"error":{"message":"out of memory"}}')), Outcome.BROKEN_STREAM, "out of memory"),
+        ([(0, b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")], Outcome.BAD_PROTOCOL, "101"),
+        (stream(event('{"error":' + "[" * 100_000)), Outcome.BAD_PROTOCOL, ""),
+        (
+            [(0, SSE_HEAD + chunk(b'event: error\ndata: {"message":"OOM"}\n\n') + chunk(DONE))],
+            Outcome.BROKEN_STREAM,
+            "OOM",
+        ),
+        (stream(b"event: ping\n\n"), Outcome.EMPTY, "without a single token"),
         ([(0, b"SSH-2.0-OpenSSH_9.2\r\n")], Outcome.BAD_PROTOCOL, "not HTTP"),
         (stream(event("{nonsense"), DONE), Outcome.BAD_PROTOCOL, "not a chat completion"),
         (stream(event('{"choices":"x"}'), DONE), Outcome.BAD_PROTOCOL, "not a chat completion"),
@@ -266,6 +346,31 @@ def test_a_kept_connection_that_went_stale_is_replaced_once() -> None:
         client.close()
     assert (first.connection, second.connection) == ("new", "replaced")
     assert second.outcome is Outcome.OK
+
+
+def test_what_nobody_asked_for_is_not_taken_for_an_answer() -> None:
+    def script(number: int, _request: object) -> list[tuple[float, bytes]]:
+        late = response(b"", status="408 Request Timeout") if number == 0 else b""
+        return [*answer(), (0.02, late)]
+
+    with serving(script, keep_open=True) as server:
+        client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
+        assert ask(client).outcome is Outcome.OK
+        time.sleep(0.1)
+        second = ask(client)
+        client.close()
+    assert (second.outcome, second.connection) == (Outcome.OK, "replaced")
+
+
+def test_bytes_behind_an_answer_end_its_connection() -> None:
+    def script(number: int, _request: object) -> list[tuple[float, bytes]]:
+        steps = answer(2)
+        return [*steps[:-1], (0, steps[-1][1] + response(b"{}"))] if number == 0 else steps
+
+    with serving(script, keep_open=True) as server:
+        client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
+        assert [ask(client).connection for _ in range(2)] == ["new", "new"]
+        client.close()
 
 
 def test_a_kept_connection_that_breaks_in_mid_answer_is_not_tried_again() -> None:

@@ -65,6 +65,7 @@ def test_a_local_file_in_limas_schema_gives_first_turns(tmp_path: Path) -> None:
         ('{"conversations": []}\n', "line 1: needs"),
         ('{"conversations": ["  "]}\n', "line 1: needs"),
         (b"\xff\xfe{}\n", "line 1: not JSON"),
+        ('{"prompt": "\\ud800"}\n', "line 1: half a surrogate pair"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, content: str | bytes, words: str) -> None:

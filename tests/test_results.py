@@ -149,11 +149,13 @@ def test_two_runs_are_compared_prompt_by_prompt() -> None:
             last_token_ns=r.last_token_ns,
         )
 
-    table = compare(RECORDS, [slower(r, 2) for r in RECORDS[:30]])
+    table = compare((manifest(), RECORDS), (manifest(users=2), [slower(r, 2) for r in RECORDS[:30]]))
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["TTFT, ms"] == ("100.00", "102.00", "2.00 [2.00, 2.00]")
     assert rows["TPOT, ms"] == ("10.00", "10.00", "0.00 [0.00, 0.00]")
     assert "30 prompts" in table.note
+    assert "They differ in users." in table.note
+    assert "VALID" in table.note
 
 
 @pytest.mark.parametrize("content", [None, "{}", "not json"])

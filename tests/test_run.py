@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Locust, records_of
+from conftest import CHAT, ROOT, Locust, records_of
 from serving import HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token
 
 from loadgen.record import Outcome, Phase
@@ -92,7 +92,7 @@ def test_faults_of_the_server_are_records_and_the_counts_add_up(locust: Locust) 
         [(0, SSE_HEAD + chunk(token("a"))), (0, HANG_UP)],
         [(0, b"garbage\r\n\r\n")],
         [(0, response(b"", kind="text/event-stream"))],
-        [(0, SSE_HEAD), (3, b"")],
+        [(0, SSE_HEAD + chunk(token("a"))), (3, b"")],
     ]
 
     def script(number: int, _request: Request) -> Sequence[Step]:
@@ -265,3 +265,38 @@ def test_options_can_be_set_in_the_environment(locust: Locust) -> None:
         done = locust("--host", server.url, *FEW[:4], environment={"LOADGEN_MAX_TOKENS": "7"})
         assert json.loads(server.requests[-1].body)["max_tokens"] == 7
     assert done.manifest["scenario"]["max_tokens"] == 7
+
+
+def test_an_interruption_shortly_before_the_end_of_the_run_time_is_one(
+    start_locust: Callable[[Sequence[str]], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    with serving(answer(2, pause=1.5)) as server:
+        arguments = ["--warmup", "0", "--run-time", "6s", "--host", server.url, "--results", str(results)]
+        process = start_locust(["--headless", *arguments])
+        while len(server.requests) < 2:
+            time.sleep(0.02)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 4
+    (folder,) = results.iterdir()
+    assert json.loads((folder / "run.json").read_bytes())["ended"]["reason"] == "interrupted"
+
+
+def test_a_full_disk_ends_the_run_with_what_was_written(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from locust.main import main; main()"
+    )
+    results = tmp_path / "results"
+    with serving(answer(3)) as server:
+        arguments = ["-f", str(CHAT), "--headless", "--host", server.url, "--results", str(results)]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    (folder,) = results.iterdir()
+    data = (folder / "records.jsonl").read_bytes()
+    assert data.endswith(b"\n")
+    assert len(records_of(folder)) > 3

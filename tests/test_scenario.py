@@ -29,6 +29,7 @@ def test_a_web_form_gives_strings() -> None:
         ({"temperature": -0.1}, "--temperature"),
         ({"temperature": "nan"}, "--temperature"),
         ({"idle_timeout": 0}, "--idle-timeout must be above 0"),
+        ({"total_timeout": "inf"}, "--total-timeout"),
         ({"client": "curl"}, "--client must be one of own, openai"),
         ({"client": "openai", "keep_alive": True}, "Drop one"),
         ({"tokenizer": "/nowhere"}, "--tokenizer: /nowhere does not exist"),

@@ -55,7 +55,7 @@ def ask(
 
 
 def assert_same_times(observed: Sequence[int | None], truth: Sequence[int | None]) -> None:
-    """Nothing arrives before it was sent; a busy machine may stop the server between its note of the time and the send."""
+    """Nothing arrives before it was sent; a busy machine may stop the server between noting the time and sending."""
     late = [(o or 0) - (t or 0) for o, t in zip(observed, truth, strict=True)]
     assert min(late) > -MS // 10
     assert statistics.median(late) < MS // 2

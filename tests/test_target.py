@@ -28,10 +28,15 @@ def test_a_base_url_keeps_its_path_and_v1_is_not_doubled(url: str, expected: str
     [
         ("localhost:8000", "the scheme is missing; write http://localhost:8000"),
         ("h", "scheme is missing"),
-        ("ftp://h", "scheme is missing"),
+        ("ftp://h", "only http"),
         ("http://", "no host name"),
         ("http://h:port", "Port could not be cast"),
         ("http://user:secret@h", "no credentials in the URL"),
+        ("http://user:secret@h:port", "no credentials in the URL"),
+        ("user:secret@h:80", "no credentials in the URL"),
+        ("http://user:secret@", "no credentials in the URL"),
+        ("http://h:0", "0 is no port"),
+        ("http://h/\u20ac", "in ASCII"),
         ("http://h/?key=1", "no '\\?'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Whole responses of engines, as they came over the wire: what is read from them, however they are cut."""
 
+import re
 import struct
 from dataclasses import dataclass
 from itertools import pairwise
@@ -132,11 +133,10 @@ def test_a_transcript_byte_by_byte_says_the_same() -> None:
 
 def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:
     raw = (FOLDER / "vllm.http").read_bytes()
-    starts = [i for i in range(len(raw)) if raw.startswith(b"data: ", i)]
+    starts = [m.start(1) for m in re.finditer(rb"\r\n([0-9a-f]+\r\ndata)", raw)]
     record = read_back(raw, starts, EXPECTED["vllm"])
     # Reads: head, role, token, token, token, usage, [DONE]; the first token is the third, the last one the fifth.
     assert (record.first_token_ns, record.last_token_ns, record.end_ns) == (3_000_000, 5_000_000, 7_000_000)
-    # The size of the chunk behind it came with each token, but no byte of another event: its time is exact.
     assert (record.first_token_interval_ns, record.last_token_interval_ns, record.end_interval_ns) == (0, 0, 0)
     assert record.coalesced_chunks == 0
 

@@ -64,6 +64,9 @@ def trips(name: str, status: Status, make: Callable[[], Evidence]) -> Any:
         trips("client lag", Status.WARN, lambda: evidence(loop_lag_p99_ms=6.0)),
         trips("client lag", Status.NOT_CHECKED, lambda: evidence(loop_lag_p99_ms=None)),
         trips("times known exactly", Status.WARN, lambda: altered(50, first_token_interval_ns=10 * MS)),
+        trips("times known exactly", Status.WARN, lambda: altered(50, last_token_interval_ns=10 * MS)),
+        trips("times known exactly", Status.WARN, lambda: altered(10, coalesced_chunks=4)),
+        trips("token counts", Status.WARN, lambda: altered(1, end_ns=-MS)),
         trips("token counts", Status.WARN, lambda: altered(100, counted_by=CountedBy.CHUNKS)),
         trips("token counts", Status.WARN, lambda: altered(1, output_tokens=None, counted_by=None)),
         trips("token counts", Status.INVALID, lambda: altered(100, output_tokens=None, counted_by=None)),
@@ -94,10 +97,11 @@ def test_reaching_a_fixed_length_is_no_fault() -> None:
     assert status_of(fixed, "output lengths") is Status.OK
 
 
-def test_the_warmup_is_accounted_for_and_otherwise_not_looked_at() -> None:
-    warm = record(1000, phase=Phase.WARMUP, outcome=Outcome.HTTP_5XX)
-    verdict, _ = judge(evidence(records=[warm, *GOOD], started=101))
-    assert verdict is Verdict.VALID
+def test_the_warmup_has_no_part_in_the_figures_but_its_failures_are_told() -> None:
+    warm = record(1000, phase=Phase.WARMUP)
+    assert judge(evidence(records=[warm, *GOOD], started=101))[0] is Verdict.VALID
+    failed = record(1000, phase=Phase.WARMUP, outcome=Outcome.HTTP_5XX)
+    assert status_of(evidence(records=[failed, *GOOD], started=101), "failures") is Status.WARN
 
 
 @pytest.mark.parametrize(

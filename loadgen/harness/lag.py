@@ -46,8 +46,9 @@ class LoopLag:
         while True:
             gevent.sleep(max(0.0, (due - now()) / MS / 1000))
             at = now()
-            self._lags.append(max(0.0, (at - due) / MS))
-            due = max(due, at - PERIOD_MS * MS) + PERIOD_MS * MS  # after a stall go on, do not catch up
+            while due <= at:  # a stall is as many samples as it is periods long, or it would hide behind one
+                self._lags.append((at - due) / MS)
+                due += PERIOD_MS * MS
 
 
 def _cpu_seconds() -> float:

@@ -39,14 +39,23 @@ def add_options(parser: LocustArgumentParser) -> None:
 def scenario_of(options: Namespace, form: Mapping[str, str] | None = None) -> Scenario:
     """Return the scenario of Locust's parsed options, with a web form's values over them; raises UsageError."""
     scenario = resolve(vars(options) | _filled(form or {}, options))
-    users = (form or {}).get("user_count", options.num_users)
-    if users is not None and str(users).strip() in {"", "0"}:
-        raise UsageError(f"--users must be at least 1, got {users}.")
+    _check_locusts_own(options, form or {})
     if scenario.engine not in DIALECTS:
         raise UsageError(f"--engine: unknown engine {scenario.engine!r}; there are {', '.join(sorted(DIALECTS))}.")
     if scenario.client == "openai" and not DIALECTS[scenario.engine].path(stream=True).startswith("/v1/"):
         raise UsageError(f"--client openai: {scenario.engine} has no OpenAI route; use the own client.")
     return scenario
+
+
+def _check_locusts_own(options: Namespace, form: Mapping[str, str]) -> None:
+    """Refuse what Locust would take and not survive."""
+    users = form.get("user_count", options.num_users)
+    if (users is not None and not str(users).strip().isdigit()) or str(users).strip() == "0":
+        raise UsageError(f"--users must be at least 1, got {users}.")
+    if options.run_time == 0:
+        raise UsageError("--run-time must be above 0; leave it out to make each request of the sample once.")
+    if options.host is not None and not options.host.strip() and not form:
+        raise UsageError("--host is empty; name a server, or leave it out to use the embedded engine.")
 
 
 def _filled(form: Mapping[str, str], options: Namespace) -> dict[str, str]:

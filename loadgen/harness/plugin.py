@@ -1,11 +1,13 @@
 """What hangs on Locust's events. Registering opens nothing, starts nothing and draws nothing."""
 
 import atexit
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import flask
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -62,29 +64,49 @@ def _set_up(environment: Environment, runner: Any) -> Session:  # noqa: ANN401 o
 
 def _follow(environment: Environment, session: Session) -> None:
     on = environment.events
-    on.test_start.add_listener(_quietly(session.begin))
-    on.spawning_complete.add_listener(_quietly(session.ramped))
-    on.quitting.add_listener(_quietly(session.quitting))
-    on.test_stopping.add_listener(_quietly(session.stopping))
-    on.test_stop.add_listener(_quietly(session.finish))
-    on.user_error.add_listener(_quietly(session.note_bug))
-    on.quit.add_listener(_quietly(session.show))
+    on.test_start.add_listener(_listener(session, session.begin))
+    on.spawning_complete.add_listener(_listener(session, session.ramped))
+    on.quitting.add_listener(_listener(session, session.quitting))
+    on.test_stopping.add_listener(_listener(session, session.stopping))
+    on.test_stop.add_listener(_listener(session, session.finish))
+    on.user_error.add_listener(_listener(session, session.note_bug))
+    on.quit.add_listener(_listener(session, session.show))
+    _take_interrupts(session)
 
 
-def _quietly(action: Callable[[], None]) -> Callable[..., None]:
+def _listener(session: Session, action: Callable[[], None]) -> Callable[..., None]:
+    """Make a listener of an action. Locust logs what a listener raises and goes on; a run must not."""
+
     def listener(**_: Any) -> None:  # noqa: ANN401
-        action()
+        try:
+            action()
+        except UsageError as error:
+            print(f"loadgen: {error}", file=sys.stderr)  # noqa: T201
+            session.note_bug()
+        except Exception:
+            session.note_bug()
+            raise
 
     return listener
+
+
+def _take_interrupts(session: Session) -> None:
+    """Turn SIGINT into an orderly end: as KeyboardInterrupt it would hit whichever greenlet runs, even a request's."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: gevent.spawn(session.interrupt))
 
 
 def _guard_start(web_ui: WebUI, session: Session) -> None:
     """Look at a start from the web UI before Locust acts on it, so that a mistake is shown in the form."""
 
     def check_start() -> flask.Response | None:
-        if flask.request.endpoint != "locust.swarm" or not session.idle:
+        if flask.request.endpoint != "locust.swarm":
             return None
         try:
+            if session.ending:
+                raise UsageError("the last run is still ending: start again in a moment.")  # noqa: TRY301
+            if not session.idle:
+                return None  # a change of the users of a run
             session.prepare(flask.request.form)
         except UsageError as error:
             return flask.jsonify({"success": False, "message": str(error), "host": session.environment.host})

@@ -55,7 +55,8 @@ def check(settings: Settings, model: str | None, waiter: Waiter, *, stream: bool
 
 def _get_models(settings: Settings, waiter: Waiter) -> Reply:
     try:
-        return get(settings.target, "/v1/models", waiter, timeout=TIMEOUT_S, api_key=settings.api_key)
+        timeout = min(TIMEOUT_S, settings.timeouts.first_byte)
+        return get(settings.target, "/v1/models", waiter, timeout=timeout, api_key=settings.api_key)
     except WireError as error:
         raise UsageError(_unreachable(settings.target.url, error)) from None
 
@@ -65,8 +66,9 @@ def _unreachable(url: str, error: WireError) -> str:
         Outcome.DNS: "Check the host name.",
         Outcome.REFUSED: "Is the server running, and is the port right?",
         Outcome.CONNECT_TIMEOUT: "Is the server running, and does a firewall stand between?",
-        Outcome.TLS: "Name the authority's certificate in SSL_CERT_FILE, or give --insecure; "
-        "if the server speaks plain HTTP, write http://.",
+        Outcome.TLS: "If the server speaks plain HTTP, write http://."
+        if "WRONG_VERSION" in error.message
+        else "Name its authority's certificate in SSL_CERT_FILE, or give --insecure.",
         Outcome.BAD_PROTOCOL: "That port does not speak HTTP; if it speaks TLS, write https://.",
     }
     way_out = ways_out.get(error.outcome, "Does that port speak HTTP, or TLS (https://)?")

@@ -19,7 +19,7 @@ from gevent.event import Event
 from loadgen.harness.lag import LoopLag
 from loadgen.harness.prepare import Prepared
 from loadgen.record import Phase, RequestRecord
-from loadgen.results.manifest import Ended, Manifest
+from loadgen.results.manifest import Ended, Instrument, Manifest
 from loadgen.results.report import write_reports
 from loadgen.results.store import RunFolder
 from loadgen.results.summary import Summary
@@ -64,11 +64,13 @@ class Run:
         self._started = 0
         self._stopping = False
         self._began = time.monotonic()
+        self._ran_for = 0.0
         self._records: list[RequestRecord] = []
         self._lag = LoopLag()
+        self._instrument: Instrument | None = None
         self.manifest = _manifest(prepared, users=users, run_time=run_time, planned=self._planned)
         self.folder = RunFolder(Path(prepared.scenario.results), self.manifest)
-        self.progress = Progress(self._planned, run_time)
+        self.progress = Progress(self._planned, run_time, warmup=len(self._warmup))
 
     @property
     def complete(self) -> bool:
@@ -97,10 +99,15 @@ class Run:
 
     def keep(self, record: RequestRecord) -> None:
         """Take the record of a request that has ended: to disk first, then to whoever looks on."""
-        self.folder.append(record)
-        self._records.append(record)
-        self._on_record(record)
-        self.progress.add(record)
+        try:
+            self.folder.append(record)
+            self._records.append(record)
+            self._on_record(record)
+            self.progress.add(record)
+        finally:  # whatever failed, others wait for this count
+            self._count(record)
+
+    def _count(self, record: RequestRecord) -> None:
         if record.phase is Phase.WARMUP:
             self._warmup_left -= 1
             if self._warmup_left == 0:
@@ -108,10 +115,13 @@ class Run:
             return
         self._kept += 1
         if self.complete:
+            self._instrument = self._lag.stop()  # what Locust does at the end is no part of the measurement
             self._on_complete()
 
     def stop(self) -> None:
         """Hand out no more requests; those in flight go on."""
+        if not self._stopping:
+            self._ran_for = time.monotonic() - self._began
         self._stopping = True
         self._warm.set()
 
@@ -123,7 +133,7 @@ class Run:
         """Complete the manifest, write the reports and return the summary."""
         self.stop()
         self.progress.stop()
-        self.manifest.instrument = self._lag.stop()
+        self.manifest.instrument = self._instrument or self._lag.stop()
         self.manifest.ended = Ended(reason=self._reason(), at=_wall_time(), started_requests=self._started)
         self.folder.close()
         self.folder.write_manifest(self.manifest)
@@ -136,7 +146,7 @@ class Run:
     def _reason(self) -> Reason:
         if self.complete:
             return "completed"
-        elapsed = time.monotonic() - self._began + _TIMER_AHEAD_S
+        elapsed = self._ran_for + _TIMER_AHEAD_S
         return "run-time" if self._run_time is not None and elapsed >= self._run_time else "interrupted"
 
     def _warmed(self) -> None:

@@ -17,6 +17,8 @@ def api_key() -> str | None:
         return _checked(Path(name).read_text().strip(), name)
     except OSError as error:
         raise UsageError(f"OPENAI_API_KEY_FILE: cannot read {name} ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{name}: an API key is one line of printable ASCII.") from None
 
 
 def _checked(key: str, where: str) -> str:

@@ -1,16 +1,14 @@
 """What lives as long as the Locust process: the embedded engine, and one run after another."""
 
 import logging
-import signal
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 import gevent
 from locust.env import Environment
-from locust.runners import STATE_INIT, STATE_STOPPED, LocalRunner
+from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadgen.harness.locust_tables import tell
@@ -54,6 +52,7 @@ class Session:
         self._prepared: Prepared | None = None
         self._sdk: Sender | None = None
         self._last: tuple[Summary, Path] | None = None
+        self._interrupted = False
         self._waiter = GeventWaiter()
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
         self._stamping = new_socket()
@@ -62,6 +61,11 @@ class Session:
     def idle(self) -> bool:
         """Whether no run is going on."""
         return self._runner.state in {STATE_INIT, STATE_STOPPED}
+
+    @property
+    def ending(self) -> bool:
+        """Whether a run is being ended."""
+        return not self.idle and self._runner.state not in {STATE_RUNNING, STATE_SPAWNING}
 
     def ensure_host(self) -> None:
         """Start the embedded engine if no server was named; raises UsageError where it cannot run."""
@@ -123,14 +127,9 @@ class Session:
             gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
 
     def stopping(self) -> None:
-        """Stop handing out requests; Ctrl-C from here on aborts those in flight."""
-        if self.run is None:
-            return
-        self.run.stop()
-        if not self.run.complete and self._runner.user_count:
-            limit = self.options.stop_timeout
-            logger.info("Waiting for the requests in flight, %s s at most; Ctrl-C aborts them", limit)
-            signal.signal(signal.SIGINT, self._abort)
+        """Stop handing out requests."""
+        if self.run is not None:
+            self.run.stop()
 
     def finish(self) -> None:
         """End the run: write its summary, and let the exit status follow its verdict."""
@@ -154,8 +153,20 @@ class Session:
             show(summary, str(folder))
 
     def note_bug(self) -> None:
-        """Note that code of ours failed: the exit status will say so."""
+        """Note that code of ours failed, a full disk included: the run ends, and the exit status says so."""
         self.environment.process_exit_code = _BUG
+        gevent.spawn(self._end)
+
+    def interrupt(self) -> None:
+        """End what runs, and then the process; the second time, abort what is in flight."""
+        if self._interrupted:
+            self._runner.user_greenlets.kill(block=False)
+            return
+        self._interrupted = True
+        logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
+        self._runner.quit()
+        if self.environment.web_ui is not None:
+            self.environment.web_ui.stop()
 
     def close(self) -> None:
         """Stop the embedded engine."""
@@ -170,9 +181,6 @@ class Session:
             self._runner.quit()
         else:
             self._runner.stop()
-
-    def _abort(self, _signal: int, _frame: FrameType | None) -> None:
-        self._runner.user_greenlets.kill(block=False)
 
 
 def _open_sdk(settings: Settings) -> Sender:

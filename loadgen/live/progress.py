@@ -1,6 +1,8 @@
 """The progress line of a run: on a terminal only, drawn between requests and never more than twice a second."""
 
+import logging
 import statistics
+import sys
 import time
 from collections import deque
 
@@ -19,9 +21,11 @@ _RECENT = 100
 class Progress:
     """A line that follows the records; silent where there is no terminal."""
 
-    def __init__(self, planned: int | None, run_time: float | None) -> None:
+    def __init__(self, planned: int | None, run_time: float | None, *, warmup: int) -> None:
         self._console = Console(stderr=True)
         self._planned = planned
+        self._warmup = warmup
+        self._warmed = 0
         self._run_time = run_time
         self._bar: RichProgress | None = None
         self._task = TaskID(0)
@@ -50,9 +54,11 @@ class Progress:
         self._task = self._bar.add_task("warming up", total=total, count="", figures="")
         self._bar.start()
         self._bar.refresh()
+        self._redirect_logs()
 
     def add(self, record: RequestRecord) -> None:
         """Follow one more record."""
+        self._warmed += record.phase is Phase.WARMUP
         if record.phase is Phase.MEASURE:
             self._done += 1
             self._failed += record.outcome is not Outcome.OK
@@ -68,6 +74,13 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+            self._redirect_logs()
+
+    def _redirect_logs(self) -> None:
+        """Let lines of the log go where standard error goes now: above the progress line while there is one."""
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.setStream(sys.stderr)
 
     def _draw(self, bar: RichProgress) -> None:
         self._drawn_at = time.monotonic()
@@ -80,6 +93,8 @@ class Progress:
                 count=f"{self._done}/{self._planned}" if by_count else str(self._done),
                 figures=self._figures(),
             )
+        else:
+            bar.update(self._task, count=f"{self._warmed}/{self._warmup}")
         bar.refresh()
 
     def _figures(self) -> str:

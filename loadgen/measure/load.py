@@ -48,6 +48,11 @@ def full_window(records: Sequence[RequestRecord], users: int) -> Window | None:
     return Window(start, end)
 
 
+def answers_in(records: Sequence[RequestRecord], window: Window) -> int:
+    """Return how many complete answers ended in the window."""
+    return len(_ended_in(records, window))
+
+
 def requests_per_minute(records: Sequence[RequestRecord], window: Window) -> float:
     """Return complete answers that ended in the window, per minute."""
     return 60 * len(_ended_in(records, window)) / window.seconds

@@ -24,6 +24,9 @@ server's. Times taken by the kernel do not depend on it."""
 UNCERTAINTY_LIMIT = 0.01
 """Mean width of what is not known of first-token and end times, as a share of them: the resolution of the figures."""
 
+SHARED_READS_LIMIT = 0.05
+"""Share of chunks that were read together with a later one, whose gap then reads 0."""
+
 ENOUGH_REQUESTS = 30
 """Fewest complete answers for an interval of a mean: below, the bootstrap's coverage falls visibly short of 95 %."""
 
@@ -141,6 +144,9 @@ def _failures(e: Evidence) -> Check:
     if not e.measured:
         return Check(name, Status.NOT_CHECKED)
     total = sum(failed.values())
+    cold = sum(r.phase is Phase.WARMUP and r.outcome is not Outcome.OK for r in e.records)
+    if not total and cold:
+        return Check(name, Status.WARN, f"{cold} in the warm-up", "0", "Was the engine warm? See the records.")
     if not total:
         return Check(name, Status.OK, "0", "0")
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
@@ -160,7 +166,9 @@ def _client_lag(e: Evidence) -> Check:
     if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
         return Check(name, Status.OK, value, limit)
     advice = "This machine was busy: fewer users here, fewer programs beside it, or the engine on another machine."
-    trips = [trip for r in e.ok if r.stamp == "user" and (trip := metrics.e2e_ms(r)) is not None]
+    if all(r.client == "openai" for r in e.ok):
+        advice = "The openai SDK keeps the loop busy: that is what it costs, and it is in the figures."
+    trips = [trip for r in e.ok if r.stamp == "user" and r.client == "own" and (trip := metrics.e2e_ms(r)) is not None]
     distorted = bool(trips) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(trips, 0.5)
     return Check(name, Status.INVALID if distorted else Status.WARN, value, limit, advice)
 
@@ -171,16 +179,23 @@ def _time_resolution(e: Evidence) -> Check:
     if not shares:
         return Check(name, Status.NOT_CHECKED)
     mean = sum(shares) / len(shares)
-    value = f"uncertain by {mean:.2%} on average"
-    limit = f"{UNCERTAINTY_LIMIT:.0%}"
-    if mean <= UNCERTAINTY_LIMIT:
+    chunks, shared = sum(r.chunks for r in e.ok), sum(r.coalesced_chunks for r in e.ok)
+    value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
+    limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
+    if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
         return Check(name, Status.OK, value, limit)
     return Check(name, Status.WARN, value, limit, "The client read late, or a proxy sent tokens in bunches.")
 
 
 def _uncertain_shares(r: RequestRecord) -> list[float]:
-    """Return width over time for the first token and the end of one answer."""
-    pairs = ((r.first_token_interval_ns, metrics.ttft_ms(r)), (r.end_interval_ns, metrics.e2e_ms(r)))
+    """Return width over time for the first token, the time from it to the last one, and the end of one answer."""
+    tpot = metrics.tpot_ms(r)
+    decoding = None if tpot is None or r.output_tokens is None else tpot * r.output_tokens
+    pairs = (
+        (r.first_token_interval_ns, metrics.ttft_ms(r)),
+        (r.last_token_interval_ns, decoding),
+        (r.end_interval_ns, metrics.e2e_ms(r)),
+    )
     return [width / MS / time for width, time in pairs if width is not None and time]
 
 
@@ -210,6 +225,9 @@ def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]
     fewer = sum(r.chunks > (r.output_tokens or 0) for r in counted)
     if fewer:
         return f"{fewer} answers with more chunks than tokens"
+    negative = sum((metrics.e2e_ms(r) or 0) < 0 for r in ok)
+    if negative:
+        return f"{negative} answers that ended before they were asked for"
     silent = sum(bool(r.output_tokens) and r.output_characters == 0 for r in counted)
     if silent:
         return f"{silent} answers with tokens and no text"
@@ -260,7 +278,9 @@ def _sample_size(e: Evidence) -> Check:
     n = len(e.ok)
     value, limit = f"{n} complete answers", f"at least {ENOUGH_REQUESTS}"
     if n == 0:
-        return Check(name, Status.INCONCLUSIVE, value, limit, "There is nothing to measure by.")
+        timed = e.ended == "run-time" and not e.measured
+        advice = "--run-time includes the warm-up, which took it all." if timed else "There is nothing to measure by."
+        return Check(name, Status.INCONCLUSIVE, value, limit, advice)
     if n < ENOUGH_REQUESTS:
         return Check(name, Status.WARN, value, limit, "The interval is rough: more --requests.")
     return Check(name, Status.OK, value, limit)

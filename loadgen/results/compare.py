@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from loadgen.measure import metrics
 from loadgen.measure.statistics import mean
 from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.results.manifest import Manifest
+from loadgen.results.summary import summarise
 from loadgen.results.tables import Table
-from loadgen.results.text import estimate, number
+from loadgen.results.text import estimate, number, title
 
 _METRICS: Mapping[str, Callable[[RequestRecord], float | None]] = {
     "TTFT, ms": metrics.ttft_ms,
@@ -17,13 +19,31 @@ _METRICS: Mapping[str, Callable[[RequestRecord], float | None]] = {
 }
 
 
-def compare(first: Sequence[RequestRecord], second: Sequence[RequestRecord]) -> Table:
+Run = tuple[Manifest, Sequence[RequestRecord]]
+
+
+def compare(first: Run, second: Run) -> Table:
     """Return means over the prompts that both runs have, and the paired difference with its 95 % interval."""
-    one, other = _by_prompt(first), _by_prompt(second)
+    one, other = _by_prompt(first[1]), _by_prompt(second[1])
     common = sorted(one.keys() & other.keys())
     rows = tuple(row for name, metric in _METRICS.items() if (row := _row(name, metric, one, other, common)))
     note = f"Means over {len(common)} prompts that both runs have answered; differences are paired by prompt."
+    note += f"\n  first:  {_described(first)}\n  second: {_described(second)}"
+    if differing := _differing(first[0], second[0]):
+        note += f"\n  They differ in {', '.join(differing)}."
     return Table("Side by side", ("", "first", "second", "second - first [95 % interval]"), rows, note)
+
+
+def _described(run: Run) -> str:
+    summary = summarise(*run)
+    return f"{run[0].run_id}: {title(summary)}, {summary['verdict']['status']}"
+
+
+def _differing(first: Manifest, second: Manifest) -> list[str]:
+    """Return what of the runs' descriptions differs, apart from where the results went."""
+    one, other = ({**m.scenario, "users": m.users, "host": m.host, "engine": m.engine} for m in (first, second))
+    one["prompts"], other["prompts"] = (m.dataset.get("sample_sha256") for m in (first, second))
+    return sorted(name for name in one.keys() | other.keys() - {"results"} if one.get(name) != other.get(name))
 
 
 def _by_prompt(records: Sequence[RequestRecord]) -> dict[tuple[int, int], RequestRecord]:

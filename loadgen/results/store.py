@@ -1,6 +1,7 @@
 """The results folder: written as the run goes on, read back at any time."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,12 +24,22 @@ class RunFolder:
             self.write_manifest(manifest)
             # Unbuffered: what was written survives a kill of this process.
             self._records = os.open(self.path / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._size = 0
         except OSError as error:
             raise _unwritable(parent, error) from None
 
     def append(self, record: RequestRecord) -> None:
-        """Append one record."""
-        os.write(self._records, to_line(record))
+        """Append one record, whole or not at all; raises OSError where the disk does not take it."""
+        line = to_line(record)
+        try:
+            left = line
+            while left:
+                left = left[os.write(self._records, left) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._records, self._size)
+            raise
+        self._size += len(line)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write ``run.json``, whole or not at all."""
@@ -48,13 +59,13 @@ def write(path: Path, data: bytes) -> None:
 
 def check_writable(parent: Path) -> None:
     """Raise UsageError unless a run's folder can be made in ``parent``; leaves nothing behind."""
-    existing = parent
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise UsageError(f"--results {parent}: {existing} is not a folder; name another one.")
-    probe = existing / f".loadgen-{os.getpid()}"
     try:
+        existing = parent
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise UsageError(f"--results {parent}: {existing} is not a folder; name another one.")
+        probe = existing / f".loadgen-{os.getpid()}"
         probe.mkdir()
         probe.rmdir()
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from loadgen.clock import MS
 from loadgen.measure import load, metrics
 from loadgen.measure.statistics import Estimate, distribution, mean, percentile, ratio_of_totals
-from loadgen.measure.verdict import Check, Evidence, Verdict, judge
+from loadgen.measure.verdict import ENOUGH_REQUESTS, SHARED_READS_LIMIT, Check, Evidence, Verdict, judge
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.manifest import Manifest
 
@@ -111,12 +111,13 @@ def _throughput(evidence: Evidence, verdict: Verdict) -> Summary:
     window = load.full_window(evidence.measured, evidence.users)
     if window is None:
         return {"steps": [], "throughput": {"requests_per_minute": None, "at_concurrency": evidence.users}}
-    rate = {"value": load.requests_per_minute(evidence.measured, window), "ci95": None}
+    enough = load.answers_in(evidence.measured, window) >= ENOUGH_REQUESTS
+    rate = {"value": load.requests_per_minute(evidence.measured, window) if enough else None, "ci95": None}
     step = {
         "concurrency": evidence.users,
         "window_seconds": window.seconds,
         "requests_per_minute": rate,
-        "output_tokens_per_second": load.output_tokens_per_second(evidence.measured, window),
+        "output_tokens_per_second": load.output_tokens_per_second(evidence.measured, window) if enough else None,
         "latency": _latency(evidence.ok),
         "verdict": verdict.value,
     }
@@ -141,7 +142,8 @@ def _latency(ok: Sequence[RequestRecord]) -> Summary:
         for name, metric in per_request.items()
     }
     gaps = [gap for r in ok for gap in metrics.icl_ms(r)]
-    if gaps:
+    shared = sum(r.coalesced_chunks for r in ok) > SHARED_READS_LIMIT * sum(r.chunks for r in ok)
+    if gaps and not shared:  # a gap between chunks of one read was not measured
         latency["itl_ms" if _one_token_a_chunk(ok) else "icl_ms"] = distribution(gaps)
     return latency
 
@@ -177,7 +179,8 @@ def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
         "cpu_seconds": health.cpu_seconds if health else None,
         "timestamp_source": "+".join(sorted(stamps)) or None,
         "read_delay_ms": {"p50": percentile(delays, 0.5), "max": max(delays)} if delays else None,
-        "coalesced_reads": sum(r.coalesced_chunks for r in ok),
+        # The SDK does not show what it read together.
+        "coalesced_reads": sum(r.coalesced_chunks for r in ok) if all(r.client == "own" for r in ok) else None,
         "chunks": chunks,
         "replaced_connections": sum(r.connection == "replaced" for r in ok),
     }

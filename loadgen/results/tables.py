@@ -63,7 +63,10 @@ def _throughput(summary: Summary) -> Table:
         )
         for step in summary["steps"]
     )
-    note = "Closed loop: each user waits for an answer before the next question. Counted while all users were waiting."
+    note = (
+        "Closed loop: each user waits for an answer before the next question. "
+        "Counted while all users were waiting, from 30 answers on."
+    )
     note += _rounds(summary)
     return Table("Throughput", ("concurrent users", "requests/min", "output tokens/s", "window, s"), rows, note)
 
@@ -124,7 +127,10 @@ def _instrument(summary: Summary) -> Table:
         ("receive times taken by", i["timestamp_source"] or ABSENT),
         ("kernel to user space, ms: p50, max", f"{number(delay.get('p50'), 3)}, {number(delay.get('max'), 3)}"),
         ("loop lag, ms: p50, p99, max", ", ".join(number(lag.get(key), 3) for key in ("p50", "p99", "max"))),
-        ("chunks that shared a read with a later one", f"{i['coalesced_reads']} of {i['chunks']}"),
+        (
+            "chunks that shared a read with a later one",
+            ABSENT if i["coalesced_reads"] is None else f"{i['coalesced_reads']} of {i['chunks']}",
+        ),
         ("kept connections gone stale and replaced", str(i["replaced_connections"])),
         ("CPU time of the load generator, s", number(i["cpu_seconds"])),
     )

@@ -41,7 +41,8 @@ class Answer:
             self._texts.append(delta.text)  # nearly every event
             return True
         self.finish_reason = delta.finish_reason or self.finish_reason
-        self.usage = delta.usage or self.usage
+        if delta.usage is not None and (self.usage is None or delta.usage.output_tokens is not None):
+            self.usage = delta.usage
         self.timings = delta.timings or self.timings
         self._reported = self._reported or delta.error
         self._done = self._done or delta.done
@@ -64,17 +65,17 @@ class Answer:
 
     def judge(self, *, stream: bool) -> None:
         """Settle the outcome: success must be witnessed, by an end that was announced and at least one token."""
-        if self.outcome not in {Outcome.OK, Outcome.BROKEN_STREAM}:
+        if self.outcome not in {Outcome.OK, Outcome.BROKEN_STREAM, Outcome.IDLE_TIMEOUT}:
             return
         counted = self.usage.output_tokens if self.usage else None
         if self._reported is not None:
             self.outcome, self.error = Outcome.BROKEN_STREAM, f"error in the answer: {self._reported}"
-        elif self.outcome is Outcome.BROKEN_STREAM and not self._done:
+        elif self.outcome is not Outcome.OK and not self._done:
             return
         elif not self._texts and not (counted and self.finish_reason):
             self.outcome, self.error = Outcome.EMPTY, "HTTP 200 without a single token"
         elif stream and not self._done and self.finish_reason is None:
             self.outcome = Outcome.BROKEN_STREAM
             self.error = "the stream ended without a finish reason and without an end mark"
-        else:  # also where the connection broke behind the dialect's own end of stream
+        else:  # also where the connection broke, or stayed open, behind the dialect's own end of stream
             self.outcome, self.error = Outcome.OK, None

@@ -32,6 +32,10 @@ class Settings:
     """Counts the tokens of an answer's text where the server reports none."""
 
 
+_LONGEST_ERROR = 500
+"""Characters of an error that a record keeps."""
+
+
 class Client:
     """Sends one request at a time over a socket of our own; one client per user."""
 
@@ -54,6 +58,8 @@ class Client:
             arrivals = transcript.arrivals()
             transcript.settle_end(arrivals, given_up_at)
             answer = decode(transcript, arrivals, self._settings.dialect, stream=job.ask.stream)
+            if answer.outcome is Outcome.OK and transcript.outcome is not Outcome.OK:
+                transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
             answer.error = redacted(answer.error, self._settings.api_key)
             keep(record_of(job, transcript, arrivals, answer, self._settings.count_tokens))
 
@@ -67,6 +73,10 @@ class Client:
         request = self._request(job)
         connection = self._kept
         self._kept = None
+        if connection is not None and not connection.idle:
+            connection.close()
+            connection = None
+            transcript.connection = "replaced"
         if connection is not None:
             transcript.connection = "reused"
             try:
@@ -75,6 +85,7 @@ class Client:
                 # A kept connection may have gone stale: it is replaced once, before any byte of an answer.
                 if failure.outcome is not Outcome.BROKEN_STREAM or transcript.data:
                     raise
+                transcript.begin_again()
                 transcript.connection = "replaced"
             else:
                 return
@@ -121,5 +132,7 @@ class Client:
 
 
 def redacted(text: str | None, secret: str | None) -> str | None:
-    """Take a secret out of a text that a server sent back."""
-    return text.replace(secret, "[key]") if text and secret else text
+    """Take a secret out of a text that a server sent back, and then cut the text."""
+    if text and secret:
+        text = text.replace(secret, "[key]")
+    return text if text is None or len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + " ..."

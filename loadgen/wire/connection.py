@@ -59,6 +59,18 @@ class Connection:
             self._tls = _Tls(self.target.tls, self.target.host)
             self._shake_hands(deadline)
 
+    @property
+    def idle(self) -> bool:
+        """Whether a kept connection may be used: open, and nothing has come that nobody asked for."""
+        assert self._socket is not None
+        try:
+            self._socket.recv(1, _socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def close(self) -> None:
         """Close it, whatever state it is in."""
         if self._socket is not None:
@@ -92,13 +104,18 @@ class Connection:
             return self._waiter.resolve(host, self.target.port, deadline)
         except TimeoutError:
             raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long") from None
-        except OSError as error:
+        except socket.gaierror as error:
             raise WireError(Outcome.DNS, f"cannot resolve {host}: {error.strerror}") from None
+        except OSError as error:
+            raise WireError(Outcome.REFUSED, f"no connection from this machine: {error.strerror}") from None
         except UnicodeError:
             raise WireError(Outcome.DNS, f"cannot resolve {host}: not a host name") from None
 
     def _connect(self, family: socket.AddressFamily, address: tuple[str, int], deadline: Ns) -> None:
-        self._socket = sock = new_socket(family)
+        try:
+            self._socket = sock = new_socket(family)
+        except OSError as failed:
+            raise WireError(Outcome.REFUSED, f"no connection from this machine: {failed.strerror}") from None
         error = sock.connect_ex(address)
         if error == errno.EINPROGRESS:
             if not self._waiter.writable(sock.fileno(), deadline):
@@ -171,6 +188,11 @@ class _Tls:
 
     def outgoing(self) -> bytes:
         return self._outgoing.read()
+
+    @property
+    def holds_more(self) -> bool:
+        """Whether it holds bytes of a record that is still incomplete."""
+        return self._incoming.pending > 0
 
     def encrypt(self, data: bytes) -> bytes:
         self._object.write(data)

@@ -7,11 +7,14 @@ from itertools import accumulate
 from loadgen.clock import Ns
 from loadgen.record import Outcome
 from loadgen.wire.answer import Answer
-from loadgen.wire.dialect import Dialect, DialectError
+from loadgen.wire.dialect import Delta, Dialect, DialectError
 from loadgen.wire.http1 import Response
 from loadgen.wire.openai_chat import error_message
 from loadgen.wire.sse import parse_sse, split_plain
 from loadgen.wire.transcript import Arrivals, Transcript
+
+_FIELDS = {b"", b"data", b"event", b"id", b"retry"}
+"""Fields of server-sent events; the empty one is a comment's."""
 
 _BLANK = re.compile(rb"\n\n")
 
@@ -27,10 +30,11 @@ def decode(transcript: Transcript, arrivals: Arrivals, dialect: Dialect, *, stre
     body = response.body
     try:
         if as_stream:
-            _read_events(answer, dialect, *_events(body, complete=complete), _Clock(response.pieces, arrivals))
+            events = _events(answer, body, complete=complete)
+            _read_events(answer, dialect, *events, _Clock(transcript, arrivals))
         elif complete and body.strip():
             answer.take(dialect.read_answer(body))
-    except DialectError as error:
+    except (DialectError, RecursionError) as error:  # the latter of JSON nested without end
         answer.outcome, answer.error = Outcome.BAD_PROTOCOL, str(error)
     answer.judge(stream=as_stream)
     return answer
@@ -50,7 +54,7 @@ def _refusal(transcript: Transcript) -> Answer:
     return Answer(outcome, f"HTTP {status}: {message}" + (f" (retry-after: {retry})" if retry else ""))
 
 
-def _events(body: bytes, *, complete: bool) -> tuple[Sequence[bytes], Sequence[int]]:
+def _events(answer: Answer, body: bytes, *, complete: bool) -> tuple[Sequence[bytes], Sequence[int]]:
     """Return the data of each event and the offset at which it ends; raises DialectError where there are none."""
     plain = split_plain(body)
     if plain is not None:
@@ -58,9 +62,13 @@ def _events(body: bytes, *, complete: bool) -> tuple[Sequence[bytes], Sequence[i
         ends = [match.end() for match in _BLANK.finditer(body)]
         return plain, ends
     events = parse_sse(body, complete=complete)
-    if not events and any(line and not line.startswith(b":") for line in body.splitlines()):
-        raise DialectError(f"not server-sent events: {body[:80]!r}")
-    return [e.data for e in events], [e.end for e in events]
+    if not events and any(line.partition(b":")[0] not in _FIELDS for line in body.splitlines()):
+        raise DialectError(f"not server-sent events: {body!r}")
+    for event in events:
+        if event.name == b"error":
+            answer.take(Delta(error=error_message(event.data) or "an error event without a message"))
+    said = [e for e in events if e.data.strip() and e.name != b"error"]
+    return [e.data for e in said], [e.end for e in said]
 
 
 def _read_events(
@@ -79,28 +87,34 @@ def _read_events(
 class _Clock:
     """Tells when the bytes up to an offset of the body had arrived; asked for ever larger offsets."""
 
-    def __init__(self, pieces: Sequence[tuple[int, bytes]], arrivals: Arrivals) -> None:
+    def __init__(self, transcript: Transcript, arrivals: Arrivals) -> None:
+        pieces = transcript.response.pieces
+        self._data = transcript.data
         self._arrivals = arrivals
+        self._pieces = [piece for _, piece in pieces]
         self._reads = [read for read, _ in pieces]
-        self._ends = list(accumulate(len(piece) for _, piece in pieces))
+        self._ends = list(accumulate(map(len, self._pieces)))
         self._piece = 0
 
     def at(self, end: int) -> tuple[Ns, Ns]:
         """Return (time, width of the interval) of what ends at offset ``end``.
 
-        The stamp is that of a read's newest byte. It is the exact time of an event that no other body bytes follow in
-        the same read; of one that shares its read with more only an interval is known.
+        The stamp is that of a read's newest byte. It is the exact time of an event that nothing follows in the same
+        read but the line end of its own chunk; of any other only an interval is known.
         """
-        ends, reads = self._ends, self._reads
+        ends = self._ends
         piece = self._piece
         while ends[piece] < end:
             piece += 1
         self._piece = piece
-        read = reads[piece]
+        read = self._reads[piece]
         arrivals = self._arrivals
-        more_follows = end < ends[piece] or (piece + 1 < len(reads) and reads[piece + 1] == read)
-        known = arrivals.exact[read] and not more_follows
+        known = arrivals.exact[read] and end == ends[piece] and self._ends_read(piece, read)
         return arrivals.at[read], Ns(0) if known else arrivals.widths[read]
+
+    def _ends_read(self, piece: int, read: int) -> bool:
+        data, tail = self._data[read], self._pieces[piece][-32:]
+        return data.endswith(tail) or (data.endswith(b"\r\n") and data.endswith(tail, 0, -2))
 
     def shares_read(self, next_end: int) -> bool:
         """Return whether what ends at a later offset came in the same read."""

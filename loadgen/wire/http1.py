@@ -38,6 +38,8 @@ class Response:
         self._parser = httptools.HttpResponseParser(self)
         self.looks_at_each_read = True
         """Whether the end can only be found by parsing each read; else the last chunk's empty line announces it."""
+        self.head_read = 0
+        """Index of the read in which the head ended, so far as is known."""
         self._head_complete = False
         self._read = -1
         self._close_delimited = False
@@ -78,9 +80,12 @@ class Response:
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise HttpError("the server wants to speak another protocol (101)") from None
         except httptools.HttpParserError as error:
             if not self.complete:
                 raise HttpError(f"not HTTP: {error}: {data[:60]!r}") from None
+            self._kept_alive = False  # bytes behind the message
 
     def _stream_says_done(self) -> bool:
         """Whether a body that only the connection's end delimits has reached ``[DONE]``: nothing comes after it."""
@@ -91,7 +96,9 @@ class Response:
     # What llhttp calls.
 
     def on_message_begin(self) -> None:
-        """Start a head."""
+        """Start a head; one behind our message nobody asked for."""
+        if self.complete:
+            self._kept_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers of a chunked body are none."""
@@ -109,6 +116,7 @@ class Response:
         self._head_complete = True
         chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
         self.looks_at_each_read = not chunked
+        self.head_read = self._read
         framed = chunked or "content-length" in self.headers or self.status in {204, 304}
         self._close_delimited = not framed
 

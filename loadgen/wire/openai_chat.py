@@ -16,7 +16,7 @@ _TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments|name)":
 
 class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Any = None
 
 
 class _ToolCall(msgspec.Struct):
@@ -41,8 +41,8 @@ class _Choice(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: int | float | None = None
+    completion_tokens: int | float | None = None
 
 
 class _Timings(msgspec.Struct):
@@ -116,7 +116,7 @@ class OpenAIChat:
         try:
             chunk = _CHUNK.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DialectError(f"not a chat completion: {error}: {data[:200]!r}") from None
+            raise DialectError(f"not a chat completion: {error}: {data!r}") from None
         if not chunk.choices and (reported := _error_of(chunk)) is not None:
             return Delta(error=reported)
         usage = None if chunk.usage is None else self._usage(chunk.usage)
@@ -130,10 +130,11 @@ class OpenAIChat:
         return Delta("" if said is None else _text(said), choice.finish_reason, usage, timings=timings)
 
     def _usage(self, usage: _Usage) -> Usage:
-        output = usage.completion_tokens
-        if output is None or self.uncounted_tokens == 0:
-            return Usage(usage.prompt_tokens, output)
-        return Usage(usage.prompt_tokens, output + self.uncounted_tokens, corrected=True)
+        given = None if usage.prompt_tokens is None else int(usage.prompt_tokens)
+        if usage.completion_tokens is None:
+            return Usage(given, None)
+        output = int(usage.completion_tokens) + self.uncounted_tokens
+        return Usage(given, output, corrected=self.uncounted_tokens != 0)
 
 
 def error_message(body: bytes) -> str:
@@ -141,15 +142,15 @@ def error_message(body: bytes) -> str:
     try:
         chunk = _CHUNK.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body[:300].decode(errors="replace").strip()
-    return _error_of(chunk) or chunk.message or body[:300].decode(errors="replace").strip()
+        return body.decode(errors="replace").strip()
+    return _error_of(chunk) or chunk.message or body.decode(errors="replace").strip()
 
 
 def _error_of(chunk: _Chunk) -> str | None:
     """Find an error in any of the shapes that engines give it."""
     if chunk.error is not None:
         return _text_of(chunk.error)
-    if chunk.object == "error" or chunk.error_code is not None:
+    if chunk.object == "error" or chunk.error_code:
         return chunk.message or chunk.text or "error without a message"
     if chunk.detail is not None and chunk.choices is None:
         return _text_of(chunk.detail)
@@ -159,7 +160,7 @@ def _error_of(chunk: _Chunk) -> str | None:
 def _text_of(value: object) -> str:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return str(value["message"])
-    return value if isinstance(value, str) else msgspec.json.encode(value)[:300].decode(errors="replace")
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _text(said: _Message) -> str:
@@ -172,4 +173,4 @@ def _text(said: _Message) -> str:
 
 
 def _called(calls: Sequence[_Function | None]) -> str:
-    return "".join((call.name or "") + (call.arguments or "") for call in calls if call is not None)
+    return "".join(f"{call.name or ''}{call.arguments or ''}" for call in calls if call is not None)

@@ -92,6 +92,8 @@ class OpenAIClient:
                     delta = read(chunk.model_dump_json().encode())
                     if answer.take(delta):
                         answer.take_chunk(at, None, delta)
+        elif isinstance(got, str):
+            raise DialectError(f"not a chat completion: {got!r}")
         else:
             answer.take(read(got.model_dump_json().encode()))
 

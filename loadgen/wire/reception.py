@@ -64,6 +64,10 @@ class Decrypter(Protocol):
     def decrypt(self, data: bytes) -> bytes:
         """Return the plaintext that ``data`` completes."""
 
+    @property
+    def holds_more(self) -> bool:
+        """Whether it holds bytes of a record that is still incomplete."""
+
 
 class Reception:
     """One response being received. It is over when ``ended`` is set: None for a complete message, or the fault."""
@@ -146,10 +150,11 @@ class Reception:
             self._sweep_lazy(at)
         if self.over:
             return
-        reads, timeouts = self.transcript.read_at, self._timeouts
+        transcript = self.transcript
+        reads, timeouts = transcript.read_at, self._timeouts
         if at >= self._total_due:
             self._end(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s")
-        elif not reads:
+        elif not transcript.response.pieces and len(reads) - 1 <= transcript.response.head_read:  # a head is no answer
             if at >= self._first_byte_due:
                 self._end(Outcome.FIRST_BYTE_TIMEOUT, f"no byte of an answer within {timeouts.first_byte:g} s")
         elif at >= deadline(self._grown[-1][1] if self._grown else reads[-1], timeouts.idle):
@@ -164,6 +169,8 @@ class Reception:
         transcript = self.transcript
         plain = self.tls.decrypt(data) if self.tls is not None else data
         if plain:
+            if self.tls is not None and self.tls.holds_more:  # the newest bytes are those of a record still incomplete
+                transcript.inexact.add(len(transcript.data))
             transcript.data.append(plain)
             transcript.control.append(control[0][2] if control else b"")
             transcript.read_at.append(at)
@@ -196,6 +203,16 @@ class Reception:
             self.over = self.transcript.response.add(self.transcript.data)
         except HttpError as error:
             self._end(Outcome.BAD_PROTOCOL, str(error))
+        if self.over and self._is_closed():
+            # The connection's end, where it comes before the last bytes are read, replaces their stamp.
+            self.transcript.inexact.add(len(self.transcript.data) - 1)
+
+    def _is_closed(self) -> bool:
+        """Whether the other side has closed already."""
+        try:
+            return not self.sock.recv(1, _socket.MSG_PEEK)
+        except OSError:
+            return False
 
     def _end(self, outcome: Outcome, message: str) -> None:
         self.over = True
@@ -204,8 +221,7 @@ class Reception:
     # Lazily drained streams.
 
     def _become_lazy(self) -> None:
-        self.lazily = True
-        self.transcript.lazy_from = len(self.transcript.data)
+        self.lazily = self.transcript.lazy = True
         self.read_bytes = LAZY_READ_BYTES
         self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVLOWAT, LOW_WATER_BYTES)
 
@@ -235,6 +251,7 @@ class Reception:
                 transcript.empty_at.append(before)
                 start = size
         if start < len(data):
+            transcript.inexact.add(len(transcript.data))
             transcript.data.append(data[start:])
             transcript.control.append(control[0][2] if control else b"")
             transcript.read_at.append(at)

@@ -63,8 +63,11 @@ def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | N
     """Return the output tokens of a complete answer and who counted them: the server, a tokenizer, or its chunks."""
     if answer.outcome is not Outcome.OK:
         return None, None
-    if answer.usage is not None and answer.usage.output_tokens is not None:
-        return answer.usage.output_tokens, CountedBy.USAGE_CORRECTED if answer.usage.corrected else CountedBy.USAGE
+    counted = answer.usage.output_tokens if answer.usage is not None else None
+    if (
+        answer.usage is not None and counted is not None and (counted or not answer.text)
+    ):  # text of 0 tokens is no count
+        return counted, CountedBy.USAGE_CORRECTED if answer.usage.corrected else CountedBy.USAGE
     told = [tokens for tokens in answer.chunk_tokens if tokens is not None]
     if told and len(told) == len(answer.chunk_tokens):
         return sum(told), CountedBy.USAGE

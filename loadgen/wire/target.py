@@ -1,5 +1,6 @@
 """Where requests go: the base URL that a user gives, taken apart."""
 
+import os
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -30,17 +31,24 @@ class Target:
 
 def parse_target(url: str, *, verify: bool = True) -> Target:
     """Take a base URL apart; a path is kept, ``/v1`` at its end is not doubled. Raises UsageError naming --host."""
+    if "@" in url:  # first, so that no other message repeats it
+        raise UsageError("--host: no credentials in the URL, it shows in process lists; set OPENAI_API_KEY instead.")
     try:
+        url.encode("ascii")
         parts = urlsplit(url.strip())
         port = parts.port
+    except UnicodeEncodeError:
+        raise UsageError(f"--host {url}: write it in ASCII, a host name in punycode, a path with %XX.") from None
     except ValueError as error:
         raise UsageError(f"--host {url}: {error}.") from None
+    if "://" in url and parts.scheme not in {"http", "https"}:
+        raise UsageError(f"--host {url}: only http:// and https:// are spoken.")
     if parts.scheme not in {"http", "https"}:
         raise UsageError(f"--host {url}: the scheme is missing; write http://{url} or https://{url}.")
     if not parts.hostname:
         raise UsageError(f"--host {url}: there is no host name in it; write http://HOST:PORT.")
-    if parts.username or parts.password:
-        raise UsageError("--host: no credentials in the URL, it shows in process lists; set OPENAI_API_KEY instead.")
+    if port == 0:
+        raise UsageError(f"--host {url}: 0 is no port.")
     if parts.query or parts.fragment:
         raise UsageError(f"--host {url}: a base URL has no '?' and no '#'.")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
@@ -50,8 +58,15 @@ def parse_target(url: str, *, verify: bool = True) -> Target:
 
 
 def open_context(*, verify: bool) -> ssl.SSLContext:
-    """Return a TLS context for clients; the system's authorities, or those of SSL_CERT_FILE, are trusted."""
-    context = ssl.create_default_context()
+    """Return a TLS context for clients; the system's authorities, or those of SSL_CERT_FILE, are trusted.
+
+    Raises UsageError where that file cannot be read.
+    """
+    own = os.environ.get("SSL_CERT_FILE")
+    try:
+        context = ssl.create_default_context(cafile=own)
+    except OSError as error:
+        raise UsageError(f"SSL_CERT_FILE: cannot read {own} ({error.strerror or error}).") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

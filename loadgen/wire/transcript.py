@@ -35,8 +35,10 @@ class Transcript:
     empty_at: list[Ns | None] = field(default_factory=list)
     """The last time before it at which the socket was found empty, as far as that is known."""
     response: Response = field(default_factory=Response)
-    lazy_from: int | None = None
-    """Index of the first read of a stream that was drained in large reads after its first token."""
+    lazy: bool = False
+    """Whether it was drained in large reads after its first token."""
+    inexact: set[int] = field(default_factory=set)
+    """Indexes of reads whose stamp may be later than the arrival of their newest byte."""
     end: Ns | None = None
     """End of the response, or of the attempt."""
     end_width: Ns | None = None
@@ -59,8 +61,7 @@ class Transcript:
             time = Ns(min(_nanoseconds(control) - (self.offset or 0), read_at)) if kernel else read_at
             at.append(time)
             widths.append(Ns(max(0, time - max(before, empty_at or before))))
-            # The stamp of a large read may be that of the connection's end, which came with its last bytes.
-            exact.append(kernel and (self.lazy_from is None or len(exact) < self.lazy_from))
+            exact.append(kernel and len(exact) not in self.inexact)
             before = time
         delays = [r - t for r, t, kernel in zip(self.read_at, at, exact, strict=True) if kernel]
         return Arrivals(at, widths, exact, stamped, Ns(max(delays)) if delays else None)
@@ -70,10 +71,19 @@ class Transcript:
         if self.end is not None:  # with the connection's end
             return
         if self.outcome is Outcome.OK:
-            self.end = arrivals.at[-1]
-            self.end_width = Ns(0) if arrivals.exact[-1] else arrivals.widths[-1]
+            self.end_with_last_byte(arrivals)
         else:
             self.end = gave_up_at
+
+    def end_with_last_byte(self, arrivals: "Arrivals") -> None:
+        """Set the end to the arrival of the last byte."""
+        self.end = arrivals.at[-1]
+        self.end_width = Ns(0) if arrivals.exact[-1] else arrivals.widths[-1]
+
+    def begin_again(self) -> None:
+        """Forget an attempt that brought no byte."""
+        self.sent = self.end = self.end_width = self.offset = None
+        self.response = Response()
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
     text = turns[0] if isinstance(turns, list) and turns else row.get("prompt")
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f'--dataset: {where}: needs "conversations": ["...", ...] or "prompt": "...".')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"--dataset: {where}: half a surrogate pair, which no request can carry.") from None
     source = row.get("source")
     return Prompt(index, text, source if isinstance(source, str) else "")
 
