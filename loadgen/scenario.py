@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 from loadgen.errors import UsageError
 
 LONGEST_TIMEOUT_S = 1_000_000
+EAGER_STREAMS = 256
+"""Streams at a time that are read token by token by default: what one core holds with room to spare."""
+
 Client = Literal["own", "openai"]
 
 
@@ -37,6 +40,9 @@ class Scenario:
         "own", "'own', or 'openai' to send through the openai SDK and see what that costs", web_ui=False
     )
     keep_alive: bool = _option(default=False, text="reuse connections; by default each request opens one", kind=bool)
+    itl_sample: str = _option(
+        "auto", "share of streams read token by token, 0 to 1; 'auto': all of them up to 256 users, then 256 at a time"
+    )
     insecure: bool = _option(default=False, text="do not verify the server's TLS certificate", kind=bool)
     tokenizer: str | None = _option(None, "local tokenizer.json (or its folder) for servers that report no usage")
     connect_timeout: float = _option(10.0, "seconds to open a connection, TLS included", float)
@@ -44,6 +50,14 @@ class Scenario:
     idle_timeout: float = _option(60.0, "seconds between two reads of an answer", float)
     total_timeout: float = _option(1800.0, "seconds for a whole request", float)
     results: str = _option("results", "parent folder of the run's results folder")
+
+    def eager_share(self, users: int) -> float:
+        """Return the share of streams that are read token by token; one user's always are."""
+        if users == 1:
+            return 1.0
+        if self.itl_sample == "auto":
+            return min(1.0, EAGER_STREAMS / users)
+        return float(self.itl_sample)
 
     @property
     def stream(self) -> bool:
@@ -96,9 +110,18 @@ def _check_numbers(s: Scenario) -> None:
 
 
 def _check_combinations(s: Scenario) -> None:
+    if s.itl_sample != "auto" and not _is_share(s.itl_sample):
+        raise UsageError(f"--itl-sample must be 'auto' or a number from 0 to 1, got {s.itl_sample!r}.")
     if s.client not in get_args(Client):
         raise UsageError(f"--client must be one of {', '.join(get_args(Client))}, got {s.client!r}.")
     if s.client == "openai" and s.keep_alive:
         raise UsageError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
     if s.tokenizer is not None and not Path(s.tokenizer).exists():
         raise UsageError(f"--tokenizer: {s.tokenizer} does not exist; name a tokenizer.json or the folder it is in.")
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

@@ -30,6 +30,8 @@ def test_a_web_form_gives_strings() -> None:
         ({"temperature": "nan"}, "--temperature"),
         ({"idle_timeout": 0}, "--idle-timeout must be above 0"),
         ({"total_timeout": "inf"}, "--total-timeout"),
+        ({"itl_sample": "2"}, "--itl-sample must be"),
+        ({"itl_sample": "some"}, "--itl-sample must be"),
         ({"client": "curl"}, "--client must be one of own, openai"),
         ({"client": "openai", "keep_alive": True}, "Drop one"),
         ({"tokenizer": "/nowhere"}, "--tokenizer: /nowhere does not exist"),

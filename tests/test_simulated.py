@@ -91,10 +91,11 @@ def test_each_script_is_read_as_it_was_sent(tmp_path: Path, script: dict[str, An
     assert_same_times([*(record.chunk_ns or []), record.end_ns], [*truth.chunk_ns, truth.end_ns])
 
 
-def test_a_stream_that_never_closes_ends_by_the_idle_timeout(tmp_path: Path) -> None:
+def test_a_stream_that_never_closes_is_complete_with_its_end_mark(tmp_path: Path) -> None:
     with simulated(tmp_path, ttft_ms=1, itl_ms=1, never_close=True) as server:
         record, _ = ask(server)
-    assert record.outcome is Outcome.IDLE_TIMEOUT
+    assert record.outcome is Outcome.OK
+    assert (metrics.e2e_ms(record) or 0) < 500  # of the idle timeout of 1 s nothing is in it
 
 
 def test_scripted_failures_become_outcomes(tmp_path: Path) -> None:
@@ -195,3 +196,59 @@ def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
     assert (record.outcome, record.output_tokens) == (Outcome.OK, 10)
     assert_same_times(record.chunk_ns or [], truth.chunk_ns)
     assert metrics.tpot_ms(record) == pytest.approx(1.01, rel=0.5)
+
+
+def ask_lazily(server: SimulatedServer, tokens: int, **changes: Any) -> tuple[RequestRecord, Truth]:
+    settings = Settings(parse_target(server.host), DIALECTS["simulated"], Timeouts(5, 5, 1, 30))
+    records: list[RequestRecord] = []
+    client = Client(replace(settings, **changes), PollWaiter())
+    for number in range(2):  # the second one on a kept connection, where there is one
+        job = Job(f"r{number}", Ask("a b c", "simulated", tokens, 0.0, stream=True), Phase.MEASURE, 0, lazy=True)
+        client.send(job, records.append)
+    client.close()
+    deadline = time.monotonic() + 1
+    while "r1" not in server.truths() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return records[1], server.truths()["r1"]
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+def test_a_lazily_drained_stream_has_its_last_token_and_end_within_their_intervals(
+    tmp_path: Path, *, keep_alive: bool
+) -> None:
+    with simulated(tmp_path, ttft_ms=20, itl_ms=5, done_ms=30, close_ms=50) as server:
+        record, truth = ask_lazily(server, 40, keep_alive=keep_alive)
+    assert (record.outcome, record.lazy, record.chunk_ns) == (Outcome.OK, True, None)
+    assert (record.output_tokens, record.chunks, record.output_characters) == (40, 40, None)
+    assert record.connection == ("reused" if keep_alive else "new")
+    assert record.first_token_interval_ns == 0
+    assert record.first_token_ns == pytest.approx(truth.chunk_ns[0], abs=20 * MS)
+    for at, width, true in (
+        (record.last_token_ns, record.last_token_interval_ns, truth.chunk_ns[-1]),
+        (record.end_ns, record.end_interval_ns, truth.end_ns),
+    ):
+        assert at is not None
+        assert width is not None
+        assert true is not None
+        assert at - width - MS <= true <= at + MS
+        assert width < 100 * MS
+
+
+def test_a_lazy_stream_of_a_server_without_usage_has_its_events_counted(tmp_path: Path) -> None:
+    with simulated(tmp_path, ttft_ms=5, itl_ms=2, tokens_per_chunk=2) as server:
+        eager, _ = ask(server, 31)
+        lazy, _ = ask_lazily(server, 31)
+    assert lazy.chunks == eager.chunks == 16
+    assert lazy.output_tokens == eager.output_tokens == 31
+
+
+def test_a_share_of_the_streams_of_a_run_is_read_token_by_token(tmp_path: Path, locust: Locust) -> None:
+    with simulated(tmp_path, ttft_ms=20, itl_ms=5) as server:
+        arguments = ("--host", server.host, "--sample", "40", "--max-tokens", "40", "--itl-sample", "0.25")
+        done = locust(*arguments, users=4)
+    assert done.status == 0, done.err
+    measured = [r for r in done.records if r.phase is Phase.MEASURE]
+    assert sum(not r.lazy for r in measured) in {10, 11}
+    assert done.summary["instrument"]["streams_read_token_by_token"] in {10, 11}
+    assert done.summary["latency"]["itl_ms"]["n"] in {10 * 39, 11 * 39}
+    assert done.summary["latency"]["tpot_ms"]["n"] == 40

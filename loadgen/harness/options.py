@@ -12,8 +12,8 @@ from loadgen.errors import UsageError
 from loadgen.scenario import Scenario, flag, resolve
 
 STOP_TIMEOUT_S = 60
-SPREAD_S = 2
-"""Starts of users are spread over this time, unless --spawn-rate says otherwise."""
+SPREAD_S = 2.0
+"""First measured requests of users are spread over this time, unless --spawn-rate says otherwise."""
 
 
 def add_options(parser: LocustArgumentParser) -> None:
@@ -64,8 +64,3 @@ def _filled(form: Mapping[str, str], options: Namespace) -> dict[str, str]:
         if f.metadata["kind"] in {int, float} and form.get(f.name) == "" and getattr(options, f.name) is not None:
             raise UsageError(f"{flag(f.name)}: a number is needed; it was {getattr(options, f.name)}.")
     return dict(form)
-
-
-def default_spawn_rate(users: int | None) -> float:
-    """Return the rate that spreads the users' starts, per second; Locust takes no more than 100."""
-    return min(100.0, max(1.0, (users or 1) / SPREAD_S))

@@ -15,7 +15,7 @@ from locust.runners import LocalRunner
 from locust.web import WebUI
 
 from loadgen.errors import UsageError
-from loadgen.harness.options import add_options, default_spawn_rate
+from loadgen.harness.options import add_options
 from loadgen.harness.session import Session, open_session
 
 
@@ -51,10 +51,10 @@ def _set_up(environment: Environment, runner: Any) -> Session:  # noqa: ANN401 o
             "this version measures from one process: leave out --master, --worker and --processes. "
             "One process holds hundreds of streams; --users sets how many."
         )
-    if options.spawn_rate is None:
-        options.spawn_rate = default_spawn_rate(options.num_users)
     options.only_summary = options.only_summary or not options.print_stats  # the progress line is what is watched
     session = open_session(environment, runner, options)
+    if options.spawn_rate is None:  # all are there for the warm-up; the run spreads their first measured requests
+        options.spawn_rate = float(max(1, options.num_users or 1))
     atexit.register(session.close)
     session.ensure_host()
     if options.headless or options.autostart:

@@ -8,12 +8,13 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import gevent
 from gevent.event import Event
 
 from loadgen.harness.lag import LoopLag
@@ -35,15 +36,24 @@ _TIMER_AHEAD_S = 0.5
 """Locust's timer of --run-time starts before we do, while the run is still being set up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many users, and how long; times in seconds."""
+
+    users: int
+    run_time: float | None
+    spread_s: float
+    """Over which the users' first measured requests are spread."""
+
+
 class Run:
     """One run of a prepared scenario by a number of users."""
 
     def __init__(
         self,
         prepared: Prepared,
+        load: Load,
         *,
-        users: int,
-        run_time: float | None,
         on_warm: Callable[[], None],
         on_record: Callable[[RequestRecord], None],
         on_complete: Callable[[], None],
@@ -53,11 +63,16 @@ class Run:
 
         self.prepared = prepared
         self._on_warm, self._on_record, self._on_complete = on_warm, on_record, on_complete
-        self._planned = _planned(prepared.scenario, run_time)
-        self._run_time = run_time
+        self._planned = _planned(prepared.scenario, load.run_time)
+        self._run_time = load.run_time
+        self._eager_share = prepared.scenario.eager_share(load.users)
         self._warmup = deque(Assignment(Phase.WARMUP, p) for p in prepared.plan.warmup)
         self._warmup_left = len(self._warmup)
         self._warm = Event()
+        self._warmed_at = 0.0
+        self._between_starts_s = load.spread_s / load.users
+        self._enrolled = 0
+        self._begun: set[int] = set()
         self._measured = prepared.plan.measured()
         self._handed_out = 0
         self._kept = 0
@@ -68,9 +83,9 @@ class Run:
         self._records: list[RequestRecord] = []
         self._lag = LoopLag()
         self._instrument: Instrument | None = None
-        self.manifest = _manifest(prepared, users=users, run_time=run_time, planned=self._planned)
+        self.manifest = _manifest(prepared, load, planned=self._planned)
         self.folder = RunFolder(Path(prepared.scenario.results), self.manifest)
-        self.progress = Progress(self._planned, run_time, warmup=len(self._warmup))
+        self.progress = Progress(self._planned, load.run_time, warmup=len(self._warmup))
 
     @property
     def complete(self) -> bool:
@@ -85,13 +100,24 @@ class Run:
         if not self._warmup_left:
             self._warmed()
 
-    def next_job(self) -> Job | None:
-        """Return the next request to make, None when there is none; the measured ones wait for the warm-up to end."""
+    def enrol(self) -> int:
+        """Return a user's number: 0, 1, ..."""
+        self._enrolled += 1
+        return self._enrolled - 1
+
+    def next_job(self, user: int) -> Job | None:
+        """Return the next request for a user to make, None when there is none.
+
+        Measured requests wait for the warm-up to end, and a user's first one for its turn: starts are spread.
+        """
         if self._is_stopping():
             return None
         if self._warmup:
             return self._job(self._warmup.popleft())
         self._warm.wait()
+        if user not in self._begun:
+            self._begun.add(user)
+            gevent.sleep(max(0.0, self._warmed_at + user * self._between_starts_s - time.monotonic()))
         if self._is_stopping() or self._handed_out == self._planned:
             return None
         self._handed_out += 1
@@ -152,6 +178,7 @@ class Run:
     def _warmed(self) -> None:
         self._on_warm()
         self._lag.start()
+        self._warmed_at = time.monotonic()
         self._warm.set()
 
     def _job(self, assignment: Assignment) -> Job:
@@ -161,7 +188,10 @@ class Run:
             assignment.prompt.text, self.prepared.model, scenario.max_tokens, scenario.temperature, scenario.stream
         )
         request_id = f"{self.manifest.run_id}-{self._started:06d}"
-        return Job(request_id, ask, assignment.phase, assignment.prompt.row, assignment.round)
+        share = self._eager_share
+        # Every n-th stream, by number and not by moment: sampling that followed the load would favour quiet moments.
+        lazy = ask.stream and int(self._started * share) == int((self._started - 1) * share)
+        return Job(request_id, ask, assignment.phase, assignment.prompt.row, assignment.round, lazy)
 
 
 def _planned(scenario: Scenario, run_time: float | None) -> int | None:
@@ -171,8 +201,8 @@ def _planned(scenario: Scenario, run_time: float | None) -> int | None:
     return scenario.sample if run_time is None else None
 
 
-def _manifest(prepared: Prepared, *, users: int, run_time: float | None, planned: int | None) -> Manifest:
-    kind: Literal["speed", "throughput"] = "speed" if users == 1 else "throughput"
+def _manifest(prepared: Prepared, load: Load, *, planned: int | None) -> Manifest:
+    kind: Literal["speed", "throughput"] = "speed" if load.users == 1 else "throughput"
     scenario = prepared.scenario
     return Manifest(
         run_id=_run_id(kind, prepared.model),
@@ -183,8 +213,8 @@ def _manifest(prepared: Prepared, *, users: int, run_time: float | None, planned
         simulated=prepared.simulated,
         embedded=prepared.embedded,
         scenario=asdict(scenario),
-        users=users,
-        run_time_s=run_time,
+        users=load.users,
+        run_time_s=load.run_time,
         planned_requests=planned,
         dataset=prepared.plan.describe(),
         server=prepared.server,

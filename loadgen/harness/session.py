@@ -12,9 +12,9 @@ from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOP
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadgen.harness.locust_tables import tell
-from loadgen.harness.options import scenario_of
+from loadgen.harness.options import SPREAD_S, scenario_of
 from loadgen.harness.prepare import Prepared, prepare
-from loadgen.harness.run import Run
+from loadgen.harness.run import Load, Run
 from loadgen.harness.waiter import GeventWaiter
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
@@ -53,6 +53,8 @@ class Session:
         self._sdk: Sender | None = None
         self._last: tuple[Summary, Path] | None = None
         self._interrupted = False
+        self._spawn_rate: float | None = options.spawn_rate
+        """As it was asked for; None if it was not."""
         self._waiter = GeventWaiter()
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
         self._stamping = new_socket()
@@ -83,6 +85,7 @@ class Session:
         """
         scenario = scenario_of(self.options, form)
         if form is not None:
+            self._spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
             self.environment.host = form.get("host", self.environment.host)
             self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
         self.ensure_host()
@@ -98,10 +101,11 @@ class Session:
         assert prepared is not None
         self._sdk = _open_sdk(prepared.settings) if prepared.scenario.client == "openai" else None
         route = prepared.settings.dialect.path(stream=prepared.scenario.stream)
+        users = self._runner.target_user_count
+        spread_s = SPREAD_S if self._spawn_rate is None else users / self._spawn_rate
         self.run = Run(
             prepared,
-            users=self._runner.target_user_count,
-            run_time=self.options.run_time,
+            Load(users, self.options.run_time, spread_s),
             on_warm=self._runner.stats.clear_all,
             on_record=lambda record: tell(self.environment, record, route),
             on_complete=lambda: gevent.spawn(self._end),

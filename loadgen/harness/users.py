@@ -19,11 +19,12 @@ class ClosedLoopUser(User):
         super().__init__(environment)
         self._session = session_of(environment)
         self._client = self._session.new_client()
+        self._number = self._session.run.enrol() if self._session.run is not None else 0
 
     def ask_next_prompt(self) -> None:
         """Send the next prompt of the run and record what becomes of it."""
         run = self._session.run
-        job = run.next_job() if run is not None else None
+        job = run.next_job(self._number) if run is not None else None
         if run is None or job is None or self._client is None:
             raise StopUser
         self._client.send(job, run.keep)

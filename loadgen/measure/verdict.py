@@ -179,7 +179,8 @@ def _time_resolution(e: Evidence) -> Check:
     if not shares:
         return Check(name, Status.NOT_CHECKED)
     mean = sum(shares) / len(shares)
-    chunks, shared = sum(r.chunks for r in e.ok), sum(r.coalesced_chunks for r in e.ok)
+    eager = [r for r in e.ok if not r.lazy]
+    chunks, shared = sum(r.chunks for r in eager), sum(r.coalesced_chunks for r in eager)
     value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
     limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
     if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
@@ -231,8 +232,11 @@ def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]
     silent = sum(bool(r.output_tokens) and r.output_characters == 0 for r in counted)
     if silent:
         return f"{silent} answers with tokens and no text"
-    tokens = sum(r.output_tokens or 0 for r in counted)
-    per_token = sum(r.output_characters or 0 for r in counted) / tokens if tokens else 0.0
+    read = [r for r in counted if r.output_characters is not None]
+    tokens = sum(r.output_tokens or 0 for r in read)
+    if not tokens:
+        return None
+    per_token = sum(r.output_characters or 0 for r in read) / tokens
     low, high = CHARACTERS_PER_TOKEN
     return None if low <= per_token <= high else f"{per_token:.1f} characters per token"
 

@@ -182,5 +182,7 @@ def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
         # The SDK does not show what it read together.
         "coalesced_reads": sum(r.coalesced_chunks for r in ok) if all(r.client == "own" for r in ok) else None,
         "chunks": chunks,
+        "streams_read_token_by_token": sum(r.chunk_ns is not None for r in ok),
+        "streams": sum(r.first_token_ns is not None for r in ok),
         "replaced_connections": sum(r.connection == "replaced" for r in ok),
     }

@@ -131,6 +131,7 @@ def _instrument(summary: Summary) -> Table:
             "chunks that shared a read with a later one",
             ABSENT if i["coalesced_reads"] is None else f"{i['coalesced_reads']} of {i['chunks']}",
         ),
+        ("streams read token by token", f"{i['streams_read_token_by_token']} of {i['streams']}"),
         ("kept connections gone stale and replaced", str(i["replaced_connections"])),
         ("CPU time of the load generator, s", number(i["cpu_seconds"])),
     )

@@ -24,6 +24,10 @@ class Answer:
     """Tokens in each chunk, where the dialect says so."""
     coalesced: int = 0
     """Chunks that shared a read with a later event."""
+    counted_chunks: int | None = None
+    """Chunks as counted by bytes, where not all of them were parsed."""
+    text_known: bool = True
+    """Whether all of the text was parsed."""
     _texts: list[str] = field(default_factory=list)
     _reported: str | None = None
     _done: bool = False
@@ -34,6 +38,11 @@ class Answer:
     def text(self) -> str:
         """All that was generated, of whatever kind."""
         return "".join(self._texts)
+
+    @property
+    def chunks(self) -> int:
+        """Events that held a token."""
+        return len(self.chunk_times) if self.counted_chunks is None else self.counted_chunks
 
     def take(self, delta: Delta) -> bool:
         """Add what an event or a whole answer says; return whether there was a token in it."""

@@ -57,7 +57,8 @@ class Client:
             transcript.response.flush(transcript.data)
             arrivals = transcript.arrivals()
             transcript.settle_end(arrivals, given_up_at)
-            answer = decode(transcript, arrivals, self._settings.dialect, stream=job.ask.stream)
+            in_full = self._settings.count_tokens is not None
+            answer = decode(transcript, arrivals, self._settings.dialect, stream=job.ask.stream, in_full=in_full)
             if answer.outcome is Outcome.OK and transcript.outcome is not Outcome.OK:
                 transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
             answer.error = redacted(answer.error, self._settings.api_key)
@@ -80,7 +81,7 @@ class Client:
         if connection is not None:
             transcript.connection = "reused"
             try:
-                self._converse(connection, request, transcript)
+                self._converse(connection, request, transcript, lazy=job.lazy)
             except WireError as failure:
                 # A kept connection may have gone stale: it is replaced once, before any byte of an answer.
                 if failure.outcome is not Outcome.BROKEN_STREAM or transcript.data:
@@ -95,17 +96,18 @@ class Client:
         try:
             connection.open(deadline(transcript.connect, self._settings.timeouts.connect))
             transcript.connected = now()
-            self._converse(connection, request, transcript)
+            self._converse(connection, request, transcript, lazy=job.lazy)
         except BaseException:
             connection.close()
             raise
 
-    def _converse(self, connection: Connection, request: bytes, transcript: Transcript) -> None:
+    def _converse(self, connection: Connection, request: bytes, transcript: Transcript, *, lazy: bool) -> None:
         timeouts = self._settings.timeouts
+        token_mark = self._settings.dialect.has_token if lazy else None
         try:
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
             transcript.sent = connection.send(request, due)
-            connection.receive(transcript, timeouts, None)
+            connection.receive(transcript, timeouts, token_mark)
         except BaseException:
             connection.close()
             raise

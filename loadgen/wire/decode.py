@@ -19,8 +19,13 @@ _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 _BLANK = re.compile(rb"\n\n")
 
 
-def decode(transcript: Transcript, arrivals: Arrivals, dialect: Dialect, *, stream: bool) -> Answer:
-    """Read the answer out of a transcript. The server's faults become outcomes; nothing is raised for them."""
+def decode(
+    transcript: Transcript, arrivals: Arrivals, dialect: Dialect, *, stream: bool, in_full: bool = True
+) -> Answer:
+    """Read the answer out of a transcript. The server's faults become outcomes; nothing is raised for them.
+
+    ``in_full``: the text is needed, so that a stream that was drained lazily is parsed token by token after all.
+    """
     response = transcript.response
     if response.status and response.status != 200:  # noqa: PLR2004
         return _refusal(transcript)
@@ -29,7 +34,9 @@ def decode(transcript: Transcript, arrivals: Arrivals, dialect: Dialect, *, stre
     as_stream = _is_stream(response, asked=stream)
     body = response.body
     try:
-        if as_stream:
+        if as_stream and transcript.lazy and not in_full and split_plain(body) is not None:
+            _read_both_ends(answer, dialect, body, _Clock(transcript, arrivals))
+        elif as_stream:
             events = _events(answer, body, complete=complete)
             _read_events(answer, dialect, *events, _Clock(transcript, arrivals))
         elif complete and body.strip():
@@ -82,6 +89,37 @@ def _read_events(
             answer.take_chunk(at, width, delta)
             if index + 1 < len(ends) and clock.shares_read(ends[index + 1]):
                 answer.coalesced += 1
+
+
+def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> None:
+    """Parse a plain stream up to its first token and from its last one on; count by bytes what lies between."""
+    end = _read_head(answer, dialect, body, clock)
+    tail: list[tuple[bytes, int]] = []
+    start = len(body)
+    while start > end:
+        event_end, start = start, body.rfind(b"\n\n", end - 2, start - 2) + 2
+        data = body[start:event_end].removeprefix(b"data:").strip()
+        tail.append((data, event_end))
+        if dialect.has_token(data):
+            break
+    for data, event_end in reversed(tail):
+        delta = dialect.read_event(data)
+        if answer.take(delta):
+            answer.take_chunk(*clock.at(event_end), delta)
+    answer.text_known = False
+    answer.counted_chunks = dialect.count_chunks(body)
+
+
+def _read_head(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> int:
+    """Parse events until one holds a token; return the offset behind it."""
+    end = 0
+    while end < len(body):
+        start, end = end, body.index(b"\n\n", end) + 2
+        delta = dialect.read_event(body[start:end].removeprefix(b"data:").strip())
+        if answer.take(delta):
+            answer.take_chunk(*clock.at(end), delta)
+            break
+    return end
 
 
 class _Clock:

@@ -15,3 +15,5 @@ class Job:
     phase: Phase
     prompt_row: int
     round: int = 0
+    lazy: bool = False
+    """Whether the stream may be drained in large reads after its first token."""

@@ -46,10 +46,11 @@ def record_of(
         output_tokens=output_tokens,
         counted_by=counted_by,
         first_chunk_tokens=_first_chunk_tokens(answer, output_tokens, counted_by),
-        chunks=len(chunks),
+        lazy=transcript.lazy,
+        chunks=answer.chunks,
         coalesced_chunks=answer.coalesced,
-        output_characters=len(answer.text) if answer.outcome is Outcome.OK else None,
-        chunk_ns=list(chunks) if chunks else None,
+        output_characters=len(answer.text) if answer.outcome is Outcome.OK and answer.text_known else None,
+        chunk_ns=list(chunks) if chunks and answer.counted_chunks is None else None,
         outcome=answer.outcome,
         error=answer.error,
         http_status=transcript.response.status or None,
@@ -69,12 +70,12 @@ def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | N
     ):  # text of 0 tokens is no count
         return counted, CountedBy.USAGE_CORRECTED if answer.usage.corrected else CountedBy.USAGE
     told = [tokens for tokens in answer.chunk_tokens if tokens is not None]
-    if told and len(told) == len(answer.chunk_tokens):
+    if told and len(told) == answer.chunks:
         return sum(told), CountedBy.USAGE
     if count_tokens is not None and answer.text:
         return count_tokens(answer.text), CountedBy.TOKENIZER
     if answer.chunk_times:
-        return len(answer.chunk_times), CountedBy.CHUNKS
+        return answer.chunks, CountedBy.CHUNKS
     return None, None
 
 
@@ -84,5 +85,5 @@ def _first_chunk_tokens(answer: Answer, output_tokens: int | None, counted_by: C
         return None
     if answer.chunk_tokens[0] is not None:
         return answer.chunk_tokens[0]
-    one_each = output_tokens == len(answer.chunk_times) and counted_by is not CountedBy.CHUNKS
+    one_each = output_tokens == answer.chunks and counted_by is not CountedBy.CHUNKS
     return 1 if one_each else None
