@@ -4,7 +4,7 @@ The prompt goes out as it is: chat templates are the client's business there. On
 ``generated_text`` and, with ``details``, the server's own count. Temperature 0 is not accepted: greedy is the default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,10 @@ class Generate:
             done=last,
             tokens=1 if said.token else None,
         )
+
+    def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
+        """Read all tokens."""
+        return [self.read_event(data) for data in events]
 
     def has_token(self, data: bytes) -> object:
         """Tell whether a piece of a stream holds a token."""

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.decode import decode
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
+from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.recording import record_of
 from loadgen.wire.transcript import Transcript
 
@@ -56,25 +58,36 @@ EXPECTED = {
 }
 
 
+class CutSocket:
+    """Gives the parts of a response one by one, a millisecond apart by the kernel's clock, and then its end."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+        self.reads = 0
+
+    def recvmsg(self, _size: int, _control: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, None]:
+        if self.reads == len(self.parts):
+            return b"", [], 0, None
+        self.reads += 1
+        stamp = struct.pack("@qq", 0, self.reads * 1_000_000)
+        return self.parts[self.reads - 1], [(1, 35, stamp)], 0, None
+
+    def recv(self, _size: int, _flags: int) -> bytes:
+        raise BlockingIOError
+
+
 def read_back(raw: bytes, cuts: list[int], expected: Expected) -> RequestRecord:
-    """Play a response, cut into reads a millisecond apart, and return its record."""
+    """Receive a response in parts and return its record."""
     edges = [0, *sorted(set(cuts)), len(raw)]
     transcript = Transcript(sent=Ns(0), offset=0)
-    complete = False
-    for number, (a, b) in enumerate(pairwise(edges), start=1):
-        at = Ns(number * 1_000_000)
-        transcript.data.append(raw[a:b])
-        transcript.control.append(struct.pack("@qq", 0, at))
-        transcript.read_at.append(Ns(at + 1))
-        transcript.empty_at.append(None)
-        response = transcript.response
-        if (response.looks_at_each_read or raw[a:b].endswith(b"\r\n\r\n") or b - a < 4) and response.add(
-            transcript.data
-        ):
-            complete = True
-            break
-    if complete or transcript.response.add_end(transcript.data):
+    sock: Any = CutSocket([raw[a:b] for a, b in pairwise(edges)])
+    reception = Reception(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
+    while not reception.over:
+        reception.take(None)
+    if reception.ended is None:
         transcript.outcome, transcript.error = Outcome.OK, None
+    else:
+        transcript.outcome, transcript.error = reception.ended
     arrivals = transcript.arrivals()
     transcript.settle_end(arrivals, Ns(0))
     answer = decode(transcript, arrivals, DIALECTS[expected.engine], stream=expected.stream)

@@ -44,11 +44,14 @@ class Answer:
         """Events that held a token."""
         return len(self.chunk_times) if self.counted_chunks is None else self.counted_chunks
 
+    def take_text(self, text: str) -> None:
+        """Add an event that is a piece of text and nothing else."""
+        self._texts.append(text)
+        self.chunk_tokens.append(None)
+        self._counted = None
+
     def take(self, delta: Delta) -> bool:
         """Add what an event or a whole answer says; return whether there was a token in it."""
-        if delta.text and delta.finish_reason is None and delta.usage is None and delta.tokens is None:
-            self._texts.append(delta.text)  # nearly every event
-            return True
         self.finish_reason = delta.finish_reason or self.finish_reason
         if delta.usage is not None and (self.usage is None or delta.usage.output_tokens is not None):
             self.usage = delta.usage
@@ -57,18 +60,13 @@ class Answer:
         self._done = self._done or delta.done
         if delta.text:
             self._texts.append(delta.text)
+            self.chunk_tokens.append(delta.tokens if delta.tokens is not None else self._newly_counted(delta))
         return bool(delta.text)
-
-    def take_chunk(self, at: Ns, width: Ns | None, delta: Delta) -> None:
-        """Note the arrival of an event with a token in it."""
-        self.chunk_times.append(at)
-        self.chunk_widths.append(width)
-        self.chunk_tokens.append(delta.tokens if delta.tokens is not None else self._newly_counted(delta))
 
     def _newly_counted(self, delta: Delta) -> int | None:
         """Return a chunk's tokens where the server counts on from chunk to chunk (``continuous_usage_stats``)."""
         count = delta.usage.output_tokens if delta.usage else None
-        before = 0 if len(self.chunk_times) == 1 else self._counted
+        before = self._counted if self.chunk_tokens else 0
         self._counted = count
         return None if count is None or before is None else count - before
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from itertools import accumulate
 
-from loadgen.clock import Ns
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.record import Outcome
 from loadgen.wire.answer import Answer
 from loadgen.wire.dialect import Delta, Dialect, DialectError
@@ -17,6 +18,8 @@ _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 """Fields of server-sent events; the empty one is a comment's."""
 
 _BLANK = re.compile(rb"\n\n")
+_EVENT_ENDS = (b"\n\n\r\n", b"\n\n", b"\r\n\r\n\r\n", b"\r\r\r\n", b"\r\r")
+"""How a read ends that ends with an event: with its blank line, and perhaps the line end of its HTTP chunk."""
 
 
 def decode(
@@ -81,19 +84,21 @@ def _events(answer: Answer, body: bytes, *, complete: bool) -> tuple[Sequence[by
 def _read_events(
     answer: Answer, dialect: Dialect, events: Sequence[bytes], ends: Sequence[int], clock: "_Clock"
 ) -> None:
-    read_event, take = dialect.read_event, answer.take
-    for index, data in enumerate(events):
-        delta = read_event(data)
-        if take(delta):
-            at, width = clock.at(ends[index])
-            answer.take_chunk(at, width, delta)
-            if index + 1 < len(ends) and clock.shares_read(ends[index + 1]):
-                answer.coalesced += 1
+    chunks: list[int] = []
+    for index, said in enumerate(dialect.read_events(events)):
+        if isinstance(said, str):
+            answer.take_text(said)
+            chunks.append(index)
+        elif answer.take(said):
+            chunks.append(index)
+    if chunks:
+        clock.tell(answer, np.array(ends, dtype=np.int64), np.array(chunks))
 
 
 def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> None:
     """Parse a plain stream up to its first token and from its last one on; count by bytes what lies between."""
-    end = _read_head(answer, dialect, body, clock)
+    end = _read_head(answer, dialect, body)
+    token_ends = [end] if answer.chunk_tokens else []
     tail: list[tuple[bytes, int]] = []
     start = len(body)
     while start > end:
@@ -103,62 +108,48 @@ def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Cloc
         if dialect.has_token(data):
             break
     for data, event_end in reversed(tail):
-        delta = dialect.read_event(data)
-        if answer.take(delta):
-            answer.take_chunk(*clock.at(event_end), delta)
+        if answer.take(dialect.read_event(data)):
+            token_ends.append(event_end)
+    if token_ends:
+        clock.tell(answer, np.array(token_ends, dtype=np.int64), np.arange(len(token_ends)))
+        answer.coalesced = 0  # not looked at
     answer.text_known = False
     answer.counted_chunks = dialect.count_chunks(body)
 
 
-def _read_head(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> int:
+def _read_head(answer: Answer, dialect: Dialect, body: bytes) -> int:
     """Parse events until one holds a token; return the offset behind it."""
     end = 0
     while end < len(body):
         start, end = end, body.index(b"\n\n", end) + 2
-        delta = dialect.read_event(body[start:end].removeprefix(b"data:").strip())
-        if answer.take(delta):
-            answer.take_chunk(*clock.at(end), delta)
+        if answer.take(dialect.read_event(body[start:end].removeprefix(b"data:").strip())):
             break
     return end
 
 
 class _Clock:
-    """Tells when the bytes up to an offset of the body had arrived; asked for ever larger offsets."""
+    """Tells when the bytes up to an offset of the body had arrived.
+
+    The stamp of a read is that of its newest byte. It is the exact time of an event that nothing follows in the same
+    read but the line end of its own chunk; of any other event only an interval is known.
+    """
 
     def __init__(self, transcript: Transcript, arrivals: Arrivals) -> None:
-        pieces = transcript.response.pieces
-        self._data = transcript.data
+        self._transcript = transcript
         self._arrivals = arrivals
-        self._pieces = [piece for _, piece in pieces]
-        self._reads = [read for read, _ in pieces]
-        self._ends = list(accumulate(map(len, self._pieces)))
-        self._piece = 0
 
-    def at(self, end: int) -> tuple[Ns, Ns]:
-        """Return (time, width of the interval) of what ends at offset ``end``.
-
-        The stamp is that of a read's newest byte. It is the exact time of an event that nothing follows in the same
-        read but the line end of its own chunk; of any other only an interval is known.
-        """
-        ends = self._ends
-        piece = self._piece
-        while ends[piece] < end:
-            piece += 1
-        self._piece = piece
-        read = self._reads[piece]
-        arrivals = self._arrivals
-        known = arrivals.exact[read] and end == ends[piece] and self._ends_read(piece, read)
-        return arrivals.at[read], Ns(0) if known else arrivals.widths[read]
-
-    def _ends_read(self, piece: int, read: int) -> bool:
-        data, tail = self._data[read], self._pieces[piece][-32:]
-        return data.endswith(tail) or (data.endswith(b"\r\n") and data.endswith(tail, 0, -2))
-
-    def shares_read(self, next_end: int) -> bool:
-        """Return whether what ends at a later offset came in the same read."""
-        piece, read = self._piece, self._reads[self._piece]
-        while self._ends[piece] < next_end:
-            piece += 1
-            if self._reads[piece] != read:
-                return False
-        return True
+    def tell(self, answer: Answer, ends: NDArray[np.int64], chunks: NDArray[np.int64]) -> None:
+        """Give an answer the times of those of its events, by their ends, that hold a token."""
+        arrivals, response = self._arrivals, self._transcript.response
+        read_of_piece = np.array([read for read, _ in response.pieces])
+        piece_ends = np.cumsum([len(piece) for _, piece in response.pieces])
+        pieces = np.searchsorted(piece_ends, ends)
+        reads = read_of_piece[pieces]
+        its_piece, its_read = pieces[chunks], reads[chunks]
+        is_last_of_read = np.append(np.diff(read_of_piece) != 0, [True])[its_piece]
+        read_ends_with_event = np.array([data.endswith(_EVENT_ENDS) for data in self._transcript.data])[its_read]
+        ends_piece = piece_ends[its_piece] == ends[chunks]
+        known = is_last_of_read & read_ends_with_event & ends_piece & arrivals.exact[its_read]
+        answer.chunk_times += arrivals.at[its_read].tolist()
+        answer.chunk_widths += np.where(known, 0, arrivals.widths[its_read]).tolist()
+        answer.coalesced += int((np.append(reads[1:], -1) == reads)[chunks].sum())

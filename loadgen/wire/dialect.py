@@ -1,6 +1,6 @@
 """What an engine's way of speaking is made of. Engines' own files build on these types and on nothing else of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,6 +68,12 @@ class Dialect(Protocol):
 
     def read_event(self, data: bytes) -> Delta:
         """Read one server-sent event; raises DialectError if it is not of this dialect."""
+
+    def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
+        """Read all events of a stream at once; one that is a piece of text and nothing else may be given as that text.
+
+        Raises DialectError as :meth:`read_event` does.
+        """
 
     def has_token(self, data: bytes) -> object:
         """Tell by its bytes whether a piece of a stream holds a token; truthy if so."""

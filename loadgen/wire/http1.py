@@ -129,6 +129,6 @@ class Response:
 
     def on_message_complete(self) -> None:
         """Note the end of the message, unless it was only informational."""
-        if self._head_complete:
+        if self._head_complete and not self.complete:
             self.complete = True
             self._kept_alive = self._parser.should_keep_alive()  # llhttp forgets it behind the message

@@ -63,6 +63,7 @@ class _Chunk(msgspec.Struct):
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
+_CHUNKS = msgspec.json.Decoder(list[_Chunk])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,29 @@ class OpenAIChat:
 
     def count_chunks(self, body: bytes) -> int:
         """Count the events that hold a token."""
-        return sum(1 for line in body.split(b"\n") if _TOKEN.search(line))
+        if b"_call" in body:  # several fields of one event may hold text
+            return sum(1 for line in body.split(b"\n") if line and _TOKEN.search(line))
+        return len(_TOKEN.findall(body))
+
+    def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
+        """Read all events, as one JSON array if it can be: a call for each costs more than the parsing."""
+        done = bool(events) and events[-1].strip() == DONE
+        try:
+            chunks = _CHUNKS.decode(b"[" + b",".join(events[:-1] if done else events) + b"]")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            chunks = []
+        if len(chunks) != len(events) - done:  # something else among them: it is found by reading one by one
+            return [self.read_event(data) for data in events]
+        said: list[Delta | str] = []
+        for chunk in chunks:
+            if chunk.choices and chunk.usage is None:
+                choice = chunk.choices[0]
+                delta = choice.delta
+                if delta is not None and delta.content and choice.finish_reason is None and _only_content(delta):
+                    said.append(delta.content)
+                    continue
+            said.append(self._delta(chunk))
+        return [*said, Delta(done=True)] if done else said
 
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer."""
@@ -117,6 +140,9 @@ class OpenAIChat:
             chunk = _CHUNK.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DialectError(f"not a chat completion: {error}: {data!r}") from None
+        return self._delta(chunk)
+
+    def _delta(self, chunk: _Chunk) -> Delta:
         if not chunk.choices and (reported := _error_of(chunk)) is not None:
             return Delta(error=reported)
         usage = None if chunk.usage is None else self._usage(chunk.usage)
@@ -161,6 +187,16 @@ def _text_of(value: object) -> str:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return str(value["message"])
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _only_content(said: _Message) -> bool:
+    return (
+        said.reasoning is None
+        and said.reasoning_content is None
+        and said.tool_calls is None
+        and said.refusal is None
+        and said.function_call is None
+    )
 
 
 def _text(said: _Message) -> str:

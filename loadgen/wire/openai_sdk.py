@@ -91,7 +91,8 @@ class OpenAIClient:
                 for at, chunk in chunks:
                     delta = read(chunk.model_dump_json().encode())
                     if answer.take(delta):
-                        answer.take_chunk(at, None, delta)
+                        answer.chunk_times.append(at)
+                        answer.chunk_widths.append(None)
         elif isinstance(got, str):
             raise DialectError(f"not a chat completion: {got!r}")
         else:

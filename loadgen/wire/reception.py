@@ -29,7 +29,16 @@ SWEEP_MS = 20
 """How often lazy streams are looked at: the width of what is not known of their last token and end."""
 
 TIMEOUT_SWEEP_MS = 100
-_GROWTH_KEPT = 64
+_GROWTH_KEPT = 16
+"""Sightings of growth that are remembered: the last token may lie some before the end, by usage and end mark."""
+
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+_EMPTY_LINE = _LAST_CHUNK[-4:]
+"""What a chunked body ends in, with or without trailers."""
+
+_SHORT = 12
+"""A read as short as this may hold the end of the body without its beginning."""
+
 _INT = struct.Struct("@i")
 _READABLE = 1
 """EPOLLIN, and POLLIN."""
@@ -138,7 +147,7 @@ class Reception:
         transcript.read_at.append(at)
         transcript.empty_at.append(lower)
         response = transcript.response
-        if response.looks_at_each_read or data[-4:] == b"\r\n\r\n" or len(data) < 4:  # noqa: PLR2004 an end in two reads
+        if response.looks_at_each_read or data[-4:] == _EMPTY_LINE or len(data) < _SHORT or _LAST_CHUNK in data:
             self._look()
         if self.token_mark is not None and not self.lazily and self.token_mark(data):
             self._become_lazy()

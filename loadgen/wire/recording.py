@@ -33,7 +33,7 @@ def record_of(
         connect_ns=transcript.connect,
         connected_ns=transcript.connected,
         sent_ns=transcript.sent,
-        first_byte_ns=arrivals.at[0] if arrivals.at else None,
+        first_byte_ns=int(arrivals.at[0]) if len(arrivals.at) else None,
         first_token_ns=chunks[0] if chunks else None,
         last_token_ns=chunks[-1] if chunks else None,
         end_ns=transcript.end,

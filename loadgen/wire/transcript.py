@@ -1,15 +1,19 @@
 """The transcript: what crossed the socket for one request, with times. Kept while it happens, parsed afterwards."""
 
-import struct
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.clock import SECOND, Ns
 from loadgen.record import Outcome
 from loadgen.wire.http1 import Response
 
-_STAMP = struct.Struct("@qq")
-"""``struct timespec`` of a receive stamp: seconds and nanoseconds of CLOCK_REALTIME."""
+_STAMP_BYTES = 16
+"""``struct timespec`` of a receive stamp: seconds and nanoseconds of CLOCK_REALTIME, 64 bits each."""
+
+_NO_STAMP = bytes(_STAMP_BYTES)
 
 SWEPT = b"swept"
 """In place of a stamp: these bytes were seen to be there by a sweep, before they were read."""
@@ -52,19 +56,22 @@ class Transcript:
     def arrivals(self) -> "Arrivals":
         """Return the times of the reads; to be called once, when the response is over."""
         stamped = bool(self.control) and all(self.control) and self.offset is not None
-        at: list[Ns] = []
-        widths: list[Ns] = []
-        exact: list[bool] = []
-        before = self.sent or Ns(0)
-        for control, read_at, empty_at in zip(self.control, self.read_at, self.empty_at, strict=True):
-            kernel = stamped and control is not SWEPT
-            time = Ns(min(_nanoseconds(control) - (self.offset or 0), read_at)) if kernel else read_at
-            at.append(time)
-            widths.append(Ns(max(0, time - max(before, empty_at or before))))
-            exact.append(kernel and len(exact) not in self.inexact)
-            before = time
-        delays = [r - t for r, t, kernel in zip(self.read_at, at, exact, strict=True) if kernel]
-        return Arrivals(at, widths, exact, stamped, Ns(max(delays)) if delays else None)
+        read_at = np.array(self.read_at, dtype=np.int64)
+        at = read_at
+        exact = np.zeros(len(at), dtype=bool)
+        if stamped:
+            swept = np.array([control is SWEPT for control in self.control])
+            stamps = b"".join(_NO_STAMP if control is SWEPT else control[:_STAMP_BYTES] for control in self.control)
+            seconds, nanoseconds = np.frombuffer(stamps, dtype=np.int64).reshape(-1, 2).T
+            kernel = np.minimum(seconds * SECOND + nanoseconds - (self.offset or 0), read_at)
+            at = np.where(swept, read_at, kernel)
+            exact = ~swept
+            exact[list(self.inexact)] = False
+        lower = np.array([0 if empty_at is None else empty_at for empty_at in self.empty_at], dtype=np.int64)
+        before = np.concatenate(([self.sent or 0], at[:-1])) if len(at) else at
+        widths = np.maximum(0, at - np.maximum(before, lower))
+        delays = (read_at - at)[exact]
+        return Arrivals(at, widths, exact, stamped, Ns(int(delays.max())) if len(delays) else None)
 
     def settle_end(self, arrivals: "Arrivals", gave_up_at: Ns) -> None:
         """Set the end: of a complete message the arrival of its last byte, otherwise when we gave it up."""
@@ -77,8 +84,8 @@ class Transcript:
 
     def end_with_last_byte(self, arrivals: "Arrivals") -> None:
         """Set the end to the arrival of the last byte."""
-        self.end = arrivals.at[-1]
-        self.end_width = Ns(0) if arrivals.exact[-1] else arrivals.widths[-1]
+        self.end = Ns(int(arrivals.at[-1]))
+        self.end_width = Ns(0 if arrivals.exact[-1] else int(arrivals.widths[-1]))
 
     def begin_again(self) -> None:
         """Forget an attempt that brought no byte."""
@@ -90,19 +97,14 @@ class Transcript:
 class Arrivals:
     """When the bytes of each read arrived, all times from one source."""
 
-    at: list[Ns]
-    """Arrival of each read's newest byte."""
-    widths: list[Ns]
+    at: NDArray[np.int64]
+    """Arrival of each read's newest byte, ns."""
+    widths: NDArray[np.int64]
     """Width of the interval in which the read's other bytes arrived: its lower end is the later of the time of the read
     before and the last poll that found the socket empty."""
-    exact: list[bool]
+    exact: NDArray[np.bool_]
     """Whether the newest byte's time is the kernel's."""
     stamped: bool
     """Whether the kernel's times could be used."""
     longest_delay: Ns | None
     """Longest time from a stamp to its read in user space; None without stamps."""
-
-
-def _nanoseconds(control: bytes) -> int:
-    whole, part = _STAMP.unpack_from(control)
-    return int(whole) * SECOND + int(part)
