@@ -77,8 +77,8 @@ def main() -> int:
 
 
 def _round(streams: int, options: argparse.Namespace) -> list[float]:
-    long = _run(streams, streams * 6, options)
-    short = _run(streams, streams * 2, options)
+    long = _run(streams, streams * 12, options)
+    short = _run(streams, streams * 4, options)
     answer_s = (options.ttft_ms + options.itl_ms * (options.tokens - 1)) / 1000
     ideal = 60 * streams / answer_s
     slope = (long.cpu_seconds - short.cpu_seconds) / (long.tokens - short.tokens) * 1e6

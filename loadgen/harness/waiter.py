@@ -1,5 +1,6 @@
 """How the wire waits under gevent: one reader for all streams, run by the hub; greenlets sleep until theirs is over."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -15,10 +16,13 @@ _READ, _WRITE = 1, 2
 """libev's event flags."""
 
 MANY_STREAMS = 32
-"""From so many on sockets are read on a tick of 1 ms: a tick costs less than a wake-up for each token. With fewer
-streams each is read as soon as it is readable."""
+"""With fewer streams each is read as soon as it is readable; from so many on a tick costs less than a wake-up for each
+token."""
 
 TICK_S = 0.001
+"""Sockets are looked at so often in any case: what was not there at one tick and is at the next has an arrival known to
+1 ms, also where its stamp is spoiled."""
+
 RESOLVED_FOR_S = 60
 
 
@@ -33,7 +37,6 @@ class GeventWaiter:
         self._ready = None if epoll is None else loop.io(epoll.fileno(), _READ)
         self._tick = loop.timer(TICK_S, TICK_S)
         self._sweep = loop.timer(SWEEP_MS / 1000, SWEEP_MS / 1000)
-        self._watching = self._ticking = False
         self._resolved: dict[tuple[str, int], tuple[Ns, list[Address]]] = {}
 
     def readable(self, fd: int, deadline: Ns) -> bool:
@@ -57,7 +60,7 @@ class GeventWaiter:
         """Sleep until a response is over."""
         slot = Slot(self._hub)
         reception.wake = lambda: self._hub.loop.run_callback(slot.switch, None)
-        if self._ticking:
+        if len(self._loop) >= MANY_STREAMS:
             # Many starts in a row would keep the hub from its ticks, and tokens waiting: they are read in between.
             self._loop.poll_if_older_than(MS)
         self._loop.add(reception)
@@ -70,28 +73,19 @@ class GeventWaiter:
             self._watch()
 
     def _watch(self) -> None:
-        """Read by readiness or by tick, as many streams as there are; not at all where there are none."""
+        """Read on ticks while there are streams and, while they are few, also as soon as one is readable."""
         streams = len(self._loop)
-        ticking = streams >= MANY_STREAMS or (streams > 0 and self._ready is None)
-        if ticking != self._ticking:
-            self._ticking = ticking
-            if ticking:
-                self._tick.start(self._loop.poll)
-            else:
-                self._tick.stop()
-        watching = streams > 0
-        if watching != self._watching:
-            self._watching = watching
-            if watching:
-                self._sweep.start(self._loop.sweep)
-            else:
-                self._sweep.stop()
+        _run(self._tick, self._loop.poll, wanted=streams > 0)
+        _run(self._sweep, self._loop.sweep, wanted=streams > 0)
         if self._ready is not None:
-            if watching and not ticking:
-                if not self._ready.active:
-                    self._ready.start(self._loop.poll)
-            elif self._ready.active:
-                self._ready.stop()
+            _run(self._ready, self._loop.poll, wanted=0 < streams < MANY_STREAMS)
+
+
+def _run(watcher: Any, callback: Callable[[], None], *, wanted: bool) -> None:  # noqa: ANN401 one of gevent's
+    if wanted and not watcher.active:
+        watcher.start(callback)
+    elif watcher.active and not wanted:
+        watcher.stop()
 
 
 def _original_epoll() -> Any:  # noqa: ANN401 select.epoll, where there is one
