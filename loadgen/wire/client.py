@@ -55,6 +55,7 @@ class Client:
         finally:
             given_up_at = now()
             transcript.response.flush(transcript.data)
+            transcript.response.release()
             arrivals = transcript.arrivals()
             transcript.settle_end(arrivals, given_up_at)
             in_full = self._settings.count_tokens is not None

@@ -35,7 +35,7 @@ class Response:
         self.complete = False
         self.pieces: list[tuple[int, bytes]] = []
         """The body, as (index of the read, bytes)."""
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.looks_at_each_read = True
         """Whether the end can only be found by parsing each read; else the last chunk's empty line announces it."""
         self.head_read = 0
@@ -72,12 +72,17 @@ class Response:
             self.complete = True
         return self.complete
 
+    def release(self) -> None:
+        """Let go of the parser, which refers to this object: then no garbage collection is needed for either."""
+        self._parser = None
+
     def flush(self, reads: Sequence[bytes]) -> None:
         """Parse what has come of a response that stays incomplete."""
         with suppress(HttpError):
             self.add(reads)
 
     def _feed(self, data: bytes) -> None:
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -109,6 +114,7 @@ class Response:
         """Learn how the message will end."""
         if self._head_complete:  # another message behind ours
             return
+        assert self._parser is not None
         self.status = self._parser.get_status_code()
         if self.status < 200:  # noqa: PLR2004 informational: the response proper is still to come
             self.headers.clear()
@@ -131,4 +137,5 @@ class Response:
         """Note the end of the message, unless it was only informational."""
         if self._head_complete and not self.complete:
             self.complete = True
+            assert self._parser is not None
             self._kept_alive = self._parser.should_keep_alive()  # llhttp forgets it behind the message
