@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from loadgen.errors import UsageError
 
 LONGEST_TIMEOUT_S = 1_000_000
-EAGER_STREAMS = 256
+EAGER_STREAMS = 128
 """Streams at a time that are read token by token by default: what one core holds with room to spare."""
 
 Client = Literal["own", "openai"]
@@ -41,7 +41,7 @@ class Scenario:
     )
     keep_alive: bool = _option(default=False, text="reuse connections; by default each request opens one", kind=bool)
     itl_sample: str = _option(
-        "auto", "share of streams read token by token, 0 to 1; 'auto': all of them up to 256 users, then 256 at a time"
+        "auto", "share of streams read token by token, 0 to 1; 'auto': all of them up to 128 users, then 128 at a time"
     )
     insecure: bool = _option(default=False, text="do not verify the server's TLS certificate", kind=bool)
     tokenizer: str | None = _option(None, "local tokenizer.json (or its folder) for servers that report no usage")
