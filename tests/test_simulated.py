@@ -230,7 +230,8 @@ def test_a_lazily_drained_stream_has_its_last_token_and_end_within_their_interva
         assert at is not None
         assert width is not None
         assert true is not None
-        assert at - width - MS <= true <= at + MS
+        # The server notes the time and then sends: a busy machine may stop it in between, so only that side has slack.
+        assert at - width - 20 * MS <= true <= at
         assert width < 100 * MS
 
 
