@@ -33,8 +33,3 @@ def realtime_offset() -> int:
             narrowest = after - before
             offset = wall - (before + after) // 2
     return offset
-
-
-def seconds(duration: Ns | int) -> float:
-    """Convert nanoseconds to seconds."""
-    return duration / SECOND
