@@ -105,10 +105,12 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     counted_by: CountedBy | None = None
     first_chunk_tokens: int | None = None
     """Tokens in the first chunk, where that is known."""
-    chunks: int = 0
-    """Events that carried content, reasoning or a tool call."""
-    coalesced_chunks: int = 0
-    """Chunks that were read together with a later one, so that their arrival is an interval."""
+    chunks: int | None = 0
+    """Events that carried content, reasoning or a tool call; of a lazily drained stream only counted where the server
+    gave no count of tokens."""
+    coalesced_chunks: int | None = None
+    """Chunks that were read together with a later one, so that their arrival is an interval; None where nobody looked.
+    """
     output_characters: int | None = None
     chunk_ns: list[int] | None = None
     """Arrival of each chunk, for a stream that was read token by token."""

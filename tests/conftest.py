@@ -58,9 +58,9 @@ def records_of(folder: Path) -> list[RequestRecord]:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment without anything that would change a run."""
+    """The environment without anything that would change a run, this machine's calibration included."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOADGEN_", "LOCUST_", "OPENAI_", "HF_"))}
-    return kept | more
+    return kept | {"LOADGEN_CALIBRATION": "/nowhere/calibration.json"} | more
 
 
 Locust = Callable[..., Finished]

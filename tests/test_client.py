@@ -25,7 +25,7 @@ from serving import (
 )
 
 from engines import DIALECTS
-from loadgen.clock import MS
+from loadgen.clock import MS, Ns, now
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.client import Client, Settings
@@ -425,3 +425,17 @@ def test_without_kernel_stamps_no_time_is_called_exact(monkeypatch: pytest.Monke
     assert (record.stamp, record.read_delay_ns) == ("user", None)
     assert record.first_token_interval_ns
     assert record.end_interval_ns is not None
+
+
+def test_a_request_with_a_time_of_its_own_finds_its_connection_open_and_does_not_leave_early() -> None:
+    with serving(answer(2)) as server:
+        client = Client(settings_for(server), PollWaiter())
+        records: list[RequestRecord] = []
+        not_before = Ns(now() + 50 * MS)
+        question = Ask("Why?", "scripted", 8, 0.0, stream=True)
+        client.send(Job("r1", question, Phase.MEASURE, 0, not_before=not_before), records.append)
+    (record,) = records
+    assert record.outcome is Outcome.OK
+    assert record.connected_ns is not None
+    assert record.sent_ns is not None
+    assert record.connected_ns < not_before <= record.sent_ns

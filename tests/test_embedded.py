@@ -80,7 +80,7 @@ def test_the_engines_own_clock_agrees(settings: Settings, capsys: pytest.Capture
 
 def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
     own = ask_all(Client(settings, PollWaiter()), 10, 16)
-    sdk = ask_all(OpenAIClient(settings), 10, 16)
+    sdk = ask_all(OpenAIClient(settings, PollWaiter()), 10, 16)
     assert [r.output_tokens for r in own] == [r.output_tokens for r in sdk] == [16] * 10
     assert [r.input_tokens for r in own] == [r.input_tokens for r in sdk]
     assert [r.output_characters for r in own] == [r.output_characters for r in sdk]

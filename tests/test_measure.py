@@ -149,6 +149,13 @@ def test_the_window_of_a_closed_loop_leaves_out_ramp_and_drain() -> None:
     window = load.full_window(records, 2)
     assert window is not None
     assert (window.start, window.end) == (100 * MS, 400 * MS)
-    assert load.requests_per_minute(records, window) == pytest.approx(4 / 0.3 * 60)  # ends at 150, 250, 300, 400
+    assert load.requests_per_minute(records, window) == pytest.approx(4 / 0.3 * 60)  # two thirds of two, and three
     assert load.output_tokens_per_second(records, window) == pytest.approx(20 / 0.3)
     assert load.full_window(records, 3) is None
+
+
+def test_users_in_step_are_counted_alike_wherever_the_window_ends() -> None:
+    answers = [record(i, **shifted(record(0), 150 * i)) for i in range(10)]  # one after another, 150 ms each
+    for start, end in ((0, 1500), (10, 1400), (149, 151), (75, 900)):
+        window = load.Window(start * MS, end * MS)
+        assert load.requests_per_minute(answers, window) == pytest.approx(60 / 0.15)

@@ -39,7 +39,7 @@ def manifest(**changes: Any) -> Manifest:
         "started_at": "2026-01-01T00:00:00+00:00",
         "anchor": {"realtime_ns": 1, "monotonic_ns": 1},
         "ended": Ended(reason="completed", at="2026-01-01T00:01:00+00:00", started_requests=40),
-        "instrument": Instrument(loop_lag_p50_ms=0.1, loop_lag_p99_ms=0.4, loop_lag_max_ms=1.0, cpu_seconds=0.5),
+        "instruments": [Instrument(loop_lag_p50_ms=0.1, loop_lag_p99_ms=0.4, loop_lag_max_ms=1.0, cpu_seconds=0.5)],
     }
     return Manifest(**(values | changes))
 
@@ -77,7 +77,7 @@ def test_gaps_between_chunks_of_several_tokens_are_not_called_inter_token() -> N
 
 def test_what_was_not_measured_is_absent_and_never_zero() -> None:
     nothing = [record(i, **shifted(record(), 200 * i), outcome=Outcome.HTTP_5XX, output_tokens=None) for i in range(40)]
-    s = summarise(manifest(instrument=None), nothing)
+    s = summarise(manifest(instruments=[]), nothing)
     assert s["speed"] == {"tokens_per_second_mean": None, "tokens_per_second_total": None}
     assert s["latency"]["ttft_ms"] == {"n": 0}
     assert (s["tokens"]["output"], s["tokens"]["input"]) == (None, None)

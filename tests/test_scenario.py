@@ -42,5 +42,24 @@ def test_what_cannot_be_meant_is_refused_with_the_flag(raw: dict[str, object], w
         resolve(raw)
 
 
+@pytest.mark.parametrize(
+    ("itl_sample", "users", "rate", "share"),
+    [
+        ("auto", 1, 1e6, 1.0),  # one user's stream is always read token by token
+        ("auto", 200, 100.0, 1.0),
+        ("auto", 400, 100.0, 0.5),
+        ("auto", 400, 50.0, 1.0),
+        ("auto", 1000, None, 20_000 / 150_000),
+        ("0", 1, None, 1.0),
+        ("0", 8, None, 0.0),
+        ("0.25", 8, 10.0, 0.25),
+    ],
+)
+def test_streams_are_read_token_by_token_as_far_as_their_tokens_allow(
+    itl_sample: str, users: int, rate: float | None, share: float
+) -> None:
+    assert resolve({"itl_sample": itl_sample}).eager_share(users, rate) == pytest.approx(share)
+
+
 def test_every_option_has_a_help_text() -> None:
     assert all(f.metadata["help"] for f in fields(Scenario))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.wire.sse import parse_sse
+from loadgen.wire.sse import parse_sse, split_both_ends, split_plain
 
 
 def data(body: bytes, *, complete: bool = True) -> list[bytes]:
@@ -68,3 +68,36 @@ def test_what_is_written_is_read(events: list[list[str]], end: str) -> None:
 def test_any_bytes_are_parsed_without_an_error(body: bytes) -> None:
     for event in parse_sse(body):
         assert 0 < event.end <= len(body)
+
+
+plain = st.lists(st.sampled_from([b" token", b" ", b" role", b"token", b" {}"]), min_size=1, max_size=12)
+
+
+@given(plain)
+def test_a_plain_body_is_split_as_the_parser_splits_it(events: list[bytes]) -> None:
+    body = b"".join(b"data:" + event + b"\n\n" for event in events)
+    parts, ends = split_plain(body) or ([], [])
+    assert parts == events
+    assert [body[:end] for end in ends] == [
+        b"".join(b"data:" + e + b"\n\n" for e in events[: n + 1]) for n in range(len(events))
+    ]
+
+
+@given(plain)
+def test_both_ends_reach_to_the_first_and_from_the_last_wanted_event(events: list[bytes]) -> None:
+    body = b"".join(b"data:" + event + b"\n\n" for event in events)
+    parts, ends = split_both_ends(body, lambda data: b"token" in data) or ([], [])
+    all_ends = (split_plain(body) or ([], []))[1]
+    wanted = [index for index, event in enumerate(events) if b"token" in event]
+    first, last = (wanted[0], wanted[-1]) if wanted else (len(events), len(events))
+    taken = [*range(min(first + 1, len(events))), *range(max(last, first + 1), len(events))]
+    assert parts == [events[index] for index in taken]
+    assert ends == [all_ends[index] for index in taken]
+
+
+@pytest.mark.parametrize(
+    "odd", [b": ping\n\n", b"event: error\ndata: a\n\n", b"data: a\ndata: b\n\n", b"data: a\r\n\r\n"]
+)
+def test_what_is_not_plain_is_left_to_the_parser(odd: bytes) -> None:
+    assert split_plain(odd + b"data: token\n\n") is None
+    assert split_both_ends(odd + b"data: token\n\n", lambda data: b"token" in data) is None

@@ -65,6 +65,9 @@ class CutSocket:
         self.parts = parts
         self.reads = 0
 
+    def fileno(self) -> int:
+        return -1
+
     def recvmsg(self, _size: int, _control: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, None]:
         if self.reads == len(self.parts):
             return b"", [], 0, None
@@ -76,8 +79,8 @@ class CutSocket:
         raise BlockingIOError
 
 
-def read_back(raw: bytes, cuts: list[int], expected: Expected) -> RequestRecord:
-    """Receive a response in parts and return its record."""
+def read_back(raw: bytes, cuts: list[int], expected: Expected, *, lazily: bool = False) -> RequestRecord:
+    """Receive a response in parts and return its record; as if drained lazily, if asked for."""
     edges = [0, *sorted(set(cuts)), len(raw)]
     transcript = Transcript(sent=Ns(0), offset=0)
     sock: Any = CutSocket([raw[a:b] for a, b in pairwise(edges)])
@@ -90,7 +93,8 @@ def read_back(raw: bytes, cuts: list[int], expected: Expected) -> RequestRecord:
         transcript.outcome, transcript.error = reception.ended
     arrivals = transcript.arrivals()
     transcript.settle_end(arrivals, Ns(0))
-    answer = decode(transcript, arrivals, DIALECTS[expected.engine], stream=expected.stream)
+    transcript.lazy = lazily
+    answer = decode(transcript, arrivals, DIALECTS[expected.engine], stream=expected.stream, in_full=not lazily)
     ask = Ask("?", "tiny", 8, 0.0, expected.stream)
     return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, arrivals, answer, None)
 
@@ -142,6 +146,26 @@ def test_a_transcript_byte_by_byte_says_the_same() -> None:
     for name, expected in EXPECTED.items():
         raw = (FOLDER / f"{name}.http").read_bytes()
         assert said(read_back(raw, list(range(1, len(raw))), expected)) == without_context(expected)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_read_from_both_ends_only_a_transcript_says_the_same_of_tokens_and_times(name: str) -> None:
+    raw, expected = (FOLDER / f"{name}.http").read_bytes(), EXPECTED[name]
+    cuts = [m.start(1) for m in re.finditer(rb"\r\n([0-9a-f]+\r\ndata)", raw)]
+    full, ends = (read_back(raw, cuts, expected, lazily=lazily) for lazily in (False, True))
+    looked_over = (
+        "read_delay_ns",
+        "chunks",
+        "coalesced_chunks",
+        "output_characters",
+        "chunk_ns",
+        "first_chunk_tokens",
+        "lazy",
+    )
+    for field in set(RequestRecord.__struct_fields__) - set(looked_over):
+        assert getattr(ends, field) == getattr(full, field), field
+    assert ends.chunks in {None, full.chunks}
+    assert ends.chunks is not None or ends.counted_by is CountedBy.USAGE or not full.chunks
 
 
 def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:

@@ -8,10 +8,13 @@ import pytest
 from test_measure import record, shifted
 
 from loadgen.clock import MS
+from loadgen.measure.envelope import Cell, CellStatus, Envelope, StreamLoad
 from loadgen.measure.verdict import Evidence, Status, Verdict, judge
 from loadgen.record import CountedBy, Outcome, Phase
 
 GOOD = [record(i, **shifted(record(), 200 * i)) for i in range(100)]
+
+CALIBRATED = Cell(streams=64, tokens_per_second=100, tokens=100, status=CellStatus.HELD, itl_share=1.0)
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -24,6 +27,10 @@ def evidence(**changes: Any) -> Evidence:
         users_changed=False,
         max_tokens=512,
         loop_lag_p99_ms=0.5,
+        cpu_share=0.1,
+        gc_longest_ms=0.2,
+        load=StreamLoad(streams=1, tokens_per_second=100, itl_share=1.0),
+        calibration=Envelope(made_at="2026-11-25T08:00:00+00:00", held=(CALIBRATED,)),
     )
     return replace(base, **changes)
 
@@ -62,7 +69,13 @@ def trips(name: str, status: Status, make: Callable[[], Evidence]) -> Any:
         trips("failures", Status.WARN, lambda: altered(5, outcome=Outcome.HTTP_5XX)),
         trips("failures", Status.INVALID, lambda: altered(6, outcome=Outcome.IDLE_TIMEOUT)),
         trips("client lag", Status.WARN, lambda: evidence(loop_lag_p99_ms=6.0)),
+        trips("client load", Status.WARN, lambda: evidence(cpu_share=0.9)),
+        trips("client load", Status.WARN, lambda: evidence(gc_longest_ms=30.0)),
+        trips("client load", Status.NOT_CHECKED, lambda: evidence(cpu_share=None)),
         trips("client lag", Status.NOT_CHECKED, lambda: evidence(loop_lag_p99_ms=None)),
+        trips("inside the calibrated envelope", Status.WARN, lambda: evidence(load=StreamLoad(65, 10, 1.0))),
+        trips("inside the calibrated envelope", Status.NOT_CHECKED, lambda: evidence(calibration=None)),
+        trips("inside the calibrated envelope", Status.NOT_CHECKED, lambda: evidence(load=None)),
         trips("times known exactly", Status.WARN, lambda: altered(50, first_token_interval_ns=10 * MS)),
         trips("times known exactly", Status.WARN, lambda: altered(50, last_token_interval_ns=10 * MS)),
         trips("times known exactly", Status.WARN, lambda: altered(10, coalesced_chunks=4)),

@@ -1,8 +1,6 @@
 """One run: hands out its jobs, keeps its records, and ends in a summary."""
 
 import gc
-import os
-import platform
 import re
 import secrets
 import time
@@ -17,23 +15,30 @@ from typing import Literal
 import gevent
 from gevent.event import Event
 
-from loadgen.harness.lag import LoopLag
+from loadgen.clock import MS, SECOND, Ns, now
+from loadgen.harness.health import Health
 from loadgen.harness.prepare import Prepared
+from loadgen.measure.metrics import tpot_ms
 from loadgen.record import Phase, RequestRecord
+from loadgen.results.calibration import envelope_here
+from loadgen.results.machine import this_machine
 from loadgen.results.manifest import Ended, Instrument, Manifest
-from loadgen.results.report import write_reports
+from loadgen.results.report import report
 from loadgen.results.store import RunFolder
 from loadgen.results.summary import Summary
 from loadgen.scenario import Scenario
-from loadgen.version import VERSION
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
 from loadgen.workload.plan import Assignment
 
 Reason = Literal["completed", "run-time", "interrupted"]
 
-_YOUNG_ONLY = (10_000, 100, 1_000_000)
-"""Thresholds of the three generations while a run goes on."""
+_YOUNG_ONLY = (2_000, 1_000, 1_000_000)
+"""Thresholds of the three generations while a run goes on: collections so small that none stops the users for a
+millisecond."""
+
+OPEN_AHEAD_MS = 50
+"""Connections for requests with a time of their own are opened so long before it, lest connecting delay them."""
 
 _TIMER_AHEAD_S = 0.5
 """Locust's timer of --run-time starts before we do, while the run is still being set up."""
@@ -68,12 +73,14 @@ class Run:
         self._on_warm, self._on_record, self._on_complete = on_warm, on_record, on_complete
         self._planned = _planned(prepared.scenario, load.run_time)
         self._run_time = load.run_time
-        self._eager_share = prepared.scenario.eager_share(load.users)
+        self._users = load.users
+        self._eager_share = 1.0
         self._warmup = deque(Assignment(Phase.WARMUP, p) for p in prepared.plan.warmup)
         self._warmup_left = len(self._warmup)
         self._warm = Event()
-        self._warmed_at = 0.0
-        self._between_starts_s = load.spread_s / load.users
+        self._over = Event()
+        self._warmed_at = Ns(0)
+        self._between_starts = load.spread_s * SECOND / load.users
         self._enrolled = 0
         self._begun: set[int] = set()
         self._measured = prepared.plan.measured()
@@ -84,8 +91,8 @@ class Run:
         self._gc_thresholds = gc.get_threshold()
         self._began = time.monotonic()
         self._ran_for = 0.0
-        self._records: list[RequestRecord] = []
-        self._lag = LoopLag()
+        self._warmup_rates: list[float] = []
+        self._health = Health()
         self._instrument: Instrument | None = None
         self.manifest = _manifest(prepared, load, planned=self._planned)
         self.folder = RunFolder(Path(prepared.scenario.results), self.manifest)
@@ -124,19 +131,22 @@ class Run:
         if self._warmup:
             return self._job(self._warmup.popleft())
         self._warm.wait()
+        not_before = None
         if user not in self._begun:
             self._begun.add(user)
-            gevent.sleep(max(0.0, self._warmed_at + user * self._between_starts_s - time.monotonic()))
-        if self._is_stopping() or self._handed_out == self._planned:
+            not_before = Ns(self._warmed_at + OPEN_AHEAD_MS * MS + int(user * self._between_starts))
+            gevent.sleep(max(0, not_before - OPEN_AHEAD_MS * MS - now()) / SECOND)
+        if self._handed_out == self._planned:
+            self._over.wait()  # Locust stumbles over users that end while it stops them
+        if self._is_stopping():
             return None
         self._handed_out += 1
-        return self._job(next(self._measured))
+        return self._job(next(self._measured), not_before)
 
     def keep(self, record: RequestRecord) -> None:
         """Take the record of a request that has ended: to disk first, then to whoever looks on."""
         try:
             self.folder.append(record)
-            self._records.append(record)
             self._on_record(record)
             self.progress.add(record)
         finally:  # whatever failed, others wait for this count
@@ -145,12 +155,14 @@ class Run:
     def _count(self, record: RequestRecord) -> None:
         if record.phase is Phase.WARMUP:
             self._warmup_left -= 1
+            if (tpot := tpot_ms(record)) is not None:
+                self._warmup_rates.append(1000 / tpot)
             if self._warmup_left == 0:
                 self._warmed()
             return
         self._kept += 1
         if self.complete:
-            self._instrument = self._lag.stop()  # what Locust does at the end is no part of the measurement
+            self._instrument = self._health.stop()  # what Locust does at the end is no part of the measurement
             self._on_complete()
 
     def stop(self) -> None:
@@ -159,6 +171,7 @@ class Run:
             self._ran_for = time.monotonic() - self._began
         self._stopping = True
         self._warm.set()
+        self._over.set()
 
     def users_changed(self) -> None:
         """Note that the number of users was changed during the run."""
@@ -168,13 +181,13 @@ class Run:
         """Complete the manifest, write the reports and return the summary."""
         self.stop()
         self.progress.stop()
-        self.manifest.instrument = self._instrument or self._lag.stop()
+        self.manifest.instruments = [self._instrument or self._health.stop()]
         self.manifest.ended = Ended(reason=self._reason(), at=_wall_time(), started_requests=self._started)
         self.folder.close()
         self.folder.write_manifest(self.manifest)
         gc.set_threshold(*self._gc_thresholds)
         gc.unfreeze()
-        return write_reports(self.folder.path, self.manifest, self._records)
+        return report(self.folder.path)
 
     def _is_stopping(self) -> bool:
         return self._stopping
@@ -187,21 +200,26 @@ class Run:
 
     def _warmed(self) -> None:
         self._on_warm()
-        self._lag.start()
-        self._warmed_at = time.monotonic()
+        rate = max(self._warmup_rates, default=None)
+        self._eager_share = self.prepared.scenario.eager_share(self._users, rate)
+        self.manifest.itl_share = self._eager_share
+        self._health.start()
+        self._warmed_at = now()
         self._warm.set()
 
-    def _job(self, assignment: Assignment) -> Job:
+    def _job(self, assignment: Assignment, not_before: Ns | None = None) -> Job:
         self._started += 1
         scenario = self.prepared.scenario
         ask = Ask(
             assignment.prompt.text, self.prepared.model, scenario.max_tokens, scenario.temperature, scenario.stream
         )
         request_id = f"{self.manifest.run_id}-{self._started:06d}"
-        share = self._eager_share
+        share, n = self._eager_share, self._handed_out
         # Every n-th stream, by number and not by moment: sampling that followed the load would favour quiet moments.
-        lazy = ask.stream and int(self._started * share) == int((self._started - 1) * share)
-        return Job(request_id, ask, assignment.phase, assignment.prompt.row, assignment.round, lazy)
+        lazy = ask.stream and assignment.phase is Phase.MEASURE and int(n * share) == int((n - 1) * share)
+        return Job(
+            request_id, ask, assignment.phase, assignment.prompt.row, assignment.round, not_before=not_before, lazy=lazy
+        )
 
 
 def _planned(scenario: Scenario, run_time: float | None) -> int | None:
@@ -214,6 +232,8 @@ def _planned(scenario: Scenario, run_time: float | None) -> int | None:
 def _manifest(prepared: Prepared, load: Load, *, planned: int | None) -> Manifest:
     kind: Literal["speed", "throughput"] = "speed" if load.users == 1 else "throughput"
     scenario = prepared.scenario
+    machine = this_machine()
+    calibration, no_calibration = envelope_here()
     return Manifest(
         run_id=_run_id(kind, prepared.model),
         kind=kind,
@@ -228,11 +248,13 @@ def _manifest(prepared: Prepared, load: Load, *, planned: int | None) -> Manifes
         planned_requests=planned,
         dataset=prepared.plan.describe(),
         server=prepared.server,
-        versions={"loadgen": VERSION, "python": platform.python_version()}
+        versions={"loadgen": machine.loadgen, "python": machine.python}
         | {name: version(name) for name in ("locust", "gevent", "httptools", "msgspec", "openai")},
-        environment={"platform": platform.platform(), "cpus": os.cpu_count(), "cpu": _cpu()},
+        environment={"platform": machine.platform, "cpus": machine.cpus, "cpu": machine.cpu},
         started_at=_wall_time(),
         anchor={"realtime_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
+        calibration=calibration,
+        no_calibration=no_calibration,
     )
 
 
@@ -243,13 +265,3 @@ def _run_id(kind: str, model: str) -> str:
 
 def _wall_time() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _cpu() -> str | None:
-    """Return the processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else None

@@ -23,6 +23,7 @@ from loadgen.results.summary import Summary, verdict_of
 from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
 from loadgen.wire.job import Job
+from loadgen.wire.waiting import Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Session:
             self.prepare()
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
-        self._sdk = _open_sdk(prepared.settings) if prepared.scenario.client == "openai" else None
+        self._sdk = _open_sdk(prepared.settings, self._waiter) if prepared.scenario.client == "openai" else None
         route = prepared.settings.dialect.path(stream=prepared.scenario.stream)
         users = self._runner.target_user_count
         spread_s = SPREAD_S if self._spawn_rate is None else users / self._spawn_rate
@@ -187,10 +188,10 @@ class Session:
             self._runner.stop()
 
 
-def _open_sdk(settings: Settings) -> Sender:
+def _open_sdk(settings: Settings, waiter: Waiter) -> Sender:
     from loadgen.wire.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
 
-    return OpenAIClient(settings)
+    return OpenAIClient(settings, waiter)
 
 
 _SESSIONS: dict[int, Session] = {}

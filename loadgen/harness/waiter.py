@@ -15,13 +15,19 @@ from loadgen.wire.waiting import Address, PollPoller, lookup
 _READ, _WRITE = 1, 2
 """libev's event flags."""
 
-MANY_STREAMS = 32
-"""With fewer streams each is read as soon as it is readable; from so many on a tick costs less than a wake-up for each
-token."""
-
 TICK_S = 0.001
-"""Sockets are looked at so often in any case: what was not there at one tick and is at the next has an arrival known to
-1 ms, also where its stamp is spoiled."""
+"""While much comes, sockets are looked at so often and not each time that one is ready: what was not there at one tick
+and is at the next has an arrival known to 1 ms, also where its stamp is spoiled."""
+
+SLOW_TICK_S = 0.004
+"""While little comes, beside being read as soon as they are ready: so a spoiled stamp is known to 4 ms, for a quarter
+of what ticks cost."""
+
+_BUSY = SWEEP_MS + SWEEP_MS // 4
+"""Looks between two sweeps from which ticks alone cost less: as many as there would be, and the slow ones."""
+
+_QUIET = SWEEP_MS // 2
+"""Reads between two sweeps below which a wake-up for each costs less than the ticks."""
 
 RESOLVED_FOR_S = 60
 
@@ -36,7 +42,10 @@ class GeventWaiter:
         loop = self._hub.loop
         self._ready = None if epoll is None else loop.io(epoll.fileno(), _READ)
         self._tick = loop.timer(TICK_S, TICK_S)
+        self._slow_tick = loop.timer(SLOW_TICK_S, SLOW_TICK_S)
         self._sweep = loop.timer(SWEEP_MS / 1000, SWEEP_MS / 1000)
+        self._busy = epoll is None
+        """Whether sockets are looked at on ticks."""
         self._resolved: dict[tuple[str, int], tuple[Ns, list[Address]]] = {}
 
     def readable(self, fd: int, deadline: Ns) -> bool:
@@ -60,7 +69,7 @@ class GeventWaiter:
         """Sleep until a response is over."""
         slot = Slot(self._hub)
         reception.wake = lambda: self._hub.loop.run_callback(slot.switch, None)
-        if len(self._loop) >= MANY_STREAMS:
+        if self._busy:
             # Many starts in a row would keep the hub from its ticks, and tokens waiting: they are read in between.
             self._loop.poll_if_older_than(MS)
         self._loop.add(reception)
@@ -72,13 +81,29 @@ class GeventWaiter:
             self._loop.remove(reception)
             self._watch()
 
-    def _watch(self) -> None:
-        """Read on ticks while there are streams and, while they are few, also as soon as one is readable."""
-        streams = len(self._loop)
-        _run(self._tick, self._loop.poll, wanted=streams > 0)
-        _run(self._sweep, self._loop.sweep, wanted=streams > 0)
+    def sleep_until(self, at: Ns) -> None:
+        """Sleep until ``at``."""
+        while (left := at - now()) > 0:
+            gevent.sleep(left / SECOND)
+
+    def _look_round(self) -> None:
+        """Sweep, and see whether what came since the last sweep is worth a tick."""
+        loop = self._loop
+        polls, reads, loop.polls, loop.reads = loop.polls, loop.reads, 0, 0
         if self._ready is not None:
-            _run(self._ready, self._loop.poll, wanted=0 < streams < MANY_STREAMS)
+            self._busy = reads >= _QUIET if self._busy else polls > _BUSY
+        loop.poll()
+        loop.sweep()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let the hub call us, as long as there are streams: on ticks, or as soon as one is ready and on slow ticks."""
+        streams = len(self._loop) > 0
+        _run(self._sweep, self._look_round, wanted=streams)
+        _run(self._tick, self._loop.poll, wanted=streams and self._busy)
+        _run(self._slow_tick, self._loop.poll, wanted=streams and not self._busy)
+        if self._ready is not None:
+            _run(self._ready, self._loop.poll, wanted=streams and not self._busy)
 
 
 def _run(watcher: Any, callback: Callable[[], None], *, wanted: bool) -> None:  # noqa: ANN401 one of gevent's

@@ -22,6 +22,9 @@ class ChildServer:
         self.host = self._process.stdout.readline().decode().strip()
         if not self.host.startswith("http"):
             status = self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.stdout.close()
             raise ChildProcessError(f"exit status {status}; to see why, run: {' '.join(self.command)}")
 
     @property

@@ -6,30 +6,10 @@ from pathlib import Path
 import msgspec
 
 from loadgen.launch.child import ChildServer
+from loadgen.measure.truth import Truth
 
 ENGINE = "simulated"
 """Its name among the dialects, and what its ``server`` header says."""
-
-
-class Truth(msgspec.Struct, frozen=True):
-    """What the truth server says of one answer; times on the monotonic clock, ns, just before each send call."""
-
-    request_id: str
-    received_ns: int
-    sent_ns: list[int]
-    kinds: list[str]
-    """What each send held: h(ead), r(ole), t(oken chunk), u(sage), d(one), e(nd)."""
-    output_tokens: int
-
-    @property
-    def chunk_ns(self) -> list[int]:
-        """When each chunk of tokens was sent."""
-        return [at for at, kinds in zip(self.sent_ns, self.kinds, strict=True) for _ in range(kinds.count("t"))]
-
-    @property
-    def end_ns(self) -> int | None:
-        """When the end of the response was sent; None if it never was."""
-        return self.sent_ns[-1] if "e" in self.kinds[-1] else None
 
 
 @dataclass(frozen=True, slots=True)

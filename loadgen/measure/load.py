@@ -1,6 +1,6 @@
 """How many requests were in flight, and what was served while all users were at work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loadgen.clock import SECOND
@@ -50,24 +50,36 @@ def full_window(records: Sequence[RequestRecord], users: int) -> Window | None:
 
 def answers_in(records: Sequence[RequestRecord], window: Window) -> int:
     """Return how many complete answers ended in the window."""
-    return len(_ended_in(records, window))
+    return sum(window.start < (r.end_ns or 0) <= window.end for r in records if r.outcome is Outcome.OK)
 
 
 def requests_per_minute(records: Sequence[RequestRecord], window: Window) -> float:
-    """Return complete answers that ended in the window, per minute."""
-    return 60 * len(_ended_in(records, window)) / window.seconds
+    """Return complete answers served in the window, per minute; of one that reaches beyond it, the part within counts.
+
+    Counting those that end in it would depend on how the edges of the window fall between answers: with users in step,
+    by as much as an answer of each.
+    """
+    return 60 * sum(share for _, share in _parts_in(records, window)) / window.seconds
 
 
 def output_tokens_per_second(records: Sequence[RequestRecord], window: Window) -> float | None:
-    """Return output tokens of complete answers that ended in the window, per second; None where one was not counted."""
-    counts = [r.output_tokens for r in _ended_in(records, window)]
-    known = [count for count in counts if count is not None]
-    return sum(known) / window.seconds if len(known) == len(counts) else None
+    """Return output tokens served in the window, by the same parts, per second; None where one was not counted."""
+    tokens = 0.0
+    for r, share in _parts_in(records, window):
+        if r.output_tokens is None:
+            return None
+        tokens += share * r.output_tokens
+    return tokens / window.seconds
 
 
-def _ended_in(records: Sequence[RequestRecord], window: Window) -> list[RequestRecord]:
-    ok = (r for r in records if r.outcome is Outcome.OK and r.end_ns is not None)
-    return [r for r in ok if r.end_ns is not None and window.start < r.end_ns <= window.end]
+def _parts_in(records: Sequence[RequestRecord], window: Window) -> Iterator[tuple[RequestRecord, float]]:
+    """Give the complete answers that reach into the window, each with the share of its time that lies within."""
+    for r in records:
+        if r.outcome is not Outcome.OK or r.sent_ns is None or r.end_ns is None or r.end_ns <= r.sent_ns:
+            continue
+        within = min(r.end_ns, window.end) - max(r.sent_ns, window.start)
+        if within > 0:
+            yield r, within / (r.end_ns - r.sent_ns)
 
 
 def _changes(records: Sequence[RequestRecord]) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ The clock starts at ``sent_ns``, just before the send call of the request's last
 TPOT is that of MLPerf LoadGen (logging.cc) and vLLM (``calculate_metrics``), from the first token to the last.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from loadgen.clock import MS, SECOND
@@ -42,6 +43,12 @@ def icl_ms(r: RequestRecord) -> list[float]:
     if r.outcome is not Outcome.OK or r.chunk_ns is None:
         return []
     return [(later - earlier) / MS for earlier, later in pairwise(r.chunk_ns)]
+
+
+def shared_reads(records: Iterable[RequestRecord]) -> tuple[int, int]:
+    """Return how many chunks shared a read with a later one, and of how many, where that was looked at."""
+    looked_at = [r for r in records if r.coalesced_chunks is not None]
+    return sum(r.coalesced_chunks or 0 for r in looked_at), sum(r.chunks or 0 for r in looked_at)
 
 
 def connect_ms(r: RequestRecord) -> float | None:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from loadgen.clock import MS
 from loadgen.measure import metrics
+from loadgen.measure.envelope import Envelope, StreamLoad, described, is_inside, streams_text
 from loadgen.measure.load import peak_in_flight
 from loadgen.measure.statistics import percentile
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
@@ -16,6 +17,10 @@ FAILED_SHARE_LIMIT = 0.05
 
 LOOP_LAG_LIMIT_MS = 5.0
 """p99 of the loop's lateness. Half of a 10 ms inter-token time: later, and tokens are read two at a time."""
+
+CPU_SHARE_LIMIT = 0.8
+"""Of one core, which is all that one process can use: beyond it queues in the client grow fast, and with them what is
+known of arrivals only as an interval."""
 
 LAG_SHARE_LIMIT = 0.1
 """Lateness as a share of the median round trip, above which times taken in user space are the client's, not the
@@ -88,6 +93,15 @@ class Evidence:
     users_changed: bool
     max_tokens: int
     loop_lag_p99_ms: float | None
+    """Of the worst process, as the next two."""
+    cpu_share: float | None = None
+    """CPU time over wall time."""
+    gc_longest_ms: float | None = None
+    load: StreamLoad | None = None
+    """None where it is not of the kind that is calibrated."""
+    calibration: Envelope | None = None
+    no_calibration: str | None = None
+    """Why there is none."""
 
     @property
     def measured(self) -> list[RequestRecord]:
@@ -165,12 +179,48 @@ def _client_lag(e: Evidence) -> Check:
     limit = f"{LOOP_LAG_LIMIT_MS:g} ms"
     if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
         return Check(name, Status.OK, value, limit)
-    advice = "This machine was busy: fewer users here, fewer programs beside it, or the engine on another machine."
+    advice = (
+        "This machine was busy, or code in the locustfile kept others from running: fewer users here, fewer programs "
+        "beside it, or the engine on another machine."
+    )
     if all(r.client == "openai" for r in e.ok):
         advice = "The openai SDK keeps the loop busy: that is what it costs, and it is in the figures."
     trips = [trip for r in e.ok if r.stamp == "user" and r.client == "own" and (trip := metrics.e2e_ms(r)) is not None]
     distorted = bool(trips) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(trips, 0.5)
     return Check(name, Status.INVALID if distorted else Status.WARN, value, limit, advice)
+
+
+def _client_load(e: Evidence) -> Check:
+    name = "client load"
+    if e.cpu_share is None:
+        return Check(name, Status.NOT_CHECKED)
+    pause = e.gc_longest_ms or 0.0
+    value = f"CPU {e.cpu_share:.0%} of a core" + (f", garbage collection up to {pause:.1f} ms" if pause else "")
+    limit = f"{CPU_SHARE_LIMIT:.0%}, {LOOP_LAG_LIMIT_MS:g} ms"
+    if e.cpu_share <= CPU_SHARE_LIMIT and pause <= LOOP_LAG_LIMIT_MS:
+        return Check(name, Status.OK, value, limit)
+    return Check(
+        name, Status.WARN, value, limit, "One process is near its limit here: a smaller --itl-sample, or fewer users."
+    )
+
+
+def _calibrated(e: Evidence) -> Check:
+    name = "inside the calibrated envelope"
+    if e.load is None:
+        return Check(name, Status.NOT_CHECKED, advice="Calibrated are streams of the own client without TLS.")
+    value = f"{streams_text(e.load.streams)} at {e.load.tokens_per_second:.0f} tokens/s each"
+    if e.calibration is None:
+        why = e.no_calibration or "this machine was not calibrated"
+        advice = "Run `loadgen calibrate` once on this machine."
+        return Check(name, Status.NOT_CHECKED, value, f"unknown: {why}", advice)
+    limit = described(e.calibration.held)
+    if is_inside(e.load, e.calibration.held):
+        return Check(name, Status.OK, value, limit)
+    if e.load.itl_share > 0 and is_inside(replace(e.load, itl_share=0.0), e.calibration.held):
+        value += f", {e.load.itl_share:.0%} of them read token by token"
+        return Check(name, Status.WARN, value, limit, "So many were not measured to be exact: --itl-sample auto.")
+    advice = "Errors were not measured to stay below 1 ms or 1 % there: fewer --users, or a faster machine."
+    return Check(name, Status.WARN, value, limit, advice)
 
 
 def _time_resolution(e: Evidence) -> Check:
@@ -179,13 +229,17 @@ def _time_resolution(e: Evidence) -> Check:
     if not shares:
         return Check(name, Status.NOT_CHECKED)
     mean = sum(shares) / len(shares)
-    eager = [r for r in e.ok if not r.lazy]
-    chunks, shared = sum(r.chunks for r in eager), sum(r.coalesced_chunks for r in eager)
+    shared, chunks = metrics.shared_reads(e.ok)
     value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
     limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
     if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
         return Check(name, Status.OK, value, limit)
-    return Check(name, Status.WARN, value, limit, "The client read late, or a proxy sent tokens in bunches.")
+    advice = "The client read late, or a proxy sent tokens in bunches."
+    if shared <= SHARED_READS_LIMIT * chunks and any(r.lazy for r in e.ok):
+        advice = (
+            "Of streams drained lazily the last token is known to a sweep: a larger --itl-sample reads more of them."
+        )
+    return Check(name, Status.WARN, value, limit, advice)
 
 
 def _uncertain_shares(r: RequestRecord) -> list[float]:
@@ -223,7 +277,7 @@ def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]
     """Return what is implausible about the counts, if anything."""
     if len(counted) < len(ok):
         return f"{len(ok) - len(counted)} answers without a count"
-    fewer = sum(r.chunks > (r.output_tokens or 0) for r in counted)
+    fewer = sum((r.chunks or 0) > (r.output_tokens or 0) for r in counted)
     if fewer:
         return f"{fewer} answers with more chunks than tokens"
     negative = sum((metrics.e2e_ms(r) or 0) < 0 for r in ok)
@@ -295,6 +349,8 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     _conservation,
     _failures,
     _client_lag,
+    _client_load,
+    _calibrated,
     _time_resolution,
     _token_counts,
     _output_lengths,

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from loadgen.measure.envelope import Envelope
+
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended; without it the run broke off."""
@@ -16,12 +18,19 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the instrument itself was during the run."""
+    """How well one process of the load generator was while it measured."""
 
+    worker: int = 0
     loop_lag_p50_ms: float | None = None
     loop_lag_p99_ms: float | None = None
     loop_lag_max_ms: float | None = None
     cpu_seconds: float | None = None
+    cpu_share: float | None = None
+    """CPU time over wall time: 1 is a whole core, which is all that one process can use."""
+    gc_pauses: int | None = None
+    """Collections of the garbage collector, each of which stops all users."""
+    gc_longest_ms: float | None = None
+    gc_total_ms: float | None = None
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -52,8 +61,15 @@ class Manifest(msgspec.Struct, kw_only=True):
     """Wall time, ISO 8601."""
     anchor: dict[str, int]
     """``realtime_ns`` and ``monotonic_ns`` of one instant: turns the records' times into wall time."""
+    calibration: Envelope | None = None
+    """What this machine was measured to hold; None where it was not."""
+    no_calibration: str | None = None
+    """Why there is none."""
     ended: Ended | None = None
-    instrument: Instrument | None = None
+    itl_share: float | None = None
+    """Share of the measured streams that is read token by token, fixed when the warm-up ended."""
+    instruments: list[Instrument] = []
+    """One for each process that made requests."""
 
 
 def to_json(manifest: Manifest) -> bytes:

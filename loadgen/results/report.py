@@ -1,27 +1,18 @@
 """From a results folder to its summary and reports; needs no Locust and no server."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from loadgen.record import RequestRecord
 from loadgen.results import store
 from loadgen.results.html import html
-from loadgen.results.manifest import Manifest
 from loadgen.results.markdown import markdown
 from loadgen.results.summary import Summary, summarise
 
 
 def report(folder: Path) -> Summary:
     """Read a results folder and write its summary and reports anew; raises UsageError where it is none."""
-    manifest, records = store.read(folder)
-    return write_reports(folder, manifest, records)
-
-
-def write_reports(folder: Path, manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
-    """Write ``summary.json``, ``report.md`` and ``report.html``; return the summary."""
-    summary = summarise(manifest, records)
+    summary = summarise(*store.read(folder))
     store.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     store.write(folder / "report.md", markdown(summary).encode())
     store.write(folder / "report.html", html(summary).encode())

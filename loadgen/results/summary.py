@@ -1,16 +1,20 @@
 """``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
+
+import msgspec
 
 from loadgen.clock import MS
 from loadgen.measure import load, metrics
+from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.statistics import Estimate, distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import ENOUGH_REQUESTS, SHARED_READS_LIMIT, Check, Evidence, Verdict, judge
-from loadgen.record import Outcome, RequestRecord
-from loadgen.results.manifest import Manifest
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.results.manifest import Instrument, Manifest
 
 Summary = dict[str, Any]
 
@@ -65,8 +69,21 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         users=manifest.users,
         users_changed=manifest.users_changed,
         max_tokens=int(manifest.scenario["max_tokens"]),
-        loop_lag_p99_ms=manifest.instrument.loop_lag_p99_ms if manifest.instrument else None,
+        loop_lag_p99_ms=_worst(i.loop_lag_p99_ms for i in manifest.instruments),
+        cpu_share=_worst(i.cpu_share for i in manifest.instruments),
+        gc_longest_ms=_worst(i.gc_longest_ms for i in manifest.instruments),
+        load=_stream_load(manifest, records),
+        calibration=manifest.calibration,
+        no_calibration=manifest.no_calibration,
     )
+
+
+def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> StreamLoad | None:
+    """Return the load, where it is of the kind that is calibrated: TLS costs a client more than a plain socket."""
+    if manifest.host.startswith("https:"):
+        return None
+    measured = (r for r in records if r.phase is Phase.MEASURE)
+    return stream_load(measured, manifest.users, manifest.itl_share)
 
 
 def _verdict(verdict: Verdict, checks: Sequence[Check]) -> Summary:
@@ -142,8 +159,8 @@ def _latency(ok: Sequence[RequestRecord]) -> Summary:
         for name, metric in per_request.items()
     }
     gaps = [gap for r in ok for gap in metrics.icl_ms(r)]
-    shared = sum(r.coalesced_chunks for r in ok) > SHARED_READS_LIMIT * sum(r.chunks for r in ok)
-    if gaps and not shared:  # a gap between chunks of one read was not measured
+    shared, chunks = metrics.shared_reads(ok)
+    if gaps and shared <= SHARED_READS_LIMIT * chunks:  # a gap between chunks of one read was not measured
         latency["itl_ms" if _one_token_a_chunk(ok) else "icl_ms"] = distribution(gaps)
     return latency
 
@@ -151,7 +168,7 @@ def _latency(ok: Sequence[RequestRecord]) -> Summary:
 def _one_token_a_chunk(ok: Sequence[RequestRecord]) -> bool:
     streamed = [r for r in ok if r.chunk_ns is not None and r.output_tokens is not None]
     tokens = sum(r.output_tokens or 0 for r in streamed)
-    return tokens <= ONE_TOKEN_A_CHUNK * sum(r.chunks for r in streamed)
+    return tokens <= ONE_TOKEN_A_CHUNK * sum(r.chunks or 0 for r in streamed)
 
 
 def _tokens(ok: Sequence[RequestRecord]) -> Summary:
@@ -168,21 +185,64 @@ def _tokens(ok: Sequence[RequestRecord]) -> Summary:
 
 
 def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
-    health = manifest.instrument
-    stamps = Counter(r.stamp for r in ok)
-    delays = [r.read_delay_ns / MS for r in ok if r.read_delay_ns is not None]
-    chunks = sum(r.chunks for r in ok)
     return {
-        "loop_lag_ms": None
-        if health is None
-        else {"p50": health.loop_lag_p50_ms, "p99": health.loop_lag_p99_ms, "max": health.loop_lag_max_ms},
-        "cpu_seconds": health.cpu_seconds if health else None,
-        "timestamp_source": "+".join(sorted(stamps)) or None,
-        "read_delay_ms": {"p50": percentile(delays, 0.5), "max": max(delays)} if delays else None,
-        # The SDK does not show what it read together.
-        "coalesced_reads": sum(r.coalesced_chunks for r in ok) if all(r.client == "own" for r in ok) else None,
-        "chunks": chunks,
+        **_health(manifest.instruments, ok),
+        "timestamp_source": "+".join(sorted({r.stamp for r in ok})) or None,
+        "interval_ms": {
+            "first_token": _widths(r.first_token_interval_ns for r in ok),
+            "last_token": _widths(r.last_token_interval_ns for r in ok),
+            "end": _widths(r.end_interval_ns for r in ok),
+        },
+        "itl_share": manifest.itl_share,
         "streams_read_token_by_token": sum(r.chunk_ns is not None for r in ok),
         "streams": sum(r.first_token_ns is not None for r in ok),
         "replaced_connections": sum(r.connection == "replaced" for r in ok),
+        "calibration": _calibration(manifest),
+        "workers": [
+            {"worker": i.worker, **_health([i], [r for r in ok if r.worker == i.worker])} for i in manifest.instruments
+        ],
     }
+
+
+def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> Summary:
+    """Return how some processes of the load generator were; of several the worst."""
+    delays = [r.read_delay_ns / MS for r in ok if r.read_delay_ns is not None]
+    shared, chunks = metrics.shared_reads(ok)
+    lag = {
+        "p50": _worst(i.loop_lag_p50_ms for i in instruments),
+        "p99": _worst(i.loop_lag_p99_ms for i in instruments),
+        "max": _worst(i.loop_lag_max_ms for i in instruments),
+    }
+    return {
+        "loop_lag_ms": None if lag["max"] is None else lag,
+        "cpu_seconds": _total(i.cpu_seconds for i in instruments),
+        "cpu_share": _worst(i.cpu_share for i in instruments),
+        "gc_pauses": _total(i.gc_pauses for i in instruments),
+        "gc_longest_ms": _worst(i.gc_longest_ms for i in instruments),
+        "read_delay_ms": {"p50": percentile(delays, 0.5), "max": max(delays)} if delays else None,
+        # Neither the SDK nor a lazily drained stream shows what was read together.
+        "coalesced_reads": shared if chunks else None,
+        "chunks": chunks or None,
+    }
+
+
+def _calibration(manifest: Manifest) -> Summary | None:
+    """Return the envelope that this machine was measured to hold."""
+    if manifest.calibration is None:
+        return None
+    return {**msgspec.to_builtins(manifest.calibration), "text": described(manifest.calibration.held)}
+
+
+def _widths(widths: Iterable[int | None]) -> Summary | None:
+    """Return how wide the intervals are in which arrivals are known, ms."""
+    known = [width / MS for width in widths if width is not None]
+    return {"mean": fmean(known), "max": max(known)} if known else None
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -16,6 +16,7 @@ LATENCIES = {
     "e2e_ms": "E2E: sent to end",
     "connect_ms": "connecting before that",
 }
+_ARRIVALS = {"first_token": "first token", "last_token": "last token", "end": "end of the answer"}
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
@@ -120,6 +121,14 @@ def _checks(summary: Summary) -> Table:
     return Table(f"Verdict: {summary['verdict']['status']}", ("check", "status", "value", "limit", "advice"), rows)
 
 
+def _width(width: Mapping[str, float] | None) -> str:
+    return ABSENT if width is None else f"{number(width['mean'], 3)}, {number(width['max'], 3)}"
+
+
+def _calibration(calibration: Mapping[str, Any] | None) -> str:
+    return "not calibrated" if calibration is None else f"{calibration['text']} ({calibration['made_at'][:10]})"
+
+
 def _instrument(summary: Summary) -> Table:
     i = summary["instrument"]
     lag, delay = i["loop_lag_ms"] or {}, i["read_delay_ms"] or {}
@@ -131,8 +140,14 @@ def _instrument(summary: Summary) -> Table:
             "chunks that shared a read with a later one",
             ABSENT if i["coalesced_reads"] is None else f"{i['coalesced_reads']} of {i['chunks']}",
         ),
+        *((f"{name} known to, ms: mean, max", _width(i["interval_ms"][key])) for key, name in _ARRIVALS.items()),
+        ("calibrated to hold errors below 1 ms or 1 %", _calibration(i["calibration"])),
         ("streams read token by token", f"{i['streams_read_token_by_token']} of {i['streams']}"),
         ("kept connections gone stale and replaced", str(i["replaced_connections"])),
-        ("CPU time of the load generator, s", number(i["cpu_seconds"])),
+        ("CPU time of the load generator, s; share of a core", f"{number(i['cpu_seconds'])}; {number(i['cpu_share'])}"),
+        (
+            "pauses of its garbage collector: number, longest, ms",
+            f"{number(i['gc_pauses'], 0)}, {number(i['gc_longest_ms'], 2)}",
+        ),
     )
     return Table("Instrument", ("", ""), rows)

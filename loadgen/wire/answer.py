@@ -18,16 +18,20 @@ class Answer:
     usage: Usage | None = None
     timings: Timings | None = None
     chunk_times: list[Ns] = field(default_factory=list)
-    chunk_widths: list[Ns | None] = field(default_factory=list)
-    """Width of the interval in which each chunk arrived: 0 where it is known exactly, None where nobody looked."""
-    chunk_tokens: list[int | None] = field(default_factory=list)
-    """Tokens in each chunk, where the dialect says so."""
+    first_width: Ns | None = None
+    """Width of the interval in which the first chunk arrived: 0 where it is known exactly, None where nobody looked."""
+    last_width: Ns | None = None
+    """The same of the last chunk."""
+    told_tokens: list[int] = field(default_factory=list)
+    """Tokens of those chunks of which the server says how many they hold."""
+    first_chunk_tokens: int | None = None
+    """Tokens of the first chunk, where the server says so."""
     coalesced: int = 0
     """Chunks that shared a read with a later event."""
+    skipped: bool = False
+    """Whether the events between the first and the last token were not looked at."""
     counted_chunks: int | None = None
-    """Chunks as counted by bytes, where not all of them were parsed."""
-    text_known: bool = True
-    """Whether all of the text was parsed."""
+    """Chunks as counted by their bytes, where they were skipped and the server gave no count of tokens."""
     _texts: list[str] = field(default_factory=list)
     _reported: str | None = None
     _done: bool = False
@@ -40,14 +44,13 @@ class Answer:
         return "".join(self._texts)
 
     @property
-    def chunks(self) -> int:
-        """Events that held a token."""
-        return len(self.chunk_times) if self.counted_chunks is None else self.counted_chunks
+    def chunks(self) -> int | None:
+        """Events that held a token; None where they were skipped and not counted."""
+        return self.counted_chunks if self.skipped else len(self.chunk_times)
 
     def take_text(self, text: str) -> None:
         """Add an event that is a piece of text and nothing else."""
         self._texts.append(text)
-        self.chunk_tokens.append(None)
         self._counted = None
 
     def take(self, delta: Delta) -> bool:
@@ -58,15 +61,20 @@ class Answer:
         self.timings = delta.timings or self.timings
         self._reported = self._reported or delta.error
         self._done = self._done or delta.done
-        if delta.text:
-            self._texts.append(delta.text)
-            self.chunk_tokens.append(delta.tokens if delta.tokens is not None else self._newly_counted(delta))
-        return bool(delta.text)
+        if not delta.text:
+            return False
+        tokens = delta.tokens if delta.tokens is not None else self._newly_counted(delta)
+        if tokens is not None:
+            self.told_tokens.append(tokens)
+            if not self._texts:
+                self.first_chunk_tokens = tokens
+        self._texts.append(delta.text)
+        return True
 
     def _newly_counted(self, delta: Delta) -> int | None:
         """Return a chunk's tokens where the server counts on from chunk to chunk (``continuous_usage_stats``)."""
         count = delta.usage.output_tokens if delta.usage else None
-        before = self._counted if self.chunk_tokens else 0
+        before = self._counted if self._texts else 0
         self._counted = count
         return None if count is None or before is None else count - before
 

@@ -10,7 +10,7 @@ from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.connection import Connection, WireError
 from loadgen.wire.decode import decode
 from loadgen.wire.dialect import Dialect
-from loadgen.wire.http1 import request_bytes
+from loadgen.wire.http1 import head_bytes, with_body
 from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts, deadline
 from loadgen.wire.recording import TokenCounter, record_of
@@ -43,6 +43,7 @@ class Client:
         self._settings = settings
         self._waiter = waiter
         self._kept: Connection | None = None
+        self._heads = {stream: _head(settings, stream=stream) for stream in (False, True)}
 
     def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
         """Make the request and hand exactly one record to ``keep``, also if this is interrupted from outside."""
@@ -81,6 +82,7 @@ class Client:
             transcript.connection = "replaced"
         if connection is not None:
             transcript.connection = "reused"
+            self._wait_for(job)
             try:
                 self._converse(connection, request, transcript, lazy=job.lazy)
             except WireError as failure:
@@ -97,10 +99,15 @@ class Client:
         try:
             connection.open(deadline(transcript.connect, self._settings.timeouts.connect))
             transcript.connected = now()
+            self._wait_for(job)
             self._converse(connection, request, transcript, lazy=job.lazy)
         except BaseException:
             connection.close()
             raise
+
+    def _wait_for(self, job: Job) -> None:
+        if job.not_before is not None:
+            self._waiter.sleep_until(job.not_before)
 
     def _converse(self, connection: Connection, request: bytes, transcript: Transcript, *, lazy: bool) -> None:
         timeouts = self._settings.timeouts
@@ -118,20 +125,23 @@ class Client:
             connection.close()
 
     def _request(self, job: Job) -> bytes:
-        settings = self._settings
-        headers = {
-            "Host": settings.target.authority,
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if job.ask.stream else "application/json",
-            "Accept-Encoding": "identity",
-            "Connection": "keep-alive" if settings.keep_alive else "close",
-            "User-Agent": "loadgen",
-            "x-request-id": job.request_id,
-        }
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        path = settings.target.base_path + settings.dialect.path(stream=job.ask.stream)
-        return request_bytes("POST", path, headers, msgspec.json.encode(settings.dialect.body(job.ask)))
+        body = msgspec.json.encode(self._settings.dialect.body(job.ask))
+        return with_body(self._heads[job.ask.stream], job.request_id, body)
+
+
+def _head(settings: Settings, *, stream: bool) -> bytes:
+    """Return what the heads of all requests have in common."""
+    headers = {
+        "Host": settings.target.authority,
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if stream else "application/json",
+        "Accept-Encoding": "identity",
+        "Connection": "keep-alive" if settings.keep_alive else "close",
+        "User-Agent": "loadgen",
+    }
+    if settings.api_key:
+        headers["Authorization"] = f"Bearer {settings.api_key}"
+    return head_bytes("POST", settings.target.base_path + settings.dialect.path(stream=stream), headers)
 
 
 def redacted(text: str | None, secret: str | None) -> str | None:

@@ -84,7 +84,10 @@ class Connection:
         return self._sent_at
 
     def receive(self, transcript: Transcript, timeouts: Timeouts, token_mark: TokenMark | None) -> None:
-        """Receive a response to its end; one with a ``token_mark`` is drained lazily from its first token on."""
+        """Receive a response to its end; one with a ``token_mark`` is drained lazily from its first token on.
+
+        Not so over TLS, where a token cannot be told from its ciphertext.
+        """
         assert self._socket is not None
         reception = Reception(self._socket, self._tls, transcript, timeouts, self._sent_at)
         reception.token_mark = token_mark if self._tls is None else None
@@ -117,11 +120,13 @@ class Connection:
         except OSError as failed:
             raise WireError(Outcome.REFUSED, f"no connection from this machine: {failed.strerror}") from None
         error = sock.connect_ex(address)
-        if error == errno.EINPROGRESS:
+        if error == errno.EINPROGRESS:  # on this machine the connection is there already, which a second call tells
+            error = sock.connect_ex(address)
+        if error == errno.EALREADY:
             if not self._waiter.writable(sock.fileno(), deadline):
                 raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {address[0]}:{address[1]} in time")
             error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if error:
+        if error not in {0, errno.EISCONN}:
             raise WireError(Outcome.REFUSED, f"{address[0]}:{address[1]}: {os.strerror(error).lower()}")
 
     def _shake_hands(self, deadline: Ns) -> None:

@@ -1,23 +1,22 @@
 """From a transcript to what was answered and when: pure functions, called when the response is over."""
 
-import re
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import eq
 
-import numpy as np
-from numpy.typing import NDArray
-
+from loadgen.clock import Ns
 from loadgen.record import Outcome
 from loadgen.wire.answer import Answer
 from loadgen.wire.dialect import Delta, Dialect, DialectError
 from loadgen.wire.http1 import Response
 from loadgen.wire.openai_chat import error_message
-from loadgen.wire.sse import parse_sse, split_plain
+from loadgen.wire.sse import parse_sse, split_both_ends, split_plain
 from loadgen.wire.transcript import Arrivals, Transcript
 
 _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 """Fields of server-sent events; the empty one is a comment's."""
 
-_BLANK = re.compile(rb"\n\n")
 _EVENT_ENDS = (b"\n\n\r\n", b"\n\n", b"\r\n\r\n\r\n", b"\r\r\r\n", b"\r\r")
 """How a read ends that ends with an event: with its blank line, and perhaps the line end of its HTTP chunk."""
 
@@ -37,11 +36,10 @@ def decode(
     as_stream = _is_stream(response, asked=stream)
     body = response.body
     try:
-        if as_stream and transcript.lazy and not in_full and split_plain(body) is not None:
-            _read_both_ends(answer, dialect, body, _Clock(transcript, arrivals))
-        elif as_stream:
-            events = _events(answer, body, complete=complete)
-            _read_events(answer, dialect, *events, _Clock(transcript, arrivals))
+        if as_stream:
+            clock = _Clock(transcript, arrivals)
+            if not transcript.lazy or in_full or not _read_both_ends(answer, dialect, body, clock):
+                _read_events(answer, dialect, *_events(answer, body, complete=complete), clock)
         elif complete and body.strip():
             answer.take(dialect.read_answer(body))
     except (DialectError, RecursionError) as error:  # the latter of JSON nested without end
@@ -66,11 +64,8 @@ def _refusal(transcript: Transcript) -> Answer:
 
 def _events(answer: Answer, body: bytes, *, complete: bool) -> tuple[Sequence[bytes], Sequence[int]]:
     """Return the data of each event and the offset at which it ends; raises DialectError where there are none."""
-    plain = split_plain(body)
-    if plain is not None:
-        # Each event is "data:" and its data, which a space may precede, and two line ends: all are found again.
-        ends = [match.end() for match in _BLANK.finditer(body)]
-        return plain, ends
+    if (plain := split_plain(body)) is not None:
+        return plain
     events = parse_sse(body, complete=complete)
     if not events and any(line.partition(b":")[0] not in _FIELDS for line in body.splitlines()):
         raise DialectError(f"not server-sent events: {body!r}")
@@ -91,40 +86,22 @@ def _read_events(
             chunks.append(index)
         elif answer.take(said):
             chunks.append(index)
-    if chunks:
-        clock.tell(answer, np.array(ends, dtype=np.int64), np.array(chunks))
+    clock.tell(answer, ends, chunks)
 
 
-def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> None:
-    """Parse a plain stream up to its first token and from its last one on; count by bytes what lies between."""
-    end = _read_head(answer, dialect, body)
-    token_ends = [end] if answer.chunk_tokens else []
-    tail: list[tuple[bytes, int]] = []
-    start = len(body)
-    while start > end:
-        event_end, start = start, body.rfind(b"\n\n", end - 2, start - 2) + 2
-        data = body[start:event_end].removeprefix(b"data:").strip()
-        tail.append((data, event_end))
-        if dialect.has_token(data):
-            break
-    for data, event_end in reversed(tail):
-        if answer.take(dialect.read_event(data)):
-            token_ends.append(event_end)
-    if token_ends:
-        clock.tell(answer, np.array(token_ends, dtype=np.int64), np.arange(len(token_ends)))
-        answer.coalesced = 0  # not looked at
-    answer.text_known = False
-    answer.counted_chunks = dialect.count_chunks(body)
+def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> bool:
+    """Read a stream up to its first token and from its last one on; return False where it is not of the plain shape.
 
-
-def _read_head(answer: Answer, dialect: Dialect, body: bytes) -> int:
-    """Parse events until one holds a token; return the offset behind it."""
-    end = 0
-    while end < len(body):
-        start, end = end, body.index(b"\n\n", end) + 2
-        if answer.take(dialect.read_event(body[start:end].removeprefix(b"data:").strip())):
-            break
-    return end
+    What lies between is counted by its bytes, and only where the server did not say how many tokens there were.
+    """
+    both_ends = split_both_ends(body, dialect.has_token)
+    if both_ends is None:
+        return False
+    _read_events(answer, dialect, *both_ends, clock)
+    answer.skipped = True
+    if answer.usage is None or answer.usage.output_tokens is None:
+        answer.counted_chunks = dialect.count_chunks(body)
+    return True
 
 
 class _Clock:
@@ -138,18 +115,25 @@ class _Clock:
         self._transcript = transcript
         self._arrivals = arrivals
 
-    def tell(self, answer: Answer, ends: NDArray[np.int64], chunks: NDArray[np.int64]) -> None:
+    def tell(self, answer: Answer, ends: Sequence[int], chunks: Sequence[int]) -> None:
         """Give an answer the times of those of its events, by their ends, that hold a token."""
-        arrivals, response = self._arrivals, self._transcript.response
-        read_of_piece = np.array([read for read, _ in response.pieces])
-        piece_ends = np.cumsum([len(piece) for _, piece in response.pieces])
-        pieces = np.searchsorted(piece_ends, ends)
-        reads = read_of_piece[pieces]
-        its_piece, its_read = pieces[chunks], reads[chunks]
-        is_last_of_read = np.append(np.diff(read_of_piece) != 0, [True])[its_piece]
-        read_ends_with_event = np.array([data.endswith(_EVENT_ENDS) for data in self._transcript.data])[its_read]
-        ends_piece = piece_ends[its_piece] == ends[chunks]
-        known = is_last_of_read & read_ends_with_event & ends_piece & arrivals.exact[its_read]
-        answer.chunk_times += arrivals.at[its_read].tolist()
-        answer.chunk_widths += np.where(known, 0, arrivals.widths[its_read]).tolist()
-        answer.coalesced += int((np.append(reads[1:], -1) == reads)[chunks].sum())
+        if not chunks:
+            return
+        response, arrivals = self._transcript.response, self._arrivals
+        piece_ends = list(accumulate(map(len, response.pieces)))
+        read_of_piece = response.read_of_piece
+        its_piece = [bisect_left(piece_ends, end) for end in ends]
+        reads = [read_of_piece[piece] for piece in its_piece]
+        at = arrivals.at
+        answer.chunk_times = [at[reads[chunk]] for chunk in chunks]
+        shared = [*map(eq, reads, reads[1:]), False]
+        answer.coalesced = sum(shared[chunk] for chunk in chunks)
+
+        def width(chunk: int) -> Ns:
+            piece, read = its_piece[chunk], reads[chunk]
+            is_last_of_read = piece + 1 == len(read_of_piece) or read_of_piece[piece + 1] != read
+            ends_read = self._transcript.data[read].endswith(_EVENT_ENDS)
+            known = is_last_of_read and ends_read and piece_ends[piece] == ends[chunk] and arrivals.is_exact(read)
+            return Ns(0) if known else arrivals.width(read)
+
+        answer.first_width, answer.last_width = width(chunks[0]), width(chunks[-1])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from loadgen.clock import now
 from loadgen.wire.connection import Connection
-from loadgen.wire.http1 import request_bytes
+from loadgen.wire.http1 import head_bytes
 from loadgen.wire.reception import Timeouts, deadline
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
@@ -30,7 +30,7 @@ def get(target: Target, path: str, waiter: Waiter, *, timeout: float, api_key: s
     transcript = Transcript()
     try:
         connection.open(due)
-        connection.send(request_bytes("GET", target.base_path + path, headers, b""), due)
+        connection.send(head_bytes("GET", target.base_path + path, headers) + b"\r\n", due)
         connection.receive(transcript, Timeouts(timeout, timeout, timeout, timeout), None)
     finally:
         connection.close()

@@ -10,16 +10,21 @@ class HttpError(Exception):
     """What the server sent is not HTTP."""
 
 
-def request_bytes(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return a whole request, head and body; raises ValueError on a header that would break out of its line."""
-    lines = [f"{method} {path} HTTP/1.1"]
+def head_bytes(method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a request, to which :func:`with_body` adds the rest.
+
+    Raises ValueError on a header that would break out of its line.
+    """
     for name, value in headers.items():
         if any(c in value for c in "\r\n\0"):
             raise ValueError(f"the value of header {name} contains a line end")
-        lines.append(f"{name}: {value}")
-    if body or method == "POST":
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, ""]).encode("latin-1")
+
+
+def with_body(head: bytes, request_id: str, body: bytes) -> bytes:
+    """Return a whole request: a head made once, what differs from request to request, and the body."""
+    return b"%bx-request-id: %b\r\nContent-Length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
 
 
 class Response:
@@ -33,8 +38,10 @@ class Response:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.complete = False
-        self.pieces: list[tuple[int, bytes]] = []
-        """The body, as (index of the read, bytes)."""
+        self.pieces: list[bytes] = []
+        """The body, as it came."""
+        self.read_of_piece: list[int] = []
+        """Index of the read that each piece came in."""
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.looks_at_each_read = True
         """Whether the end can only be found by parsing each read; else the last chunk's empty line announces it."""
@@ -54,7 +61,7 @@ class Response:
     @property
     def body(self) -> bytes:
         """The body so far."""
-        return b"".join(piece for _, piece in self.pieces)
+        return b"".join(self.pieces)
 
     def add(self, reads: Sequence[bytes]) -> bool:
         """Parse what is new among all reads so far; return whether the message is complete. Raises HttpError."""
@@ -129,7 +136,8 @@ class Response:
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body with the read that it came in."""
         if not self.complete:
-            self.pieces.append((self._read, data))
+            self.pieces.append(data)
+            self.read_of_piece.append(self._read)
             if self._close_delimited:
                 self._tail = (self._tail + data)[-32:]
 

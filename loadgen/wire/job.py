@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from loadgen.clock import Ns
 from loadgen.record import Phase
 from loadgen.wire.dialect import Ask
 
@@ -15,5 +16,7 @@ class Job:
     phase: Phase
     prompt_row: int
     round: int = 0
+    not_before: Ns | None = None
+    """When it may be sent at the earliest, its connection opened just before that; None: at once."""
     lazy: bool = False
     """Whether the stream may be drained in large reads after its first token."""

@@ -23,7 +23,7 @@ class _ToolCall(msgspec.Struct):
     function: _Function | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     """A delta of a stream or a whole message: the fields are the same."""
 
     content: str | None = None
@@ -34,7 +34,7 @@ class _Message(msgspec.Struct):
     function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
@@ -50,7 +50,7 @@ class _Timings(msgspec.Struct):
     predicted_per_token_ms: float | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: _Timings | None = None
@@ -125,7 +125,7 @@ class OpenAIChat:
             if chunk.choices and chunk.usage is None:
                 choice = chunk.choices[0]
                 delta = choice.delta
-                if delta is not None and delta.content and choice.finish_reason is None and _only_content(delta):
+                if delta is not None and delta.content and choice.finish_reason is None and not _says_more(delta):
                     said.append(delta.content)
                     continue
             said.append(self._delta(chunk))
@@ -189,14 +189,9 @@ def _text_of(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _only_content(said: _Message) -> bool:
-    return (
-        said.reasoning is None
-        and said.reasoning_content is None
-        and said.tool_calls is None
-        and said.refusal is None
-        and said.function_call is None
-    )
+def _says_more(said: _Message) -> object:
+    """Tell whether there is anything beside content."""
+    return said.reasoning or said.reasoning_content or said.tool_calls or said.refusal or said.function_call
 
 
 def _text(said: _Message) -> str:

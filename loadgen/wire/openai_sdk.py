@@ -19,6 +19,7 @@ from loadgen.wire.dialect import DialectError
 from loadgen.wire.job import Job
 from loadgen.wire.recording import record_of
 from loadgen.wire.transcript import Transcript
+from loadgen.wire.waiting import Waiter
 
 _PARAMETERS = {"model", "messages", "max_tokens", "temperature", "stream", "stream_options"}
 """Fields of a body that the SDK takes by name; an engine's own go through ``extra_body``."""
@@ -27,9 +28,10 @@ _PARAMETERS = {"model", "messages", "max_tokens", "temperature", "stream", "stre
 class OpenAIClient:
     """One client of the SDK, shared by all users; without retries, which would hide failures."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, waiter: Waiter) -> None:
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line a request otherwise
         self._settings = settings
+        self._waiter = waiter
         timeouts = settings.timeouts
         limits = openai.Timeout(timeouts.total, connect=timeouts.connect, read=timeouts.idle)
         target = settings.target
@@ -79,6 +81,8 @@ class OpenAIClient:
         body = dict(self._settings.dialect.body(job.ask))
         extra = {name: body.pop(name) for name in set(body) - _PARAMETERS}
         create: Any = self._client.chat.completions.create
+        if job.not_before is not None:
+            self._waiter.sleep_until(job.not_before)
         transcript.sent = now()
         got = create(**body, extra_body=extra, extra_headers={"x-request-id": job.request_id})
         transcript.response.status = 200
@@ -92,7 +96,6 @@ class OpenAIClient:
                     delta = read(chunk.model_dump_json().encode())
                     if answer.take(delta):
                         answer.chunk_times.append(at)
-                        answer.chunk_widths.append(None)
         elif isinstance(got, str):
             raise DialectError(f"not a chat completion: {got!r}")
         else:

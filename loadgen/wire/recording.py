@@ -22,7 +22,7 @@ def record_of(
 ) -> RequestRecord:
     """Return the record of one request."""
     output_tokens, counted_by = _counted(answer, count_tokens)
-    chunks = answer.chunk_times
+    chunks: list[int] = list(answer.chunk_times)
     return RequestRecord(
         request_id=job.request_id,
         phase=job.phase,
@@ -33,24 +33,24 @@ def record_of(
         connect_ns=transcript.connect,
         connected_ns=transcript.connected,
         sent_ns=transcript.sent,
-        first_byte_ns=int(arrivals.at[0]) if len(arrivals.at) else None,
+        first_byte_ns=arrivals.at[0] if arrivals.at else None,
         first_token_ns=chunks[0] if chunks else None,
         last_token_ns=chunks[-1] if chunks else None,
         end_ns=transcript.end,
         stamp="kernel" if arrivals.stamped else "user",
-        first_token_interval_ns=answer.chunk_widths[0] if chunks else None,
-        last_token_interval_ns=answer.chunk_widths[-1] if chunks else None,
+        first_token_interval_ns=answer.first_width,
+        last_token_interval_ns=answer.last_width,
         end_interval_ns=transcript.end_width,
-        read_delay_ns=arrivals.longest_delay,
+        read_delay_ns=arrivals.longest_delay(),
         input_tokens=answer.usage.input_tokens if answer.usage else None,
         output_tokens=output_tokens,
         counted_by=counted_by,
         first_chunk_tokens=_first_chunk_tokens(answer, output_tokens, counted_by),
         lazy=transcript.lazy,
         chunks=answer.chunks,
-        coalesced_chunks=answer.coalesced,
-        output_characters=len(answer.text) if answer.outcome is Outcome.OK and answer.text_known else None,
-        chunk_ns=list(chunks) if chunks and answer.counted_chunks is None else None,
+        coalesced_chunks=None if answer.skipped or client != "own" else answer.coalesced,
+        output_characters=len(answer.text) if answer.outcome is Outcome.OK and not answer.skipped else None,
+        chunk_ns=chunks if chunks and not answer.skipped else None,
         outcome=answer.outcome,
         error=answer.error,
         http_status=transcript.response.status or None,
@@ -69,9 +69,8 @@ def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | N
         answer.usage is not None and counted is not None and (counted or not answer.text)
     ):  # text of 0 tokens is no count
         return counted, CountedBy.USAGE_CORRECTED if answer.usage.corrected else CountedBy.USAGE
-    told = [tokens for tokens in answer.chunk_tokens if tokens is not None]
-    if told and len(told) == answer.chunks:
-        return sum(told), CountedBy.USAGE
+    if answer.told_tokens and len(answer.told_tokens) == answer.chunks:
+        return sum(answer.told_tokens), CountedBy.USAGE
     if count_tokens is not None and answer.text:
         return count_tokens(answer.text), CountedBy.TOKENIZER
     if answer.chunk_times:
@@ -83,7 +82,7 @@ def _first_chunk_tokens(answer: Answer, output_tokens: int | None, counted_by: C
     """Return the tokens of the first chunk where they are known: told, or one each as there are as many chunks."""
     if not answer.chunk_times:
         return None
-    if answer.chunk_tokens[0] is not None:
-        return answer.chunk_tokens[0]
+    if answer.first_chunk_tokens is not None:
+        return answer.first_chunk_tokens
     one_each = output_tokens == answer.chunks and counted_by is not CountedBy.CHUNKS
     return 1 if one_each else None

@@ -1,10 +1,10 @@
 """The transcript: what crossed the socket for one request, with times. Kept while it happens, parsed afterwards."""
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from operator import sub
+from typing import Literal, cast
 
 from loadgen.clock import SECOND, Ns
 from loadgen.record import Outcome
@@ -13,9 +13,7 @@ from loadgen.wire.http1 import Response
 _STAMP_BYTES = 16
 """``struct timespec`` of a receive stamp: seconds and nanoseconds of CLOCK_REALTIME, 64 bits each."""
 
-_NO_STAMP = bytes(_STAMP_BYTES)
-
-SWEPT = b"swept"
+SWEPT = bytes(_STAMP_BYTES)
 """In place of a stamp: these bytes were seen to be there by a sweep, before they were read."""
 
 
@@ -43,6 +41,8 @@ class Transcript:
     """Whether it was drained in large reads after its first token."""
     inexact: set[int] = field(default_factory=set)
     """Indexes of reads whose stamp may be later than the arrival of their newest byte."""
+    swept: set[int] = field(default_factory=set)
+    """Indexes of reads that have the time of a sweep in place of a stamp."""
     end: Ns | None = None
     """End of the response, or of the attempt."""
     end_width: Ns | None = None
@@ -55,23 +55,19 @@ class Transcript:
 
     def arrivals(self) -> "Arrivals":
         """Return the times of the reads; to be called once, when the response is over."""
-        stamped = bool(self.control) and all(self.control) and self.offset is not None
-        read_at = np.array(self.read_at, dtype=np.int64)
-        at = read_at
-        exact = np.zeros(len(at), dtype=bool)
-        if stamped:
-            swept = np.array([control is SWEPT for control in self.control])
-            stamps = b"".join(_NO_STAMP if control is SWEPT else control[:_STAMP_BYTES] for control in self.control)
-            seconds, nanoseconds = np.frombuffer(stamps, dtype=np.int64).reshape(-1, 2).T
-            kernel = np.minimum(seconds * SECOND + nanoseconds - (self.offset or 0), read_at)
-            at = np.where(swept, read_at, kernel)
-            exact = ~swept
-            exact[list(self.inexact)] = False
-        lower = np.array([0 if empty_at is None else empty_at for empty_at in self.empty_at], dtype=np.int64)
-        before = np.concatenate(([self.sent or 0], at[:-1])) if len(at) else at
-        widths = np.maximum(0, at - np.maximum(before, lower))
-        delays = (read_at - at)[exact]
-        return Arrivals(at, widths, exact, stamped, Ns(int(delays.max())) if len(delays) else None)
+        stamps = b"".join(self.control)
+        if self.offset is None or not stamps or len(stamps) != _STAMP_BYTES * len(self.control):
+            return Arrivals(self, self.read_at, stamped=False)
+        fields = struct.unpack(f"@{2 * len(self.control)}q", stamps)
+        offset = self.offset
+        times = [
+            seconds * SECOND + nanoseconds - offset
+            for seconds, nanoseconds in zip(fields[::2], fields[1::2], strict=True)
+        ]
+        at = cast("list[Ns]", times)
+        for read in self.swept:
+            at[read] = self.read_at[read]
+        return Arrivals(self, at, stamped=True)
 
     def settle_end(self, arrivals: "Arrivals", gave_up_at: Ns) -> None:
         """Set the end: of a complete message the arrival of its last byte, otherwise when we gave it up."""
@@ -84,8 +80,9 @@ class Transcript:
 
     def end_with_last_byte(self, arrivals: "Arrivals") -> None:
         """Set the end to the arrival of the last byte."""
-        self.end = Ns(int(arrivals.at[-1]))
-        self.end_width = Ns(0 if arrivals.exact[-1] else int(arrivals.widths[-1]))
+        last = len(arrivals.at) - 1
+        self.end = arrivals.at[last]
+        self.end_width = Ns(0) if arrivals.is_exact(last) else arrivals.width(last)
 
     def begin_again(self) -> None:
         """Forget an attempt that brought no byte."""
@@ -93,18 +90,35 @@ class Transcript:
         self.response = Response()
 
 
-@dataclass(frozen=True, slots=True)
 class Arrivals:
-    """When the bytes of each read arrived, all times from one source."""
+    """When the bytes of each read arrived, all times from one source.
 
-    at: NDArray[np.int64]
-    """Arrival of each read's newest byte, ns."""
-    widths: NDArray[np.int64]
-    """Width of the interval in which the read's other bytes arrived: its lower end is the later of the time of the read
-    before and the last poll that found the socket empty."""
-    exact: NDArray[np.bool_]
-    """Whether the newest byte's time is the kernel's."""
-    stamped: bool
-    """Whether the kernel's times could be used."""
-    longest_delay: Ns | None
-    """Longest time from a stamp to its read in user space; None without stamps."""
+    ``at`` is the arrival of each read's newest byte, ns; ``stamped``, whether the times are the kernel's.
+    """
+
+    __slots__ = ("_transcript", "at", "stamped")
+
+    def __init__(self, transcript: Transcript, at: Sequence[Ns], *, stamped: bool) -> None:
+        self._transcript = transcript
+        self.at = at
+        self.stamped = stamped
+
+    def is_exact(self, read: int) -> bool:
+        """Tell whether the newest byte's time is the kernel's and nothing spoiled it."""
+        transcript = self._transcript
+        return self.stamped and read not in transcript.inexact and read not in transcript.swept
+
+    def width(self, read: int) -> Ns:
+        """Return the width of the interval in which the read's other bytes arrived.
+
+        Its lower end is the later of the time of the read before and the last poll that found the socket empty.
+        """
+        transcript = self._transcript
+        before = self.at[read - 1] if read else transcript.sent or 0
+        return Ns(max(0, self.at[read] - max(before, transcript.empty_at[read] or 0)))
+
+    def longest_delay(self) -> Ns | None:
+        """Return the longest time from a stamp to its read in user space; None without exact stamps."""
+        if not any(map(self.is_exact, range(len(self.at)))):
+            return None
+        return cast("Ns", max(map(sub, self._transcript.read_at, self.at)))

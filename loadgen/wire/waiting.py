@@ -2,10 +2,11 @@
 
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Protocol
 
-from loadgen.clock import MS, Ns, now
+from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.wire.reception import SWEEP_MS, ReadLoop, Reception
 
 Address = tuple[socket.AddressFamily, tuple[str, int]]
@@ -28,6 +29,9 @@ class Waiter(Protocol):
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:
         """Look a name up, the best address first; raises socket.gaierror, or TimeoutError at the deadline."""
 
+    def sleep_until(self, at: Ns) -> None:
+        """Wait until a time."""
+
     def receive(self, reception: Reception) -> None:
         """Wait until a response is over."""
 
@@ -46,6 +50,10 @@ class PollWaiter:
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:  # noqa: ARG002 the resolver has its own
         """Look a name up."""
         return lookup(host, port)
+
+    def sleep_until(self, at: Ns) -> None:
+        """Sleep."""
+        time.sleep(max(0, at - now()) / SECOND)
 
     def receive(self, reception: Reception) -> None:
         """Read a response to its end."""
