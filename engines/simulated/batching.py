@@ -3,7 +3,7 @@
 A step decodes one token of each running request and takes ``a + b * running`` ms. A prefill is a step of its own: it
 takes ``c = prefill_ms + prefill_ms_per_token * p`` for a prompt of p tokens, gives the first token, and holds up
 decoding (as engines without chunked prefill do). A request is admitted when there is a place in the batch and room for
-its prompt and its whole answer in the KV cache.
+its prompt and its whole answer in the KV cache; requests are admitted in the order in which they came.
 
 Capacity in closed form, requests per second of n output tokens: ``B / ((n - 1) (a + b B) + B c)``, with B the batch
 limit or, where that is smaller, the number of requests that the KV cache holds.
@@ -27,8 +27,8 @@ class Profile:
     kv_tokens: int = 10**9
 
     def running_at_most(self, prompt: int, output: int) -> int:
-        """Return how many requests of these lengths run at once."""
-        return max(1, min(self.batch, self.kv_tokens // (prompt + output)))
+        """Return how many requests of these lengths run at once; 0 if not even one fits."""
+        return min(self.batch, self.kv_tokens // (prompt + output))
 
     def requests_per_second(self, prompt: int, output: int) -> float:
         """Return the capacity for requests of these lengths, from the closed form."""
@@ -59,6 +59,11 @@ class Sequence:
     produced: int = 0
     owner: object = None
 
+    @property
+    def kv_tokens(self) -> int:
+        """What is set aside for it in the KV cache."""
+        return self.prompt + self.output
+
 
 @dataclass(slots=True)
 class Engine:
@@ -70,49 +75,56 @@ class Engine:
     queue: deque[Sequence] = field(default_factory=deque)
     running: list[Sequence] = field(default_factory=list)
     due: int | None = None
-    _prefilled: list[Sequence] = field(default_factory=list)
     kv_used: int = 0
+    _stepping: list[Sequence] = field(default_factory=list)
+    """Who gets a token from the step that runs."""
 
     def submit(self, sequence: Sequence, now: int) -> None:
-        """Take a request."""
+        """Take a request; raises ValueError if it will never fit, as the queue would stand still behind it."""
+        if self.profile.running_at_most(sequence.prompt, sequence.output) < 1:
+            raise ValueError(f"{sequence.kv_tokens} tokens of {self.profile.kv_tokens} in the KV cache")
         self.queue.append(sequence)
         if self.due is None:
             self._begin_step(now)
 
     def cancel(self, sequence: Sequence) -> None:
-        """Forget a request whose client has gone."""
+        """Forget a request whose client has gone. The step that runs takes as long as it would have."""
         if sequence in self.queue:
             self.queue.remove(sequence)
         elif sequence in self.running:
             self.running.remove(sequence)
-            self.kv_used -= sequence.prompt + sequence.output
+            self.kv_used -= sequence.kv_tokens
+            if sequence in self._stepping:
+                self._stepping.remove(sequence)
 
     def end_step(self, now: int) -> list[Sequence]:
         """End the step that is due; return the requests that got a token, and begin the next step at its end."""
-        stepped = [s for s in (self._prefilled or self.running) if s in self.running]
+        stepped = self._stepping
         for sequence in stepped:
             sequence.produced += 1
-            if sequence.produced == sequence.output:
-                self.running.remove(sequence)
-                self.kv_used -= sequence.prompt + sequence.output
+        ended = [s for s in stepped if s.produced == s.output]
+        if ended:
+            self.running = [s for s in self.running if s.produced < s.output]
+            self.kv_used -= sum(s.kv_tokens for s in ended)
         self._begin_step(now)
         return stepped
 
     def _begin_step(self, now: int) -> None:
-        self._prefilled = []
         profile = self.profile
         if self.queue and len(self.running) < profile.batch and self._fits(self.queue[0]):
             sequence = self.queue.popleft()
             self.running.append(sequence)
-            self.kv_used += sequence.prompt + sequence.output
-            self._prefilled = [sequence]
+            self.kv_used += sequence.kv_tokens
+            self._stepping = [sequence]
             took = profile.prefill_ms + profile.prefill_ms_per_token * sequence.prompt
         elif self.running:
+            self._stepping = list(self.running)
             took = profile.a + profile.b * len(self.running)
         else:
+            self._stepping = []
             self.due = None
             return
         self.due = now + int(took * MS / self.time_factor)
 
     def _fits(self, sequence: Sequence) -> bool:
-        return not self.running or self.kv_used + sequence.prompt + sequence.output <= self.profile.kv_tokens
+        return self.kv_used + sequence.kv_tokens <= self.profile.kv_tokens

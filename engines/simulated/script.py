@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
 from engines.simulated import wire
 
@@ -12,15 +12,17 @@ MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How each answer goes; times in ms from the arrival of the request."""
+    """How each answer goes; times in ms from the arrival of the request, chunks counted from 0."""
 
     ttft_ms: float = 50.0
     itl_ms: float = 10.0
     jitter: float = 0.0
-    """Gaps between chunks are drawn from itl_ms * (1 +- jitter)."""
+    """Gaps between chunks are drawn from itl_ms * (1 +- jitter), the same ones for the same request."""
     burst: int = 1
     """Chunks that are held back and sent at once, as by a server that flushes late."""
     tokens_per_chunk: int = 1
+    tokens_per_chunk_max: int = 0
+    """If larger, each chunk holds a number of tokens that is drawn from tokens_per_chunk to here."""
     role: str = "first"
     """When the role chunk goes out: ``early`` (at once), ``first`` (with the first token, apart) or ``none``."""
     buffer_bytes: int = 0
@@ -31,83 +33,105 @@ class Script:
     """From there to the end of the response and the close."""
     never_close: bool = False
     """Do not end the response: no last chunk, no close."""
+    no_usage: bool = False
+    """Never send usage, whatever the request asks for."""
+    stall_at: int | None = None
+    """Index of the chunk before which the answer stands still for stall_ms."""
+    stall_ms: float = 0.0
     fail_at: int | None = None
     """Index of the chunk in whose place an error event is sent."""
+    reset_at: int | None = None
+    """Index of the chunk in whose place the connection is reset."""
     status: int = 200
-    """Answer with this status instead."""
+    """Answer with this status instead, at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """One send: when, what, and what it is made of: h(ead) r(ole) t(oken) u(sage) d(one) e(nd) f(ailure)."""
+class Send(NamedTuple):
+    """One send: when, what, and what it is made of.
+
+    The kinds: h(ead) r(ole) t(oken chunk) u(sage) d(one) e(nd) f(ailure) and, without bytes, x (a reset).
+    """
 
     at: int
     """ns from the arrival of the request."""
     data: bytes
     kinds: str
+    tokens: int = 0
 
 
-def timeline(script: Script, output: int, given: int, seed: str) -> Sequence[Send]:
+def timeline(script: Script, output: int, given: int, seed: str, *, usage: bool = True) -> Sequence[Send]:
     """Return the sends of one streamed answer of ``output`` tokens, in order of time."""
-    if script.jitter:
-        return _timeline(script, output, given, seed)
-    return _shared(script, output, given)
-
-
-@lru_cache(maxsize=64)
-def _shared(script: Script, output: int, given: int) -> Sequence[Send]:
-    return _timeline(script, output, given, "")
-
-
-def _timeline(script: Script, output: int, given: int, seed: str) -> Sequence[Send]:
     sends = [Send(0, b"", "h")]
     if script.role == "early":
         sends.append(Send(0, wire.role(), "r"))
     elif script.role == "first":
         sends.append(Send(int(script.ttft_ms * MS), wire.role(), "r"))
     sends += _chunks(script, output, seed)
-    last = sends[-1].at
-    if script.fail_at is None:
-        sends.append(Send(last + int(script.done_ms * MS), wire.usage(given, output) + wire.done(), "ud"))
-    if not script.never_close:
+    if sends[-1].kinds == "t":
+        with_usage = usage and not script.no_usage
+        end = wire.usage(given, output) + wire.done() if with_usage else wire.done()
+        sends.append(Send(sends[-1].at + int(script.done_ms * MS), end, "ud" if with_usage else "d"))
+    if not script.never_close and sends[-1].kinds != "x":
         sends.append(Send(sends[-1].at + int(script.close_ms * MS), wire.LAST_CHUNK, "e"))
     return _buffered(sends, script.buffer_bytes) if script.buffer_bytes else tuple(_joined(sends))
 
 
 def _chunks(script: Script, output: int, seed: str) -> list[Send]:
     draw = random.Random(seed)
-    at = script.ttft_ms * MS
-    count = -(-output // script.tokens_per_chunk)
-    times: list[int] = []
-    for _ in range(count):
-        times.append(int(at))
-        at += script.itl_ms * MS * (1 + script.jitter * draw.uniform(-1, 1))
+    counts = _counts(script, output, draw)
+    times = _times(script, len(counts), draw)
+    last = len(counts) - 1
     sends: list[Send] = []
-    for index in range(count):
-        held_until = times[min(count - 1, index - index % script.burst + script.burst - 1)]
+    for index, count in enumerate(counts):
+        at = times[min(last, index - index % script.burst + script.burst - 1)]
+        if index == script.reset_at:
+            return [*sends, Send(at, b"", "x")]
         if index == script.fail_at:
-            return [*sends, Send(held_until, wire.error_event(), "f")]
-        left = output - index * script.tokens_per_chunk
-        finish = "length" if index == count - 1 else None
-        sends.append(Send(held_until, wire.tokens(min(left, script.tokens_per_chunk), finish), "t"))
+            return [*sends, Send(at, wire.error_event(), "f")]
+        sends.append(Send(at, wire.tokens(count, "length" if index == last else None), "t", count))
     return sends
+
+
+def _counts(script: Script, output: int, draw: random.Random) -> list[int]:
+    """Return how many tokens each chunk holds."""
+    least, most = script.tokens_per_chunk, script.tokens_per_chunk_max
+    counts: list[int] = []
+    left = output
+    while left:
+        count = min(left, least if most <= least else draw.randint(least, most))
+        counts.append(count)
+        left -= count
+    return counts
+
+
+def _times(script: Script, chunks: int, draw: random.Random) -> list[int]:
+    """Return when each chunk is made."""
+    at, gap, jitter = script.ttft_ms * MS, script.itl_ms * MS, script.jitter
+    stall_at = -1 if script.stall_at is None else script.stall_at
+    times: list[int] = []
+    for index in range(chunks):
+        if index == stall_at:
+            at += script.stall_ms * MS
+        times.append(int(at))
+        at += gap * (1 + jitter * (2 * draw.random() - 1)) if jitter else gap
+    return times
 
 
 def _joined(sends: Sequence[Send]) -> list[Send]:
     """Put the end of the response into the send before it where no time lies between; all else goes out apart."""
     *others, before, end = sends
     if end.kinds == "e" and end.at == before.at:
-        return [*others, Send(before.at, before.data + end.data, before.kinds + end.kinds)]
+        return [*others, Send(before.at, before.data + end.data, before.kinds + end.kinds, before.tokens)]
     return list(sends)
 
 
 def _buffered(sends: Sequence[Send], size: int) -> Sequence[Send]:
     """Hold bytes back until a block is full; what is left goes out with the last one."""
     passed: list[Send] = [sends[0]]
-    data, kinds = b"", ""
+    data, kinds, tokens = b"", "", 0
     for send in sends[1:]:
-        data, kinds = data + send.data, kinds + send.kinds
+        data, kinds, tokens = data + send.data, kinds + send.kinds, tokens + send.tokens
         if len(data) >= size or send is sends[-1]:
-            passed.append(Send(send.at, data, kinds))
-            data, kinds = b"", ""
+            passed.append(Send(send.at, data, kinds, tokens))
+            data, kinds, tokens = b"", "", 0
     return tuple(passed)

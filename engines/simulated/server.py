@@ -1,295 +1,289 @@
-"""The server: one epoll loop over all connections, and a heap of what is to be sent when."""
+"""The server: one epoll loop over all connections, and a heap of what is to be sent when.
+
+No turn of the loop is long, whoever else wants something: it handles a few events, makes a few sends, writes a line.
+"""
 
 import heapq
-import json
-import os
-import re
 import select
-import socket
-import time
-from collections.abc import Sequence as Sends
-from dataclasses import dataclass, field
-from typing import Any
+import ssl
+from time import monotonic_ns
 
 from engines.simulated import wire
+from engines.simulated.answer import Answer, Connection
 from engines.simulated.batching import Engine, Profile
 from engines.simulated.batching import Sequence as Slot
-from engines.simulated.script import Script, Send, timeline
+from engines.simulated.channel import Channel
+from engines.simulated.journal import Ended, Journal
+from engines.simulated.listener import Listener
+from engines.simulated.plan import FD_BITS, plan_for
+from engines.simulated.request import BadRequest, Request, read_chat
+from engines.simulated.script import Script
 
-MS = 1_000_000
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_REQUEST_ID = re.compile(rb"\r\nx-request-id: *([^\r]*)", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
-_DEFAULT_TOKENS = 128
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """One connection, and the answer that goes out over it."""
-
-    sock: socket.socket
-    received: bytes = b""
-    request_id: str = ""
-    keep_alive: bool = False
-    begun: int = 0
-    """When the request was complete, ns on the monotonic clock."""
-    prompt: int = 0
-    output: int = 0
-    sends: Sends[Send] = ()
-    next_send: int = 0
-    sent_at: list[int] = field(default_factory=list)
-    """Just before each send call, ns."""
-    kinds: list[str] = field(default_factory=list)
-    streamed: bool = True
-    slot: Slot | None = None
-    generation: int = 0
-    """Counts answers, so that what was scheduled for an earlier one is not sent."""
+_FD = (1 << FD_BITS) - 1
+_EVENTS = 32
+_SENDS = 64
+"""In one turn of the loop at most."""
+_SPIN_NS = 20_000
+"""A wait below this is not worth a sleep, which takes as long."""
+_CHAT = "/v1/chat/completions"
+_OK = 200
 
 
 class Server:
     """Serves on loopback until it is told to stop."""
 
     def __init__(
-        self, script: Script, profile: Profile | None, *, time_factor: float, log: str | None, port: int
+        self,
+        script: Script,
+        profile: Profile | None,
+        *,
+        time_factor: float = 1.0,
+        log: str | None = None,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._script = script
         self._engine = None if profile is None else Engine(profile, time_factor)
-        self._log = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
-        self._listener.setblocking(False)  # noqa: FBT003
+        modelled = Script(ttft_ms=0, itl_ms=0, no_usage=script.no_usage, status=script.status)
+        self._script = script if profile is None else modelled
+        self._journal = Journal(log)
         self._epoll = select.epoll()
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
-        self._streams: dict[int, Stream] = {}
-        self._heap: list[tuple[int, int, int, Stream]] = []
-        self._count = 0
-        self._counters = {"requests": 0, "succeeded": 0, "prompt_tokens": 0, "generated_tokens": 0}
-
-    @property
-    def url(self) -> str:
-        """The base URL."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = Listener(port, self._epoll, tls)
+        self._connections: dict[int, Connection] = {}
+        self._playing: dict[int, Answer] = {}
+        self._heap: list[int] = []
+        self._running = 0
+        self.url = self._listener.url
 
     def run(self, stop_fd: int) -> None:
         """Serve until ``stop_fd`` is readable or at its end."""
         self._epoll.register(stop_fd, select.EPOLLIN | select.EPOLLHUP)
-        listener = self._listener.fileno()
+        listener = self._listener.fd
         while True:
-            for fd, _ in self._epoll.poll(self._patience(), 1024):
+            for fd, event in self._wait():
                 if fd == stop_fd:
+                    self._journal.write_all()
                     return
                 if fd == listener:
-                    self._accept()
+                    self._listener.accept(self._take)
                 else:
-                    self._readable(self._streams[fd])
+                    self._handle(fd, event)
+                self._play()
             self._play()
+            self._step()
 
-    def _patience(self) -> float:
-        """Return how long to wait for requests, s; -1 for ever. Fractions of a millisecond are rounded up by epoll."""
-        dues = [self._heap[0][0]] if self._heap else []
-        if self._engine is not None and self._engine.due is not None:
-            dues.append(self._engine.due)
-        return max(0.0, (min(dues) - time.monotonic_ns()) / 1e9) if dues else -1.0
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except BlockingIOError:
-                return
-            sock.setblocking(False)  # noqa: FBT003
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._streams[sock.fileno()] = Stream(sock)
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
-
-    def _readable(self, stream: Stream) -> None:
-        try:
-            data = stream.sock.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._drop(stream)
-            return
-        stream.received += data
-        end = stream.received.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = stream.received[: end + 2]
-        length = _LENGTH.search(head)
-        whole = end + 4 + (int(length[1]) if length else 0)
-        if len(stream.received) >= whole:
-            body, stream.received = stream.received[end + 4 : whole], stream.received[whole:]
-            self._request(stream, head, body)
-
-    def _request(self, stream: Stream, head: bytes, body: bytes) -> None:
-        stream.begun = time.monotonic_ns()
-        stream.keep_alive = _CLOSE.search(head) is None
-        found = _REQUEST_ID.search(head)
-        stream.request_id = found[1].decode() if found else ""
-        stream.generation += 1
-        if head.startswith(b"GET "):
-            self._get(stream, head.split(b" ", 2)[1].decode())
-        else:
-            self._post(stream, body)
-
-    def _get(self, stream: Stream, path: str) -> None:
-        if path == "/metrics":
-            self._whole(stream, 200, self._metrics(), "text/plain; version=0.0.4")
-        elif path == "/v1/models":
-            models = {"object": "list", "data": [{"id": wire.MODEL, "object": "model", "owned_by": "simulated"}]}
-            self._whole(stream, 200, json.dumps(models).encode())
-        elif path == "/health":
-            self._whole(stream, 200, b"")
-        else:
-            self._whole(stream, 404, b'{"error":{"message":"no such route"}}')
-
-    def _post(self, stream: Stream, body: bytes) -> None:
-        try:
-            asked: dict[str, Any] = json.loads(body)
-            stream.prompt = sum(len(m["content"].split()) for m in asked["messages"])
-            stream.output = int(asked.get("max_tokens") or _DEFAULT_TOKENS)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self._whole(stream, 400, b'{"error":{"message":"not a chat request"}}')
-            return
-        if self._script.status != 200:  # noqa: PLR2004
-            self._whole(stream, self._script.status, b'{"error":{"message":"scripted status"}}')
-            return
-        self._counters["requests"] += 1
-        stream.sent_at, stream.kinds, stream.next_send = [], [], 0
-        if self._engine is not None:
-            stream.streamed = bool(asked.get("stream"))
-            stream.slot = Slot(stream.prompt, stream.output, owner=stream)
-            self._engine.submit(stream.slot, stream.begun)
-        elif asked.get("stream"):
-            stream.sends = self._timeline(stream)
-            self._schedule(stream)
-        else:
-            last = self._timeline(stream)[-1].at
-            body = wire.answer(200, wire.whole(stream.prompt, stream.output), keep_alive=stream.keep_alive)
-            stream.sends = (Send(last, body, "t" * stream.output + "e"),)
-            self._schedule(stream)
-
-    def _timeline(self, stream: Stream) -> Sends[Send]:
-        return timeline(self._script, stream.output, stream.prompt, stream.request_id)
-
-    def _schedule(self, stream: Stream) -> None:
-        self._count += 1
-        due = stream.begun + stream.sends[stream.next_send].at
-        heapq.heappush(self._heap, (due, self._count, stream.generation, stream))
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for events until something is due; epoll itself can only wait for whole milliseconds."""
+        if self._journal:
+            self._journal.write_one()
+            return self._epoll.poll(0, _EVENTS)
+        due = self._heap[0] >> FD_BITS if self._heap else None
+        step = self._engine.due if self._engine else None
+        if step is not None and (due is None or step < due):
+            due = step
+        if due is None:
+            return self._epoll.poll(-1, _EVENTS)
+        patience = due - monotonic_ns()
+        if patience > _SPIN_NS:
+            select.select([self._epoll], [], [], patience / 1e9)
+        return self._epoll.poll(0, _EVENTS)
 
     def _play(self) -> None:
-        """Send all that is due."""
-        heap = self._heap
-        now = time.monotonic_ns()
-        while heap and heap[0][0] <= now:
-            _, _, generation, stream = heapq.heappop(heap)
-            if generation == stream.generation:
-                self._play_stream(stream, now)
+        """Send what is due: the hot path."""
+        heap, playing = self._heap, self._playing
+        limit = monotonic_ns() + 1 << FD_BITS
+        left = _SENDS
+        while heap and (key := heap[0]) < limit and left > 0:
+            answer = playing.get(key & _FD)
+            if answer is None or answer.key != key:
+                heapq.heappop(heap)
+                continue
+            index, count, base, offsets = answer.next, answer.count, answer.base, answer.offsets
+            try:
+                # All of it that is late, one by one: twice as fast as going round, so that a lag is made up for.
+                while key < limit and left > 0:
+                    answer.send(answer.data[index])
+                    index += 1
+                    left -= 1
+                    if index == count:
+                        break
+                    key = base + offsets[index]
+            except OSError:
+                heapq.heappop(heap)
+                self._drop(answer.connection)
+                continue
+            answer.next = index
+            if index < count:
+                answer.key = key
+                heapq.heapreplace(heap, key)
+            else:
+                heapq.heappop(heap)
+                self._finish(answer)
+
+    def _step(self) -> None:
+        """End the steps of the modelled engine that are due, and send their tokens."""
         engine = self._engine
-        while engine is not None and engine.due is not None and engine.due <= now:
+        while engine is not None and engine.due is not None and engine.due <= monotonic_ns():
             for slot in engine.end_step(engine.due):
-                assert isinstance(slot.owner, Stream)
+                assert isinstance(slot.owner, Answer)
                 self._token(slot.owner, slot)
-            now = time.monotonic_ns()
 
-    def _play_stream(self, stream: Stream, now: int) -> None:
-        sends = stream.sends
-        while stream.next_send < len(sends) and stream.begun + sends[stream.next_send].at <= now:
-            send = sends[stream.next_send]
-            stream.next_send += 1
-            data = wire.head(keep_alive=stream.keep_alive) if send.kinds == "h" else send.data
-            if not self._send(stream, data, send.kinds):
-                return
-        if stream.next_send < len(sends):
-            self._schedule(stream)
-        elif not self._script.never_close:
-            self._end(stream)
-
-    def _token(self, stream: Stream, slot: Slot) -> None:
-        """Pass on a token of the modelled engine."""
-        last = slot.produced == slot.output
-        if stream.streamed:
-            if slot.produced == 1:
-                first = wire.head(keep_alive=stream.keep_alive)
-                if not (self._send(stream, first, "h") and self._send(stream, wire.role(), "r")):
-                    return
-            if not self._send(stream, wire.tokens(1, "length" if last else None), "t"):
-                return
-            if last:
-                end = wire.usage(slot.prompt, slot.output) + wire.done() + wire.LAST_CHUNK
-                self._send(stream, end, "ude")
-        elif last:
-            body = wire.answer(200, wire.whole(slot.prompt, slot.output), keep_alive=stream.keep_alive)
-            self._send(stream, body, "e")
-        if last:
-            self._end(stream)
-
-    def _send(self, stream: Stream, data: bytes, kinds: str) -> bool:
-        """Send at once, and note when; False if the client has gone."""
-        at = time.monotonic_ns()
+    def _token(self, answer: Answer, slot: Slot) -> None:
+        """Send what belongs to the token: head and role before the first one, the end behind the last one."""
+        if answer.plan.chunks:
+            first = answer.plan.chunks[0]
+            until = answer.count if slot.produced == slot.output else first + slot.produced
+        else:
+            until = answer.count if slot.produced == slot.output else 0
         try:
-            sent = stream.sock.send(data)
-        except BlockingIOError:
-            sent = 0
+            for index in range(answer.next, until):
+                answer.send(answer.data[index])
         except OSError:
-            self._drop(stream)
-            return False
-        if sent < len(data):  # the client does not read: wait for it, as truth is what was sent
-            stream.sock.setblocking(True)  # noqa: FBT003
-            stream.sock.sendall(data[sent:])
-            stream.sock.setblocking(False)  # noqa: FBT003
-        stream.sent_at.append(at)
-        stream.kinds.append(kinds)
-        return True
+            self._drop(answer.connection)
+            return
+        answer.next = until
+        if until == answer.count:
+            self._finish(answer)
 
-    def _end(self, stream: Stream) -> None:
-        """Log the answer, and close or wait for the next request."""
-        self._counters["succeeded"] += 1
-        self._counters["prompt_tokens"] += stream.prompt
-        self._counters["generated_tokens"] += stream.output
-        if self._log is not None:
-            truth = {
-                "request_id": stream.request_id,
-                "received_ns": stream.begun,
-                "sent_ns": stream.sent_at,
-                "kinds": stream.kinds,
-                "output_tokens": stream.output,
-            }
-            os.write(self._log, json.dumps(truth).encode() + b"\n")
-        stream.slot = None
-        if not stream.keep_alive:
-            self._drop(stream)
+    def _take(self, channel: Channel) -> None:
+        self._connections[channel.fd] = Connection(channel)
 
-    def _whole(self, stream: Stream, status: int, body: bytes, kind: str = "application/json") -> None:
-        if self._send(stream, wire.answer(status, body, keep_alive=stream.keep_alive, kind=kind), "e"):
-            stream.sent_at, stream.kinds = [], []
-            if not stream.keep_alive:
-                self._drop(stream)
+    def _handle(self, fd: int, event: int) -> None:
+        connection = self._connections.get(fd)
+        if connection is None:
+            return
+        try:
+            if event & select.EPOLLOUT:
+                connection.channel.flush()
+                self._flushed(connection)
+            if event & ~select.EPOLLOUT:
+                connection.reader.received += connection.channel.receive()
+                self._serve(connection)
+        except OSError:
+            self._drop(connection)
 
-    def _drop(self, stream: Stream) -> None:
+    def _flushed(self, connection: Connection) -> None:
+        if connection.channel.waits:
+            return
+        if connection.closing:
+            self._drop(connection)
+        elif connection.answer is None:
+            self._serve(connection)
+        elif connection.answer.over:
+            self._finish(connection.answer)
+
+    def _serve(self, connection: Connection) -> None:
+        """Answer the next request, if it is there and its turn has come; raises OSError."""
+        reader = connection.reader
+        if connection.closing:
+            reader.received.clear()
+        try:
+            while connection.answer is None and not connection.channel.waits and (request := reader.next()):
+                self._request(connection, request)
+        except BadRequest as e:
+            self._whole(connection, wire.answer(e.status, wire.error(e.status, str(e)), keep_alive=False))
+            return
+        if reader.expects:
+            reader.expects = False
+            connection.channel.send_beside(wire.CONTINUE)
+
+    def _request(self, connection: Connection, request: Request) -> None:
+        begun = monotonic_ns()
+        if (request.method, request.path) == ("POST", _CHAT):
+            self._chat(connection, request, begun)
+            return
+        status, body, kind = self._route(request)
+        data = wire.answer(status, body, keep_alive=request.keep_alive, kind=kind)
+        if request.method == "HEAD":
+            data = data[: len(data) - len(body)]
+        self._whole(connection, data, keep_alive=request.keep_alive)
+
+    def _route(self, request: Request) -> tuple[int, bytes, str]:
+        """Return status, body and content type of an answer that is no chat."""
+        kind = "application/json"
+        if request.method in {"GET", "HEAD"}:
+            if request.path == "/health":
+                return 200, b"", kind
+            if request.path == "/v1/models":
+                return 200, wire.MODELS, kind
+            if request.path == "/metrics":
+                return 200, self._metrics(), "text/plain; version=0.0.4; charset=utf-8"
+        return 404, wire.error(404, "no such route"), kind
+
+    def _chat(self, connection: Connection, request: Request, begun: int) -> None:
+        try:
+            chat = read_chat(request.body)
+            plan = plan_for(
+                self._script, chat, request.request_id or request.body.decode(), keep_alive=request.keep_alive
+            )
+            answer = Answer(connection, request, chat, plan, begun)
+            if self._engine is not None and self._script.status == _OK:
+                slot = Slot(chat.prompt, chat.output, owner=answer)
+                self._engine.submit(slot, begun)
+                answer.slot = slot
+        except ValueError as e:
+            data = wire.answer(400, wire.error(400, str(e)), keep_alive=request.keep_alive)
+            self._whole(connection, data, keep_alive=request.keep_alive)
+            return
+        connection.answer = answer
+        self._running += 1
+        if answer.slot is None:
+            fd = connection.channel.fd
+            answer.key = answer.base + plan.offsets[0]
+            self._playing[fd] = answer
+            heapq.heappush(self._heap, answer.key)
+
+    def _whole(self, connection: Connection, data: bytes, *, keep_alive: bool = False) -> None:
+        """Send an answer that has no times; raises OSError."""
+        connection.channel.send_beside(data)
+        connection.closing = not keep_alive
+        if connection.closing and not connection.channel.waits:
+            self._drop(connection)
+
+    def _finish(self, answer: Answer) -> None:
+        """Behind the last send: note the answer, and close or take the next request, unless the script says not to."""
+        connection, last = answer.connection, answer.plan.kinds[-1]
+        if "x" in last:
+            connection.channel.reset()
+        elif connection.channel.waits:
+            answer.over = True
+            return
+        complete = answer.plan.tokens[-1] == answer.chat.output
+        self._note(answer, "length" if complete else "error")
+        if "e" in last and answer.keep_alive:
+            connection.answer = None
+            try:
+                self._serve(connection)
+            except OSError:
+                self._drop(connection)
+        elif "e" in last or "x" in last:
+            self._drop(connection)
+
+    def _note(self, answer: Answer, reason: str) -> None:
+        """Count the answer as ended and leave it to the journal, once."""
+        if answer.noted:
+            return
+        answer.noted = True
+        self._running -= 1
+        self._playing.pop(answer.connection.channel.fd, None)
+        if answer.slot is not None and self._engine is not None:
+            self._engine.cancel(answer.slot)
+        counted = reason if self._script.status == _OK else None
+        self._journal.note(Ended(answer.request_id, answer.begun, answer.times, answer.plan, answer.chat, counted))
+
+    def _drop(self, connection: Connection) -> None:
         """Close a connection, whatever it was doing."""
-        stream.generation += 1
-        if stream.slot is not None and self._engine is not None:
-            self._engine.cancel(stream.slot)
-        if stream.sock.fileno() >= 0:
-            self._streams.pop(stream.sock.fileno(), None)
-            stream.sock.close()
+        if self._connections.pop(connection.channel.fd, None) is None:
+            return
+        if connection.answer is not None:
+            self._note(connection.answer, "abort")
+        connection.channel.close()
+        self._listener.resume()
 
     def _metrics(self) -> bytes:
         """Return what is counted, under vLLM's names."""
+        self._journal.write_all()
         engine = self._engine
-        running = len(engine.running) if engine else len(self._heap)
-        waiting = len(engine.queue) if engine else 0
-        used = engine.kv_used / engine.profile.kv_tokens if engine else 0.0
-        label = f'{{model_name="{wire.MODEL}"}}'
-        counters = self._counters
-        lines = [
-            f"vllm:num_requests_running{label} {running}",
-            f"vllm:num_requests_waiting{label} {waiting}",
-            f"vllm:kv_cache_usage_perc{label} {used}",
-            f"vllm:prompt_tokens_total{label} {counters['prompt_tokens']}",
-            f"vllm:generation_tokens_total{label} {counters['generated_tokens']}",
-            f"vllm:request_success_total{label} {counters['succeeded']}",
-        ]
-        return ("\n".join(lines) + "\n").encode()
+        if engine is None:
+            return self._journal.metrics.render(self._running, 0, 0.0)
+        used = engine.kv_used / engine.profile.kv_tokens
+        return self._journal.metrics.render(len(engine.running), len(engine.queue), used)

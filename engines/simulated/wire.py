@@ -1,6 +1,8 @@
 """What the truth server says, in vLLM's format: bytes, made once and sent many times."""
 
+import json
 from functools import cache
+from http import HTTPStatus
 
 MODEL = "simulated"
 _HEAD = (
@@ -11,7 +13,8 @@ _ENVELOPE = (
     '"id":"chatcmpl-a9aa4a96712c47b4","object":"chat.completion.chunk","created":1795422235,"model":"' + MODEL + '"'
 )
 LAST_CHUNK = b"0\r\n\r\n"
-STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+MODELS = f'{{"object":"list","data":[{{"id":"{MODEL}","object":"model","owned_by":"simulated"}}]}}'.encode()
 
 
 def head(*, keep_alive: bool) -> bytes:
@@ -62,17 +65,24 @@ def error_event() -> bytes:
 def answer(status: int, body: bytes, *, keep_alive: bool, kind: str = "application/json") -> bytes:
     """Return a whole answer that is no stream."""
     connection = "keep-alive" if keep_alive else "close"
-    head = f"HTTP/1.1 {status} {STATUS.get(status, 'X')}\r\nserver: simulated\r\ncontent-type: {kind}\r\n"
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"
+    head = f"HTTP/1.1 {status} {phrase}\r\nserver: simulated\r\ncontent-type: {kind}\r\n"
     return f"{head}content-length: {len(body)}\r\nconnection: {connection}\r\n\r\n".encode() + body
 
 
-def whole(given: int, output: int) -> bytes:
-    """Return the body of an answer that was not streamed."""
-    return (
-        f'{{"id":"chatcmpl-1","object":"chat.completion","created":1795422235,"model":"{MODEL}","choices":[{{"index":0,'
-        f'"message":{{"role":"assistant","content":"{" word" * output}"}},"finish_reason":"length"}}],'
-        f'"usage":{{"prompt_tokens":{given},"total_tokens":{given + output},"completion_tokens":{output}}}}}'
-    ).encode()
+def error(status: int, message: str) -> bytes:
+    """Return the body of an answer that says what is wrong, as vLLM puts it."""
+    return json.dumps({"error": {"message": message, "type": "Error", "param": None, "code": status}}).encode()
+
+
+def whole(given: int | None, output: int) -> bytes:
+    """Return the body of an answer that was not streamed; without usage if ``given`` is None."""
+    message = {"role": "assistant", "content": " word" * output}
+    said: dict[str, object] = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1795422235, "model": MODEL}
+    said["choices"] = [{"index": 0, "message": message, "finish_reason": "length"}]
+    if given is not None:
+        said["usage"] = {"prompt_tokens": given, "total_tokens": given + output, "completion_tokens": output}
+    return json.dumps(said).encode()
 
 
 def _event(fields: str) -> bytes:

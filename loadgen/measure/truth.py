@@ -31,8 +31,8 @@ class Truth(msgspec.Struct, frozen=True):
 
     @property
     def end_ns(self) -> int | None:
-        """When the end of the response was sent; None if it never was."""
-        return self.sent_ns[-1] if "e" in self.kinds[-1] else None
+        """When the end of the response was sent; None if it never was, or the client had left before."""
+        return self.sent_ns[-1] if self.kinds and "e" in self.kinds[-1] else None
 
 
 @dataclass(slots=True)
