@@ -1,7 +1,9 @@
 """The client against real servers on real sockets: outcomes, times, connections."""
 
 import select
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,11 +31,13 @@ from loadgen.clock import MS, Ns, now
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.client import Client, Settings
-from loadgen.wire.connection import new_socket
+from loadgen.wire.connection import Connection, WireError, new_socket
 from loadgen.wire.dialect import Ask
+from loadgen.wire.get import get
 from loadgen.wire.job import Job
 from loadgen.wire.reception import ReadLoop, Reception, Timeouts
 from loadgen.wire.target import parse_target
+from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import PollWaiter
 
 SLACK = 10 * MS
@@ -439,3 +443,33 @@ def test_a_request_with_a_time_of_its_own_finds_its_connection_open_and_does_not
     assert record.connected_ns is not None
     assert record.sent_ns is not None
     assert record.connected_ns < not_before <= record.sent_ns
+
+
+def test_an_error_of_ours_while_reading_is_raised_where_the_answer_is_waited_for() -> None:
+    def fail(_data: bytes) -> object:
+        raise ZeroDivisionError
+
+    with serving(answer(2)) as server:
+        settings = settings_for(server)
+        connection = Connection(settings.target, PollWaiter())
+        due = Ns(now() + 2000 * MS)
+        connection.open(due)
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", due)
+        with pytest.raises(ZeroDivisionError):
+            connection.receive(Transcript(), TIMEOUTS, fail)
+        connection.close()
+
+
+def test_a_connection_that_is_closed_before_anything_is_known_of_it_is_a_fault_of_the_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            sock, _ = listener.accept()
+            sock.recv(65536)
+            sock.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(WireError) as failed:
+            get(parse_target(url), "/v1/models", PollWaiter(), timeout=2)
+    assert failed.value.outcome is Outcome.BROKEN_STREAM

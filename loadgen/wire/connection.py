@@ -92,6 +92,8 @@ class Connection:
         reception = Reception(self._socket, self._tls, transcript, timeouts, self._sent_at)
         reception.token_mark = token_mark if self._tls is None else None
         self._waiter.receive(reception)
+        if reception.bug is not None:
+            raise reception.bug
         reception.reset()
         transcript.offset = None if self._clock_stepped() else self._offset
         if reception.ended is not None:

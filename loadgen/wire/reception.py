@@ -105,6 +105,7 @@ class Reception:
         "_timeouts",
         "_total_due",
         "become_lazy",
+        "bug",
         "due",
         "ended",
         "fd",
@@ -135,6 +136,8 @@ class Reception:
         self.read_bytes = READ_BYTES
         self.over = False
         self.ended: tuple[Outcome, str] | None = None
+        self.bug: Exception | None = None
+        """An error of ours while it was read, for who waits to raise."""
         self.wake: Callable[[], None] = _nobody
         self.token_mark: Callable[[bytes], object] | None = None
         """Finds a token in a read; a stream that has one is drained lazily from its first token on."""
@@ -222,7 +225,7 @@ class Reception:
         transcript = self.transcript
         transcript.end = at
         known = [t for t in (transcript.sent, *transcript.read_at[-1:], lower) if t is not None]
-        transcript.end_width = Ns(max(0, at - max(known)))
+        transcript.end_width = Ns(at - max(known)) if known else None
         try:
             complete = transcript.response.add_end(transcript.data)
         except HttpError as error:
@@ -359,6 +362,8 @@ class ReadLoop:
                     self._end(reception)
             except BlockingIOError:
                 continue
+            except Exception as bug:  # noqa: BLE001 raised where the response is waited for
+                self._fail(reception, bug)
         self._polled_at = started
 
     def poll_if_older_than(self, age: int) -> None:
@@ -375,7 +380,12 @@ class ReadLoop:
         for reception in wanted[:_SWEPT_AT_ONCE]:
             if reception.over:
                 continue
-            if reception.sweep(at):
+            try:
+                ended = reception.sweep(at)
+            except Exception as bug:  # noqa: BLE001 raised where the response is waited for
+                self._fail(reception, bug)
+                continue
+            if ended:
                 self._end(reception)
             else:
                 self._sweeps[self._sweep + reception.sweeps_off(at)].append(reception)
@@ -389,6 +399,11 @@ class ReadLoop:
     def _drain_lazily(self, reception: Reception) -> None:
         reception.drain_lazily()
         self._sweeps[self._sweep + 1].append(reception)
+
+    def _fail(self, reception: Reception, bug: Exception) -> None:
+        """End a reception that an error of ours stops: raised in the loop it would be lost, and its user wait on."""
+        reception.bug = bug
+        self._end(reception)
 
     def _end(self, reception: Reception) -> None:
         self.remove(reception)
