@@ -167,8 +167,8 @@ class Reception:
         at = now()
         if self.tls is not None or not data:
             return self._take_rarely(data, control, at, lower)
-        if self._grown:
-            return self._take_swept(data, control, at)
+        if self.lazily:
+            return self._take_lazily(data, control, at)
         transcript.data.append(data)
         transcript.control.append(control[0][2] if control else b"")
         transcript.read_at.append(at)
@@ -180,7 +180,7 @@ class Reception:
             or transcript.response.looks_at_each_read
         ):
             self._look()
-        if self.token_mark is not None and not self.lazily and not self.over and self.token_mark(data):
+        if self.token_mark is not None and not self.over and self.token_mark(data):
             self.become_lazy(self)
         return self.over
 
@@ -291,8 +291,11 @@ class Reception:
         gaps = (later - earlier for earlier, later in pairwise(times))
         return bool(times) and at - times[-1] > 2 * max(SWEEP_MS * MS, *gaps, 0)
 
-    def _take_swept(self, data: bytes, control: list[tuple[int, int, bytes]], at: Ns) -> bool:
-        """Keep a large read, cut where sweeps saw it grow, so that each part has the times of its sweep."""
+    def _take_lazily(self, data: bytes, control: list[tuple[int, int, bytes]], at: Ns) -> bool:
+        """Keep a large read, cut where sweeps saw it grow, so that each part has the times of its sweep.
+
+        That the socket was not ready at the last poll says nothing here: below the mark it may have held data.
+        """
         transcript = self.transcript
         start = 0
         for size, swept_at, before in self._grown:
@@ -304,7 +307,6 @@ class Reception:
                 transcript.empty_at.append(before)
                 start = size
         if start < len(data):
-            transcript.inexact.add(len(transcript.data))
             transcript.data.append(data[start:])
             transcript.control.append(control[0][2] if control else b"")
             transcript.read_at.append(at)
