@@ -19,12 +19,12 @@ TICK_S = 0.001
 """While much comes, sockets are looked at so often and not each time that one is ready: what was not there at one tick
 and is at the next has an arrival known to 1 ms, also where its stamp is spoiled."""
 
-SLOW_TICK_S = 0.004
-"""While little comes, beside being read as soon as they are ready: so a spoiled stamp is known to 4 ms, for a quarter
-of what ticks cost."""
+SLOW_TICK_MS = 4
+"""While next to nothing comes, beside being read as soon as they are ready: so a spoiled stamp is known to 4 ms, for a
+quarter of what ticks cost."""
 
-_BUSY = SWEEP_MS + SWEEP_MS // 4
-"""Looks between two sweeps from which ticks alone cost less: as many as there would be, and the slow ones."""
+_BUSY = SWEEP_MS
+"""Looks between two sweeps from which ticks cost less: as many as there would be."""
 
 _QUIET = SWEEP_MS // 2
 """Reads between two sweeps below which a wake-up for each costs less than the ticks."""
@@ -42,10 +42,12 @@ class GeventWaiter:
         loop = self._hub.loop
         self._ready = None if epoll is None else loop.io(epoll.fileno(), _READ)
         self._tick = loop.timer(TICK_S, TICK_S)
-        self._slow_tick = loop.timer(SLOW_TICK_S, SLOW_TICK_S)
+        self._slow_tick = loop.timer(SLOW_TICK_MS / 1000, SLOW_TICK_MS / 1000)
         self._sweep = loop.timer(SWEEP_MS / 1000, SWEEP_MS / 1000)
         self._busy = epoll is None
         """Whether sockets are looked at on ticks."""
+        self._still = True
+        """Whether they are ready so seldom that they are looked at in between."""
         self._resolved: dict[tuple[str, int], tuple[Ns, list[Address]]] = {}
 
     def readable(self, fd: int, deadline: Ns) -> bool:
@@ -92,6 +94,7 @@ class GeventWaiter:
         polls, reads, loop.polls, loop.reads = loop.polls, loop.reads, 0, 0
         if self._ready is not None:
             self._busy = reads >= _QUIET if self._busy else polls > _BUSY
+            self._still = reads < SWEEP_MS // SLOW_TICK_MS and not self._busy
         loop.poll()
         loop.sweep()
         self._watch()
@@ -101,7 +104,7 @@ class GeventWaiter:
         streams = len(self._loop) > 0
         _run(self._sweep, self._look_round, wanted=streams)
         _run(self._tick, self._loop.poll, wanted=streams and self._busy)
-        _run(self._slow_tick, self._loop.poll, wanted=streams and not self._busy)
+        _run(self._slow_tick, self._loop.poll, wanted=streams and self._still)
         if self._ready is not None:
             _run(self._ready, self._loop.poll, wanted=streams and not self._busy)
 

@@ -7,6 +7,9 @@ TPOT is that of MLPerf LoadGen (logging.cc) and vLLM (``calculate_metrics``), fr
 from collections.abc import Iterable
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.clock import MS, SECOND
 from loadgen.record import Outcome, RequestRecord
 
@@ -43,6 +46,12 @@ def icl_ms(r: RequestRecord) -> list[float]:
     if r.outcome is not Outcome.OK or r.chunk_ns is None:
         return []
     return [(later - earlier) / MS for earlier, later in pairwise(r.chunk_ns)]
+
+
+def all_icl_ms(records: Iterable[RequestRecord]) -> NDArray[np.float64]:
+    """Return the gaps of :func:`icl_ms` of many records, of which there may be millions."""
+    gaps = [np.diff(r.chunk_ns) for r in records if r.outcome is Outcome.OK and r.chunk_ns is not None]
+    return np.concatenate(gaps) / MS if gaps else np.empty(0)
 
 
 def shared_reads(records: Iterable[RequestRecord]) -> tuple[int, int]:

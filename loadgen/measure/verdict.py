@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from loadgen.clock import MS
 from loadgen.measure import metrics
@@ -77,7 +78,7 @@ class Check:
     advice: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """What the checks look at."""
 
@@ -103,12 +104,12 @@ class Evidence:
     no_calibration: str | None = None
     """Why there is none."""
 
-    @property
+    @cached_property
     def measured(self) -> list[RequestRecord]:
         """Records of the measured phase."""
         return [r for r in self.records if r.phase is Phase.MEASURE]
 
-    @property
+    @cached_property
     def ok(self) -> list[RequestRecord]:
         """Complete answers of the measured phase."""
         return [r for r in self.measured if r.outcome is Outcome.OK]

@@ -26,6 +26,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     """Return the summary of a run. A value that was not measured is absent or null, never 0."""
     evidence = _evidence(manifest, records)
     verdict, checks = judge(evidence)
+    latency = _latency(evidence.ok)
     summary: Summary = {
         "schema": 1,
         "kind": manifest.kind,
@@ -43,14 +44,14 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "stream": not manifest.scenario.get("no_stream"),
         "verdict": _verdict(verdict, checks),
         "requests": _requests(evidence.measured, evidence.started is not None),
-        "latency": _latency(evidence.ok),
+        "latency": latency,
         "tokens": _tokens(evidence.ok),
         "instrument": _instrument(manifest, evidence.ok),
     }
     if manifest.kind == "speed":
         summary["speed"] = _speed(evidence.ok)
     else:
-        summary |= _throughput(evidence, verdict)
+        summary |= _throughput(evidence, verdict, latency)
     return summary
 
 
@@ -123,7 +124,7 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
     }
 
 
-def _throughput(evidence: Evidence, verdict: Verdict) -> Summary:
+def _throughput(evidence: Evidence, verdict: Verdict, latency: Summary) -> Summary:
     """Return the one step of a plain closed loop, counted while all its users were at work."""
     window = load.full_window(evidence.measured, evidence.users)
     if window is None:
@@ -135,7 +136,7 @@ def _throughput(evidence: Evidence, verdict: Verdict) -> Summary:
         "window_seconds": window.seconds,
         "requests_per_minute": rate,
         "output_tokens_per_second": load.output_tokens_per_second(evidence.measured, window) if enough else None,
-        "latency": _latency(evidence.ok),
+        "latency": latency,
         "verdict": verdict.value,
     }
     return {"steps": [step], "throughput": {"requests_per_minute": rate, "at_concurrency": evidence.users}}
@@ -158,9 +159,9 @@ def _latency(ok: Sequence[RequestRecord]) -> Summary:
         name: distribution([value for r in ok if (value := metric(r)) is not None])
         for name, metric in per_request.items()
     }
-    gaps = [gap for r in ok for gap in metrics.icl_ms(r)]
+    gaps = metrics.all_icl_ms(ok)
     shared, chunks = metrics.shared_reads(ok)
-    if gaps and shared <= SHARED_READS_LIMIT * chunks:  # a gap between chunks of one read was not measured
+    if len(gaps) and shared <= SHARED_READS_LIMIT * chunks:  # a gap between chunks of one read was not measured
         latency["itl_ms" if _one_token_a_chunk(ok) else "icl_ms"] = distribution(gaps)
     return latency
 

@@ -119,6 +119,7 @@ class Arrivals:
 
     def longest_delay(self) -> Ns | None:
         """Return the longest time from a stamp to its read in user space; None without exact stamps."""
-        if not any(map(self.is_exact, range(len(self.at)))):
+        transcript = self._transcript
+        if not self.stamped or len(transcript.inexact | transcript.swept) == len(self.at):
             return None
-        return cast("Ns", max(map(sub, self._transcript.read_at, self.at)))
+        return cast("Ns", max(map(sub, transcript.read_at, self.at)))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from benchmarks import burst, ceiling, compare, cost, exact, late, machine, many, picture, report, send, tls
+from benchmarks import burst, ceiling, compare, cost, exact, late, machine, many, picture, report, send, steps, tls
 from benchmarks.figures import Section
 
 
@@ -29,6 +29,7 @@ CLAIMS: Mapping[str, tuple[Claim, str]] = {
     "send": (send, "20 s"),
     "exact": (exact, "1 min"),
     "cost": (cost, "3 min"),
+    "steps": (steps, "1 min"),
     "burst": (burst, "30 s"),
     "late": (late, "30 s"),
     "tls": (tls, "40 s"),

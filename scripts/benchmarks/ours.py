@@ -47,6 +47,8 @@ class Setup:
     locustfile: Path = CHAT
     certificate: Mapping[str, str] = field(default_factory=dict)
     """Files ``tls_cert`` and ``tls_key`` of the server, and ``authority`` for the client; none: plain HTTP."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """For the client, beside ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def _server_options(setup: Setup) -> dict[str, str | float | bool]:
 def _environment(setup: Setup) -> dict[str, str]:
     """Return ours without what would change the run."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH"))}
-    return kept | ({"SSL_CERT_FILE": setup.certificate["authority"]} if setup.certificate else {})
+    authority = {"SSL_CERT_FILE": setup.certificate["authority"]} if setup.certificate else {}
+    return kept | authority | dict(setup.environment)
 
 
 def _cpu_s(process: psutil.Process) -> float:
