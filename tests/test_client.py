@@ -449,7 +449,7 @@ def test_an_error_of_ours_while_reading_is_raised_where_the_answer_is_waited_for
     def fail(_data: bytes) -> object:
         raise ZeroDivisionError
 
-    with serving(answer(2)) as server:
+    with serving(answer(3, pause=0.03)) as server:
         settings = settings_for(server)
         connection = Connection(settings.target, PollWaiter())
         due = Ns(now() + 2000 * MS)
