@@ -23,6 +23,10 @@ SLOW_TICK_MS = 4
 """While next to nothing comes, beside being read as soon as they are ready: so a spoiled stamp is known to 4 ms, for a
 quarter of what ticks cost."""
 
+MANY_STREAMS = 32
+"""With fewer there are no ticks, however much comes: tokens of one stream that are less than a tick apart would be read
+together."""
+
 _BUSY = SWEEP_MS
 """Looks between two sweeps from which ticks cost less: as many as there would be."""
 
@@ -93,7 +97,8 @@ class GeventWaiter:
         loop = self._loop
         polls, reads, loop.polls, loop.reads = loop.polls, loop.reads, 0, 0
         if self._ready is not None:
-            self._busy = reads >= _QUIET if self._busy else polls > _BUSY
+            pays = reads >= _QUIET if self._busy else polls > _BUSY
+            self._busy = pays and len(loop) >= MANY_STREAMS
             self._still = reads < SWEEP_MS // SLOW_TICK_MS and not self._busy
         loop.poll()
         loop.sweep()
