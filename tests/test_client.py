@@ -35,7 +35,8 @@ from loadgen.wire.connection import Connection, WireError, new_socket
 from loadgen.wire.dialect import Ask
 from loadgen.wire.get import get
 from loadgen.wire.job import Job
-from loadgen.wire.reception import ReadLoop, Reception, Timeouts
+from loadgen.wire.read_loop import ReadLoop
+from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import PollWaiter

@@ -9,7 +9,8 @@ from gevent.hub import Waiter as Slot
 from gevent.hub import get_hub
 
 from loadgen.clock import MS, SECOND, Ns, now
-from loadgen.wire.reception import SWEEP_MS, ReadLoop, Reception
+from loadgen.wire.read_loop import ReadLoop
+from loadgen.wire.reception import SWEEP_MS, Reception
 from loadgen.wire.waiting import Address, PollPoller, lookup
 
 _READ, _WRITE = 1, 2

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from loadgen.clock import MS, SECOND, Ns, now
-from loadgen.wire.reception import SWEEP_MS, ReadLoop, Reception
+from loadgen.wire.read_loop import ReadLoop
+from loadgen.wire.reception import SWEEP_MS, Reception
 
 Address = tuple[socket.AddressFamily, tuple[str, int]]
 """Family, and what ``connect`` takes (of IPv6 addresses the first two parts)."""

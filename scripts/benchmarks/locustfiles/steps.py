@@ -18,7 +18,7 @@ from loadgen.harness.run import Run
 from loadgen.wire import client
 from loadgen.wire.client import Client
 from loadgen.wire.connection import Connection
-from loadgen.wire.reception import ReadLoop
+from loadgen.wire.read_loop import ReadLoop
 
 __all__ = ["Chat"]
 
