@@ -212,7 +212,8 @@ def test_lazy_streams_that_end_before_they_were_looked_at_claim_no_more_than_is_
         arguments = ("--host", server.host, "--sample", "50", "--max-tokens", "2", "--itl-sample", "0")
         done = locust(*arguments, users=2)
         truths = server.truths()
-    assert all(r.lazy for r in done.records if r.phase is Phase.MEASURE)
+    # Where this machine stood still, all of an answer was in the read of its first token: nothing is left to drain.
+    assert all(r.lazy or r.coalesced_chunks for r in done.records if r.phase is Phase.MEASURE)
     found = errors(done.records, truths)
     assert len(found.e2e) == 50
     assert found.outside <= 5  # a busy machine may stop the server between its note of the time and its send

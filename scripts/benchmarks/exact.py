@@ -6,6 +6,7 @@ from functools import partial
 
 from benchmarks import server
 from benchmarks.figures import Figures, Section, p99, spread
+from benchmarks.options import counts
 from benchmarks.ours import SPREAD_S, Run, Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
@@ -22,7 +23,7 @@ _ALL_READ = 256
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be varied."""
-    parser.add_argument("--streams", default="64,256,1024", help="numbers of concurrent streams")
+    parser.add_argument("--streams", type=counts, default="64,256,1024", help="numbers of concurrent streams")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer")
     parser.add_argument("--itl-sample", help=f"as chat.py has it; by default 1 up to {_ALL_READ} streams, then auto")
     parser.add_argument("--ttft-ms", type=float, default=50.0)

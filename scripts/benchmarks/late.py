@@ -5,6 +5,7 @@ from functools import partial
 
 from benchmarks import arrivals, server
 from benchmarks.figures import Figures, Section, spread
+from benchmarks.options import counts
 from benchmarks.ours import Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
@@ -17,7 +18,7 @@ _EACH = 6
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be varied."""
-    parser.add_argument("--streams", default="64,256", help="numbers of concurrent streams")
+    parser.add_argument("--streams", type=counts, default="64,256", help="numbers of concurrent streams")
 
 
 def measure(options: argparse.Namespace) -> Section:
