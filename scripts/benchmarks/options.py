@@ -1,4 +1,4 @@
-"""A list of numbers on the command line: what cannot be meant is refused with the option's name, as argparse does it."""
+"""A list of numbers on the command line: what cannot be meant is refused with the option's name, by argparse."""
 
 import argparse
 
