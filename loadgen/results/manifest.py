@@ -5,6 +5,10 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.measure.envelope import Envelope
+from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
+
+
+Kind = Literal["speed", "throughput", "rate"]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +42,7 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     schema: Literal[1] = 1
     run_id: str
-    kind: Literal["speed", "throughput"]
+    kind: Kind
     engine: str
     model: str
     host: str
@@ -70,6 +74,14 @@ class Manifest(msgspec.Struct, kw_only=True):
     """Share of the measured streams that is read token by token, fixed when the warm-up ended."""
     instruments: list[Instrument] = []
     """One for each process that made requests."""
+    workers: list[WorkerFacts] = []
+    """All processes of the run."""
+    steps: list[StepFacts] = []
+    """Of ramped concurrency; empty for other loads."""
+    arrivals: Arrivals | None = None
+    """Of an open loop."""
+    counters: tuple[EngineCounters, EngineCounters] | None = None
+    """The engine's own counters before the first request and after the last; None where it has none."""
 
 
 def to_json(manifest: Manifest) -> bytes:

@@ -1,0 +1,76 @@
+"""What a run says of itself beside its records: its processes, its steps, its schedule, the engine's own counters."""
+
+from typing import Literal
+
+import msgspec
+
+
+class WorkerFacts(msgspec.Struct, kw_only=True):
+    """One process of the load generator."""
+
+    number: int
+    """``worker`` of its records. 0 is the master, or the only process there is."""
+    name: str
+    """Locust's name of it: its host's name, and a random part."""
+    host: str
+    pid: int
+    clock_offset_ns: int = 0
+    """To be added to its times, to have them on the clock of worker 0; 0 where both read the same clock."""
+    clock_uncertainty_ns: int = 0
+    """Half of the fastest round trip in which the offset was measured."""
+    wall_offset_ms: float = 0.0
+    """Its wall clock minus that of worker 0."""
+    started_requests: int | None = None
+    """Requests that it has started, as its last report says; None if it never reported."""
+    lost: str | None = None
+    """What became of it, where it did not stay until the end."""
+
+
+class StepFacts(msgspec.Struct, kw_only=True):
+    """One step of the load; times on the clock of worker 0, ns."""
+
+    number: int
+    """``step`` of its requests."""
+    concurrency: int
+    began_ns: int
+    """When its first new user was told to start."""
+    window_ns: tuple[int, int] | None = None
+    """Start and end of what counts: the load is constant, and every request sent in it has ended. None where the step
+    was broken off."""
+    unsteady: str | None = None
+    """Why the window is not taken for a steady state, if so."""
+    ended_by: Literal["precision", "step-time", "broken off"] = "broken off"
+
+
+class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
+    """The schedule of an open loop, as it was asked for."""
+
+    process: Literal["constant", "poisson", "gamma"]
+    rate: float
+    """Requests per second."""
+    cv: float
+    """Coefficient of variation of the gaps: 0 constant, 1 Poisson."""
+    max_in_flight: int
+    """Of all processes together; requests beyond it are dropped."""
+    epoch_ns: int | None = None
+    """Time 0 of the schedule on the clock of worker 0; None until it has begun."""
+    window_ns: tuple[int, int] | None = None
+    """What counts, after the engine has become steady and before the drain."""
+    unsteady: str | None = None
+
+
+class EngineCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine's own ``/metrics`` said at one moment; None where it does not say. Tokens and requests are totals
+    since its start."""
+
+    at_ns: int
+    prompt_tokens: float | None = None
+    output_tokens: float | None = None
+    requests: float | None = None
+    """Requests that have ended, whatever became of them."""
+    running: float | None = None
+    waiting: float | None = None
+    prefix_hits: float | None = None
+    """Prompt tokens that were found in the prefix cache."""
+    prefix_queries: float | None = None
+    """Prompt tokens that were looked for in it."""
