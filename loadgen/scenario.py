@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from loadgen.errors import UsageError
+from loadgen.slo import parse_slo
+from loadgen.steps import parse_precision, parse_steps
 
 LONGEST_TIMEOUT_S = 1_000_000
 EAGER_TOKENS_PER_SECOND = 20_000
@@ -15,7 +17,11 @@ third of the speed still holds it."""
 ASSUMED_TOKENS_PER_SECOND = 150
 """Of a stream, where no warm-up told: few engines give one user more."""
 
+SMALLEST_CV, LARGEST_CV = 0.01, 10.0
+"""Beyond them a gamma distribution's draws are all alike, or nearly all 0."""
+
 Client = Literal["own", "openai"]
+Process = Literal["constant", "poisson", "gamma"]
 
 
 def _option(default: Any, text: str, kind: type = str, *, web_ui: bool = False) -> Any:  # noqa: ANN401 a field of any type
@@ -53,6 +59,22 @@ class Scenario:
     first_byte_timeout: float = _option(300.0, "seconds from the request to the first byte of an answer", float)
     idle_timeout: float = _option(60.0, "seconds between two reads of an answer", float)
     total_timeout: float = _option(1800.0, "seconds for a whole request", float)
+    steps: str = _option(
+        "auto",
+        "sweep.py: concurrent users of each step, as in 1,2,4,8; 'auto' doubles them until throughput stops growing",
+        web_ui=True,
+    )
+    step_time: float = _option(60.0, "sweep.py: longest time of a step, seconds", float, web_ui=True)
+    precision: str = _option("2%", "sweep.py: a step ends when its throughput is known to this share", web_ui=True)
+    slo: str | None = _option(
+        None, "limits for goodput, as in ttft_ms=500,tpot_ms=50,e2e_ms=10000; a sweep ends when they break", web_ui=True
+    )
+    rate: float | None = _option(None, "rate.py: requests per second", float, web_ui=True)
+    arrivals: str = _option("poisson", "rate.py: 'constant', 'poisson', or 'gamma' with --gap-cv", web_ui=True)
+    gap_cv: float | None = _option(
+        None, "rate.py: coefficient of variation of the gaps between gamma arrivals; above 1 they come in bursts", float
+    )
+    max_in_flight: int = _option(1024, "rate.py: requests in flight at most; those due beyond it are dropped", int)
     results: str = _option("results", "parent folder of the run's results folder")
 
     def eager_share(self, users: int, tokens_per_second: float | None) -> float:
@@ -66,6 +88,11 @@ class Scenario:
             expected = users * (tokens_per_second or ASSUMED_TOKENS_PER_SECOND)
             return min(1.0, EAGER_TOKENS_PER_SECOND / expected)
         return float(self.itl_sample)
+
+    @property
+    def cv(self) -> float:
+        """Coefficient of variation of the gaps between arrivals."""
+        return {"constant": 0.0, "poisson": 1.0}.get(self.arrivals, self.gap_cv or 1.0)
 
     @property
     def stream(self) -> bool:
@@ -103,10 +130,11 @@ def _coerced(name: str, kind: type, value: object) -> Any:  # noqa: ANN401 one o
 
 
 def _check_numbers(s: Scenario) -> None:
-    for name in ("sample", "requests", "max_tokens"):
+    for name in ("sample", "requests", "max_tokens", "max_in_flight"):
         value = getattr(s, name)
         if value is not None and value < 1:
             raise UsageError(f"{flag(name)} must be at least 1, got {value}.")
+    _check_positive(s)
     if s.warmup < 0:
         raise UsageError(f"--warmup must be 0 or more, got {s.warmup}.")
     for name in ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout"):
@@ -117,11 +145,28 @@ def _check_numbers(s: Scenario) -> None:
         raise UsageError(f"--temperature must be 0 or more, got {s.temperature}.")
 
 
+def _check_positive(s: Scenario) -> None:
+    for name in ("rate", "gap_cv", "step_time"):
+        value = getattr(s, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{flag(name)} must be above 0, got {value:g}.")
+
+
 def _check_combinations(s: Scenario) -> None:
     if s.itl_sample != "auto" and not _is_share(s.itl_sample):
         raise UsageError(f"--itl-sample must be 'auto' or a number from 0 to 1, got {s.itl_sample!r}.")
     if s.client not in get_args(Client):
         raise UsageError(f"--client must be one of {', '.join(get_args(Client))}, got {s.client!r}.")
+    parse_steps(s.steps)
+    parse_precision(s.precision)
+    if s.slo is not None:
+        parse_slo(s.slo)
+    if s.arrivals not in get_args(Process):
+        raise UsageError(f"--arrivals must be one of {', '.join(get_args(Process))}, got {s.arrivals!r}.")
+    if s.gap_cv is not None and not SMALLEST_CV <= s.gap_cv <= LARGEST_CV:
+        raise UsageError(f"--gap-cv must be from {SMALLEST_CV:g} to {LARGEST_CV:g}, got {s.gap_cv:g}.")
+    if (s.arrivals == "gamma") != (s.gap_cv is not None):
+        raise UsageError("--gap-cv and --arrivals gamma belong together: constant gaps have a cv of 0, Poisson's of 1.")
     if s.client == "openai" and s.keep_alive:
         raise UsageError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
     if s.tokenizer is not None and not Path(s.tokenizer).exists():

@@ -52,9 +52,10 @@ class Finished:
 
 
 def records_of(folder: Path) -> list[RequestRecord]:
-    """The complete lines of a run's records."""
-    data = (folder / "records.jsonl").read_bytes()
-    return [from_line(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+    """The complete lines of a run's records, put together or still in the files of single processes."""
+    files = sorted(folder.glob("records*.jsonl"))
+    lines = (line for file in files for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+    return list({r.request_id: r for r in map(from_line, lines)}.values())
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ def refused(done: Any, *words: str) -> None:
         (["--host", ""], ["--host is empty"]),
         (["--run-time", "0s"], ["--run-time must be above 0"]),
         (["--total-timeout", "inf"], ["--total-timeout"]),
-        (["--processes", "2"], ["one process", "--processes"]),
+        (["--processes", "2"], ["--processes 2", "--users 1", "each process needs a user"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from loadgen.results.html import html
 from loadgen.results.manifest import Ended, Instrument, Manifest
 from loadgen.results.markdown import markdown
 from loadgen.results.report import report
-from loadgen.results.store import RunFolder
+from loadgen.results.store import RecordFile, RunFolder, merge, records_path
 from loadgen.results.summary import summarise
 
 
@@ -85,23 +86,28 @@ def test_what_was_not_measured_is_absent_and_never_zero() -> None:
     assert summarise(manifest(ended=None), RECORDS)["requests"]["started"] is None
 
 
+def kept(parent: Path, of: Manifest, records: Sequence[RequestRecord]) -> Path:
+    """A folder as a run of one process leaves it."""
+    folder = RunFolder(parent / of.run_id, of)
+    file = RecordFile(records_path(folder.path, 0))
+    for r in records:
+        file.append(r)
+    file.close()
+    merge(folder.path)
+    return folder.path
+
+
 def test_a_folder_reads_back_what_was_written(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, manifest())
-    for r in RECORDS:
-        folder.append(r)
-    folder.close()
-    assert store.read(folder.path) == (manifest(), RECORDS)
+    folder = kept(tmp_path, manifest(), RECORDS)
+    assert store.read(folder) == (manifest(), RECORDS)
 
 
 def test_a_line_that_a_kill_cut_in_two_is_left_out(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, manifest(ended=None))
-    for r in RECORDS[:3]:
-        folder.append(r)
-    folder.close()
-    path = folder.path / store.RECORDS
+    folder = kept(tmp_path, manifest(ended=None), RECORDS[:3])
+    path = folder / store.RECORDS
     path.write_bytes(path.read_bytes()[:-20])
-    assert store.read(folder.path)[1] == RECORDS[:2]
-    s = report(folder.path)
+    assert store.read(folder)[1] == RECORDS[:2]
+    s = report(folder)
     assert s["verdict"]["status"] == "INCONCLUSIVE"
     assert s["requests"]["completed"] == 2
 
@@ -167,28 +173,23 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, content: str | None)
 
 
 def test_a_damaged_record_is_named_by_its_line(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, manifest())
-    folder.append(RECORDS[0])
-    folder.close()
-    with (folder.path / store.RECORDS).open("a") as file:
+    folder = kept(tmp_path, manifest(), RECORDS[:1])
+    with (folder / store.RECORDS).open("a") as file:
         file.write('{"schema": 1}\n')
     with pytest.raises(UsageError, match=r"records.jsonl, line 2"):
-        report(folder.path)
+        report(folder)
 
 
 def test_the_command_reports_without_locust(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, manifest())
-    for r in RECORDS:
-        folder.append(r)
-    folder.close()
+    folder = kept(tmp_path, manifest(), RECORDS)
     program = (
         "import sys; from loadgen.cli import main; s = main(sys.argv[1:]); assert 'locust' not in sys.modules; exit(s)"
     )
-    command = [sys.executable, "-c", program, "report", str(folder.path)]
+    command = [sys.executable, "-c", program, "report", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "33.33" in done.stdout
-    assert json.loads((folder.path / "summary.json").read_bytes())["verdict"]["status"] == "VALID"
+    assert json.loads((folder / "summary.json").read_bytes())["verdict"]["status"] == "VALID"
 
 
 @pytest.mark.parametrize("arguments", [["report", "/nowhere"], [], ["nonsense"]])

@@ -201,7 +201,7 @@ def test_an_interrupted_run_keeps_what_was_completed(
     results = tmp_path / "results"
     with serving(answer(4, pause=0.05)) as server:
         process = start_locust(["--headless", "--users", "1", "--host", server.url, "--results", str(results)])
-        while not (found := list(results.glob("*/records.jsonl"))) or len(records_of(found[0].parent)) < 9:
+        while not (found := list(results.glob("*/records-0.jsonl"))) or len(records_of(found[0].parent)) < 9:
             time.sleep(0.02)
             assert process.poll() is None
         process.send_signal(number)

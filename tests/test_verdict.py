@@ -5,16 +5,30 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as with_changes
 from test_measure import record, shifted
 
 from loadgen.clock import MS
 from loadgen.measure.envelope import Cell, CellStatus, Envelope, StreamLoad
-from loadgen.measure.verdict import Evidence, Status, Verdict, judge
+from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.facts import EngineCounters, WorkerFacts
+from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import CountedBy, Outcome, Phase
 
 GOOD = [record(i, **shifted(record(), 200 * i)) for i in range(100)]
 
 CALIBRATED = Cell(streams=64, tokens_per_second=100, tokens=100, status=CellStatus.HELD, itl_share=1.0)
+
+
+ALONE = WorkerFacts(number=0, name="here", host="here", pid=1, started_requests=100)
+
+IDLE = EngineCounters(
+    at_ns=0, output_tokens=1000.0, requests=50.0, running=0.0, waiting=0.0, prefix_hits=70.0, prefix_queries=700.0
+)
+WORKED = EngineCounters(
+    at_ns=1, output_tokens=1500.0, requests=150.0, running=0.0, waiting=0.0, prefix_hits=70.0, prefix_queries=1400.0
+)
+"""100 answers of 5 tokens later."""
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -31,26 +45,51 @@ def evidence(**changes: Any) -> Evidence:
         gc_longest_ms=0.2,
         load=StreamLoad(streams=1, tokens_per_second=100, itl_share=1.0),
         calibration=Envelope(made_at="2026-11-25T08:00:00+00:00", held=(CALIBRATED,)),
+        kind="speed",
+        workers=[ALONE],
+        counters=(IDLE, WORKED),
     )
     return replace(base, **changes)
 
 
 def altered(count: int, **changes: Any) -> Evidence:
     """Evidence in which the first ``count`` records are different."""
-    from msgspec.structs import replace as with_changes
-
     return evidence(records=[with_changes(r, **changes) if i < count else r for i, r in enumerate(GOOD)])
 
 
-def status_of(e: Evidence, name: str) -> Status:
+def check_of(e: Evidence, name: str) -> Check:
     (check,) = [c for c in judge(e)[1] if c.name == name]
-    return check.status
+    return check
 
 
-def test_a_good_run_is_valid_and_every_check_has_looked() -> None:
+def status_of(e: Evidence, name: str) -> Status:
+    return check_of(e, name).status
+
+
+ELSEWHERE = {"Little's law", "steady state", "arrivals as asked", "sent on time"}
+"""Checks of loads that a single user does not make."""
+
+
+def test_a_good_run_is_valid_and_every_check_that_applies_has_looked() -> None:
     verdict, checks = judge(evidence())
     assert verdict is Verdict.VALID
-    assert {c.status for c in checks} == {Status.OK}
+    assert {c.status for c in checks if c.name not in ELSEWHERE} == {Status.OK}
+    assert {c.name for c in checks if c.status is Status.NOT_CHECKED} == ELSEWHERE
+
+
+def test_a_run_that_tells_nothing_passes_no_check_by_it() -> None:
+    told = {"workers": (), "counters": None, "started": None, "cpu_share": None, "loop_lag_p99_ms": None, "load": None}
+    _, checks = judge(evidence(records=[], **told))
+    assert {c.name for c in checks if c.status is Status.OK} <= {"run complete", "load model"}
+
+
+def test_a_check_that_trips_says_what_to_do() -> None:
+    worst = evidence(records=GOOD[:20], started=21, users=2, max_tokens=4, loop_lag_p99_ms=9.0, cpu_share=1.0)
+    for check in judge(worst)[1]:
+        if check.status not in {Status.OK, Status.NOT_CHECKED}:
+            assert check.value, check.name
+            assert check.limit, check.name
+            assert check.advice, check.name
 
 
 def trips(name: str, status: Status, make: Callable[[], Evidence]) -> Any:
@@ -111,10 +150,12 @@ def test_reaching_a_fixed_length_is_no_fault() -> None:
 
 
 def test_the_warmup_has_no_part_in_the_figures_but_its_failures_are_told() -> None:
+    told = {"started": 101, "workers": [with_changes(ALONE, started_requests=101)]}
+    told["counters"] = (IDLE, with_changes(WORKED, output_tokens=1505.0, requests=151.0))
     warm = record(1000, phase=Phase.WARMUP)
-    assert judge(evidence(records=[warm, *GOOD], started=101))[0] is Verdict.VALID
+    assert judge(evidence(records=[warm, *GOOD], **told))[0] is Verdict.VALID
     failed = record(1000, phase=Phase.WARMUP, outcome=Outcome.HTTP_5XX)
-    assert status_of(evidence(records=[failed, *GOOD], started=101), "failures") is Status.WARN
+    assert status_of(evidence(records=[failed, *GOOD], **told), "failures") is Status.WARN
 
 
 @pytest.mark.parametrize(

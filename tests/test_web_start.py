@@ -118,7 +118,7 @@ def test_a_run_time_of_the_last_start_is_forgotten(ui: Ui) -> None:
 
 def test_stop_leaves_an_inconclusive_run(ui: Ui) -> None:
     assert ui.swarm(requests="100000")["success"]
-    while not list(ui.results.glob("*/records.jsonl")):
+    while not list(ui.results.glob("*/records-0.jsonl")):
         time.sleep(0.05)
     with urllib.request.urlopen(f"{ui.url}/stop", data=b"", timeout=20):
         pass
@@ -128,7 +128,7 @@ def test_stop_leaves_an_inconclusive_run(ui: Ui) -> None:
 
 def test_changing_the_users_in_mid_run_is_a_warning(ui: Ui) -> None:
     assert ui.swarm(requests="100000")["success"]
-    while not list(ui.results.glob("*/records.jsonl")):
+    while not list(ui.results.glob("*/records-0.jsonl")):
         time.sleep(0.05)
     assert ui.swarm(user_count="2", spawn_rate="10")["success"]
     time.sleep(0.5)

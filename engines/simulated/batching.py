@@ -1,9 +1,10 @@
 """A model of an engine with continuous batching: steps that decode all running requests at once, and a queue.
 
 A step decodes one token of each running request and takes ``a + b * running`` ms. A prefill is a step of its own: it
-takes ``c = prefill_ms + prefill_ms_per_token * p`` for a prompt of p tokens, gives the first token, and holds up
-decoding (as engines without chunked prefill do). A request is admitted when there is a place in the batch and room for
-its prompt and its whole answer in the KV cache; requests are admitted in the order in which they came.
+takes ``c = prefill_ms + prefill_ms_per_token * p`` for a prompt of p tokens (nothing for one that is cached), gives the
+first token, and holds up decoding (as engines without chunked prefill do). A request is admitted when there is a place
+in the batch and room for its prompt and its whole answer in the KV cache; requests are admitted in the order in which
+they came.
 
 Capacity in closed form, requests per second of n output tokens: ``B / ((n - 1) (a + b B) + B c)``, with B the batch
 limit or, where that is smaller, the number of requests that the KV cache holds.
@@ -57,6 +58,8 @@ class Sequence:
     prompt: int
     output: int
     produced: int = 0
+    cached: bool = False
+    """Its prompt was found in the prefix cache."""
     owner: object = None
 
     @property
@@ -116,7 +119,7 @@ class Engine:
             self.running.append(sequence)
             self.kv_used += sequence.kv_tokens
             self._stepping = [sequence]
-            took = profile.prefill_ms + profile.prefill_ms_per_token * sequence.prompt
+            took = 0 if sequence.cached else profile.prefill_ms + profile.prefill_ms_per_token * sequence.prompt
         elif self.running:
             self._stepping = list(self.running)
             took = profile.a + profile.b * len(self.running)

@@ -92,6 +92,8 @@ class Metrics:
 
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
     finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0, "error": 0})
     ttft: Histogram = field(
         default_factory=lambda: Histogram(
@@ -117,6 +119,8 @@ class Metrics:
             *_single("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", kv_used),
             *_counter("vllm:prompt_tokens", "Number of prefill tokens processed.", self.prompt_tokens),
             *_counter("vllm:generation_tokens", "Number of generation tokens processed.", self.generated_tokens),
+            *_counter("vllm:prefix_cache_queries", "Prefix cache queries, in tokens.", self.prefix_queries),
+            *_counter("vllm:prefix_cache_hits", "Prefix cache hits, in tokens.", self.prefix_hits),
             *_about("vllm:request_success_total", "counter", "Count of successfully processed requests."),
         ]
         for reason, count in self.finished.items():

@@ -44,6 +44,8 @@ class Script:
     """Index of the chunk in whose place the connection is reset."""
     status: int = 200
     """Answer with this status instead, at once."""
+    prefix_cache: bool = False
+    """A prompt that was asked before is found in the prefix cache: it is counted so, and takes a profile no prefill."""
 
 
 class Send(NamedTuple):

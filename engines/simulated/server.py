@@ -16,6 +16,7 @@ from engines.simulated.channel import Channel
 from engines.simulated.journal import Ended, Journal
 from engines.simulated.listener import Listener
 from engines.simulated.plan import FD_BITS, plan_for
+from engines.simulated.prompt_cache import PromptCache
 from engines.simulated.request import BadRequest, Request, read_chat
 from engines.simulated.script import Script
 
@@ -46,6 +47,7 @@ class Server:
         modelled = Script(ttft_ms=0, itl_ms=0, no_usage=script.no_usage, status=script.status)
         self._script = script if profile is None else modelled
         self._journal = Journal(log)
+        self._prompts = PromptCache(self._journal.metrics) if script.prefix_cache else None
         self._epoll = select.epoll()
         self._listener = Listener(port, self._epoll, tls)
         self._connections: dict[int, Connection] = {}
@@ -216,8 +218,9 @@ class Server:
                 self._script, chat, request.request_id or request.body.decode(), keep_alive=request.keep_alive
             )
             answer = Answer(connection, request, chat, plan, begun)
+            cached = self._prompts is not None and self._prompts.look_up(request.body, chat.prompt)
             if self._engine is not None and self._script.status == _OK:
-                slot = Slot(chat.prompt, chat.output, owner=answer)
+                slot = Slot(chat.prompt, chat.output, cached=cached, owner=answer)
                 self._engine.submit(slot, begun)
                 answer.slot = slot
         except ValueError as e:

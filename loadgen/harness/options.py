@@ -1,5 +1,6 @@
 """The project's options on Locust's command line, made from the scenario's fields."""
 
+import socket
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -9,9 +10,13 @@ from locust.argument_parser import LocustArgumentParser
 
 from engines import DIALECTS
 from loadgen.errors import UsageError
+from loadgen.harness.load_kind import LoadKind
 from loadgen.scenario import Scenario, flag, resolve
 
 STOP_TIMEOUT_S = 60
+WORKERS_S = 120
+"""A master waits so long for its workers, unless --expect-workers-max-wait says otherwise; Locust's own is for ever."""
+
 SPREAD_S = 2.0
 """First measured requests of users are spread over this time, unless --spawn-rate says otherwise."""
 
@@ -33,18 +38,66 @@ def add_options(parser: LocustArgumentParser) -> None:
             parser.add_argument(flag(f.name), action="store_true", **common)
         else:
             parser.add_argument(flag(f.name), type=kind, metavar=f"<{kind.__name__}>", **common)
-    parser.set_defaults(stop_timeout=STOP_TIMEOUT_S)
+    parser.set_defaults(stop_timeout=STOP_TIMEOUT_S, expect_workers_max_wait=WORKERS_S)
 
 
-def scenario_of(options: Namespace, form: Mapping[str, str] | None = None) -> Scenario:
+def scenario_of(options: Namespace, kind: LoadKind, form: Mapping[str, str] | None = None) -> Scenario:
     """Return the scenario of Locust's parsed options, with a web form's values over them; raises UsageError."""
     scenario = resolve(vars(options) | _filled(form or {}, options))
     _check_locusts_own(options, form or {})
+    _check_kind(scenario, kind)
     if scenario.engine not in DIALECTS:
         raise UsageError(f"--engine: unknown engine {scenario.engine!r}; there are {', '.join(sorted(DIALECTS))}.")
     if scenario.client == "openai" and not DIALECTS[scenario.engine].path(stream=True).startswith("/v1/"):
         raise UsageError(f"--client openai: {scenario.engine} has no OpenAI route; use the own client.")
     return scenario
+
+
+def check_command(options: Namespace, kind: LoadKind) -> None:
+    """Look at a command line before Locust acts on it, or forks; raises UsageError."""
+    if options.worker:
+        return  # its master has looked at everything
+    scenario_of(options, kind)
+    if kind is not LoadKind.CLOSED and options.num_users is not None:
+        way = "--steps says how many there are" if kind is LoadKind.RAMP else "--rate says how many requests there are"
+        raise UsageError(f"--users: this locustfile has none of its own choosing; {way}.")
+    processes = options.processes or 1
+    users = 1 if options.num_users is None else int(options.num_users)
+    if options.headless and kind is LoadKind.CLOSED and processes > 1 and users < processes:
+        raise UsageError(f"--processes {processes} with --users {users}: each process needs a user at least.")
+    if options.headless and options.master and not options.host:
+        raise UsageError(
+            "--master needs --host: the embedded engine listens on this machine only, where workers on others cannot "
+            "reach it. Name a server, or use --processes."
+        )
+    if options.master or options.processes:
+        _check_port(options.master_bind_host, options.master_bind_port)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise UsageError where the master's port is taken: workers would join whoever has it."""
+    try:
+        with socket.create_server(("" if host == "*" else host, port)):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--master-bind-port {port}: cannot listen there ({error.strerror}), perhaps another run does. Choose "
+            "another port, and give workers the same as --master-port."
+        ) from None
+
+
+def _check_kind(scenario: Scenario, kind: LoadKind) -> None:
+    """Refuse options that mean nothing for this kind of load: whoever gives them expects something else."""
+    if kind is LoadKind.OPEN:
+        if scenario.rate is None:
+            raise UsageError("--rate is needed: how many requests per second are to be sent?")
+    elif scenario.rate is not None:
+        raise UsageError("--rate is for an open loop: use locustfiles/rate.py.")
+    if kind is LoadKind.RAMP:
+        if scenario.requests is not None:
+            raise UsageError("--requests is not for a sweep: --step-time and --precision say how long its steps are.")
+    elif scenario.steps != "auto":
+        raise UsageError("--steps is for ramped concurrency: use locustfiles/sweep.py.")
 
 
 def _check_locusts_own(options: Namespace, form: Mapping[str, str]) -> None:
@@ -61,6 +114,6 @@ def _check_locusts_own(options: Namespace, form: Mapping[str, str]) -> None:
 def _filled(form: Mapping[str, str], options: Namespace) -> dict[str, str]:
     """Return the form; raises UsageError for a number that was cleared, which Locust cannot take."""
     for f in fields(Scenario):
-        if f.metadata["kind"] in {int, float} and form.get(f.name) == "" and getattr(options, f.name) is not None:
+        if f.metadata["kind"] in {int, float} and form.get(f.name) == "" and getattr(options, f.name) not in {None, ""}:
             raise UsageError(f"{flag(f.name)}: a number is needed; it was {getattr(options, f.name)}.")
     return dict(form)

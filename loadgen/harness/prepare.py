@@ -28,6 +28,8 @@ class Prepared:
 
     scenario: Scenario
     settings: Settings
+    dialect: str
+    """By whose rules the server is spoken to."""
     engine: str
     model: str
     server: dict[str, Any]
@@ -49,15 +51,18 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
     name = ENGINE if engine else scenario.engine
     if engine and scenario.engine not in {"endpoint", ENGINE}:
         raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
-    settings = _settings(scenario, host, name)
+    settings = settings_of(scenario, host, name)
     wanted = scenario.model or (MODEL if engine else None)
     found = preflight.check(settings, wanted, waiter, stream=scenario.stream, temperature=scenario.temperature)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
-    name = simulated.ENGINE if is_simulated else name
-    return Prepared(scenario, settings, name, found.model, found.server, plan, LABEL if engine else None, is_simulated)
+    called = simulated.ENGINE if is_simulated else name
+    return Prepared(
+        scenario, settings, name, called, found.model, found.server, plan, LABEL if engine else None, is_simulated
+    )
 
 
-def _settings(scenario: Scenario, host: str, engine: str) -> Settings:
+def settings_of(scenario: Scenario, host: str, engine: str) -> Settings:
+    """Return how requests are made; raises UsageError where that needs what is not there, a tokenizer or a key."""
     return Settings(
         target=parse_target(host, verify=not scenario.insecure),
         dialect=DIALECTS[engine],

@@ -1,79 +1,95 @@
-"""What lives as long as the Locust process: the embedded engine, and one run after another."""
+"""The process that conducts, alone or as Locust's master: the embedded engine, and one run after another."""
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from locust.env import Environment
-from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner
+from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
-from loadgen.harness.locust_tables import tell
-from loadgen.harness.options import SPREAD_S, scenario_of
+from loadgen.errors import UsageError
+from loadgen.harness import live_data, start
+from loadgen.harness.conductor import Conductor, Means
+from loadgen.harness.load_kind import LoadKind
+from loadgen.harness.options import scenario_of
+from loadgen.harness.part import Part
 from loadgen.harness.prepare import Prepared, prepare
-from loadgen.harness.run import Load, Run
-from loadgen.harness.waiter import GeventWaiter
+from loadgen.harness.process import BUG, Process
+from loadgen.harness.scrape import read_counters
+from loadgen.harness.team import Alone, Team, Workers
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
-from loadgen.record import RequestRecord
+from loadgen.results.store import RecordFile, RunFolder, records_path
 from loadgen.results.summary import Summary, verdict_of
-from loadgen.wire.client import Client, Settings
-from loadgen.wire.connection import new_socket
-from loadgen.wire.job import Job
-from loadgen.wire.waiting import Waiter
+
+if TYPE_CHECKING:
+    from loadgen.live.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-_BUG = 1
-"""Exit status for errors of ours."""
+USERS_S = 30.0
+"""So long Locust may take to have the users of a step."""
+
+_PER_DISPATCH = 100
+"""Users that Locust starts at a time in each process; beyond it, it warns."""
 
 
-class Sender(Protocol):
-    """What users send through: the own client, or the SDK's."""
-
-    def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
-        """Make a request and hand its record over."""
-
-    def close(self) -> None:
-        """Close what is open."""
-
-
-class Session:
+class Session(Process):
     """Joins Locust's life cycle to our runs."""
 
-    def __init__(self, environment: Environment, runner: LocalRunner, options: Namespace) -> None:
-        self.environment = environment
-        self.options = options
-        self.run: Run | None = None
-        self._runner = runner
+    def __init__(
+        self, environment: Environment, runner: LocalRunner | MasterRunner, options: Namespace, kind: LoadKind
+    ) -> None:
+        super().__init__(environment, runner, options)
+        self.conductor: Conductor | None = None
+        self.kind = kind
+        self._locust = runner
+        self._workers = Workers(runner) if isinstance(runner, MasterRunner) else None
         self._engine: ChildServer | None = None
         self._prepared: Prepared | None = None
-        self._sdk: Sender | None = None
+        self._progress: Progress | None = None
         self._last: tuple[Summary, Path] | None = None
+        self._seen = live_data.IDLE
         self._interrupted = False
+        self._spawned = gevent.event.Event()
         self._spawn_rate: float | None = options.spawn_rate
         """As it was asked for; None if it was not."""
-        self._waiter = GeventWaiter()
-        # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
-        self._stamping = new_socket()
 
     @property
     def idle(self) -> bool:
         """Whether no run is going on."""
-        return self._runner.state in {STATE_INIT, STATE_STOPPED}
+        return self._locust.state in {STATE_INIT, STATE_STOPPED}
 
     @property
     def ending(self) -> bool:
         """Whether a run is being ended."""
-        return not self.idle and self._runner.state not in {STATE_RUNNING, STATE_SPAWNING}
+        return not self.idle and self._locust.state not in {STATE_RUNNING, STATE_SPAWNING}
+
+    @property
+    def can_have_engine(self) -> bool:
+        """Whether the embedded engine can be used: by this process and those that it forks."""
+        return self._workers is None or bool(self.options.processes)
+
+    def first_users(self) -> int | None:
+        """Return how many users Locust starts with."""
+        if self.kind is LoadKind.RAMP:
+            return start.first_step(scenario_of(self.options, self.kind))
+        return 1 if self.kind is LoadKind.OPEN else self.options.num_users
 
     def ensure_host(self) -> None:
         """Start the embedded engine if no server was named; raises UsageError where it cannot run."""
         if self.environment.host:
             return
+        if not self.can_have_engine:
+            raise UsageError(
+                "--master needs --host: the embedded engine listens on this machine only, where workers on others "
+                "cannot reach it. Name a server, or use --processes."
+            )
         if self._engine is None:
             logger.info("No --host: starting the embedded engine (llama.cpp, random weights)")
             self._engine = start_embedded()
@@ -84,7 +100,7 @@ class Session:
 
         Raises UsageError.
         """
-        scenario = scenario_of(self.options, form)
+        scenario = scenario_of(self.options, self.kind, form)
         if form is not None:
             self._spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
             self.environment.host = form.get("host", self.environment.host)
@@ -92,58 +108,103 @@ class Session:
         self.ensure_host()
         host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
-        self._prepared = prepare(scenario, host, engine, self._waiter)
+        self._prepared = prepare(scenario, host, engine, self.waiter)
+        if form is not None and self._workers is not None:
+            self._muster()
 
     def begin(self) -> None:
-        """Start a run of what was prepared."""
+        """Start a run of what was prepared; raises UsageError where workers cannot take part."""
         if self._prepared is None:
             self.prepare()
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
-        self._sdk = _open_sdk(prepared.settings, self._waiter) if prepared.scenario.client == "openai" else None
-        route = prepared.settings.dialect.path(stream=prepared.scenario.stream)
-        users = self._runner.target_user_count
-        spread_s = SPREAD_S if self._spawn_rate is None else users / self._spawn_rate
-        self.run = Run(
-            prepared,
-            Load(users, self.options.run_time, spread_s),
-            on_warm=self._runner.stats.clear_all,
-            on_record=lambda record: tell(self.environment, record, route),
+        self._spawned.clear()
+        load = start.load_model(self.kind, prepared.scenario, self._locust.target_user_count, self._spawn_rate)
+        users = self._locust.target_user_count
+        manifest = start.manifest(prepared, self.kind, users=users, run_time=self.options.run_time)
+        if self._workers is not None:
+            self._muster()
+        folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
+        logger.info("Run folder: %s", folder.path)
+        stop_timeout_s = float(self.environment.stop_timeout)
+        whole = start.orders(prepared, manifest, folder.path, stop_timeout_s)
+        own = Part(
+            whole if self._workers is None else start.warm_up_only(whole),
+            prepared.scenario,
+            RecordFile(records_path(folder.path, 0)),
+            on_record=self.show_in_tables,
+            on_done=self._wake,
+        )
+        self.take_part(own, prepared.settings)
+        means = Means(
+            folder=folder,
+            own=own,
+            new_client=self.new_client,
+            set_users=self._set_users,
+            counters=partial(read_counters, prepared.settings, self.waiter),
+            drain=partial(self.drain, stop_timeout_s),
+            stop_timeout_s=stop_timeout_s,
+            on_warm=self._locust.stats.clear_all,
             on_complete=lambda: gevent.spawn(self._end),
         )
-        logger.info("Run folder: %s", self.run.folder.path)
-        self.run.begin()
+        from loadgen.live.progress import Progress  # rich draws random numbers when it is imported
 
-    def new_client(self) -> Sender | None:
-        """Return a client for one user; None if there is no run."""
-        if self.run is None:
-            return None
-        return self._sdk or Client(self.run.prepared.settings, self._waiter)
+        self.conductor = Conductor(prepared, manifest, load, means)
+        self._progress = Progress(self.conductor.live)
+        self.conductor.on_tick = self._progress.draw
+        team: Team = Alone(own, self.conductor.take)
+        if self._workers is not None:
+            try:
+                self._workers.enlist(whole, self.conductor.take)
+            except UsageError:
+                self.conductor = None
+                raise
+            team = self._workers
+        self._progress.start()
+        self.conductor.begin(team)
+
+    def live_data(self) -> dict[str, Any]:
+        """Return what the LLM tab shows: the run that goes on, or the last one."""
+        return self._seen if self.conductor is None else live_data.live_data(self.conductor)
+
+    def heard(self, client_id: str, data: dict[str, Any]) -> None:
+        """Take a worker's report."""
+        if self._workers is not None:
+            self._workers.heard(client_id, data)
 
     def ramped(self) -> None:
-        """Note whether the users are still as many as the run began with."""
-        if self.run is not None and self._runner.target_user_count != self.run.manifest.users:
-            self.run.users_changed()
+        """Note that Locust has started the users, and whether they are as many as the run began with."""
+        self._spawned.set()
+        run = self.conductor
+        if run is not None and self.kind is LoadKind.CLOSED and self._locust.target_user_count != run.manifest.users:
+            run.manifest.users_changed = True
 
     def quitting(self) -> None:
         """Stop what still runs: Locust asks for the exit status before it would do so itself."""
-        self._runner.stop()
+        self._locust.stop()
         if self.options.csv_prefix:  # written once a second, and not once more at the end
             gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
 
     def stopping(self) -> None:
-        """Stop handing out requests."""
-        if self.run is not None:
-            self.run.stop()
+        """End the load, whoever wants it ended, and have all records before Locust stops any user."""
+        if self.conductor is not None:
+            self.conductor.wind_down()
+        if self.part is not None:
+            self.part.release()
 
     def finish(self) -> None:
         """End the run: write its summary, and let the exit status follow its verdict."""
-        if self.run is None:
+        if self.conductor is None:
             return
-        run, self.run = self.run, None
+        run, self.conductor = self.conductor, None
+        seen = live_data.live_data(run)
         summary = run.finish()
-        self._last = (summary, run.folder.path)
-        if self.environment.process_exit_code != _BUG:
+        if self._progress is not None:
+            self._progress.stop()
+        self._seen = live_data.ended(seen, summary)
+        self.leave()
+        self._last = (summary, run.means.folder.path)
+        if self.environment.process_exit_code != BUG:
             self.environment.process_exit_code = verdict_of(summary).exit_status
         if self.environment.web_ui is not None:
             self.show()
@@ -157,19 +218,25 @@ class Session:
             self._last = None
             show(summary, str(folder))
 
+    def refuse(self) -> None:
+        """Note that the run could not begin by a mistake of the user's."""
+        self.environment.process_exit_code = 2
+        gevent.spawn(self._end)
+
     def note_bug(self) -> None:
         """Note that code of ours failed, a full disk included: the run ends, and the exit status says so."""
-        self.environment.process_exit_code = _BUG
+        self.environment.process_exit_code = BUG
         gevent.spawn(self._end)
 
     def interrupt(self) -> None:
         """End what runs, and then the process; the second time, abort what is in flight."""
         if self._interrupted:
-            self._runner.user_greenlets.kill(block=False)
+            self.abort()
             return
         self._interrupted = True
         logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
-        self._runner.quit()
+        self._locust.stop()
+        self._locust.quit()
         if self.environment.web_ui is not None:
             self.environment.web_ui.stop()
 
@@ -178,31 +245,27 @@ class Session:
         if self._engine is not None:
             self._engine.stop()
             self._engine = None
-        self._stamping.close()
+        super().close()
+
+    def _muster(self) -> None:
+        assert self._workers is not None
+        self._workers.muster(forked=bool(self.options.processes), has_key=start.has_key())
+
+    def _set_users(self, users: int) -> None:
+        """Have so many users, over all processes."""
+        self._spawned.wait(USERS_S)  # those that Locust began with: starting more meanwhile would undo it
+        if self._locust.user_count == users:
+            return
+        self._spawned.clear()
+        self._locust.start(users, float(max(1, min(users, _PER_DISPATCH * max(1, self._locust.worker_count)))))
+        self._spawned.wait(USERS_S)
+
+    def _wake(self) -> None:
+        if self.conductor is not None:
+            self.conductor.wake()
 
     def _end(self) -> None:
         """End the run from within, when its requests are done."""
+        self._locust.stop()
         if self.options.headless:
-            self._runner.quit()
-        else:
-            self._runner.stop()
-
-
-def _open_sdk(settings: Settings, waiter: Waiter) -> Sender:
-    from loadgen.wire.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
-
-    return OpenAIClient(settings, waiter)
-
-
-_SESSIONS: dict[int, Session] = {}
-
-
-def open_session(environment: Environment, runner: LocalRunner, options: Namespace) -> Session:
-    """Make the session of an environment."""
-    session = _SESSIONS[id(environment)] = Session(environment, runner, options)
-    return session
-
-
-def session_of(environment: Environment) -> Session:
-    """Return the session of an environment; raises KeyError if it has none."""
-    return _SESSIONS[id(environment)]
+            self._locust.quit()

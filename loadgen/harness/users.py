@@ -1,15 +1,18 @@
 """The users of a run, as Locust starts them."""
 
 from functools import partial
+from typing import Any, ClassVar
 
 import gevent
 from locust import User
 from locust.env import Environment
 from locust.exception import StopUser
 
-from loadgen.harness.run import Run
-from loadgen.harness.session import session_of
+from loadgen.harness.load_kind import LoadKind
+from loadgen.harness.part import Part
+from loadgen.harness.process import process_of
 from loadgen.record import Outcome, RequestRecord
+from loadgen.wire.job import Job
 
 AFTER_REFUSAL_S = 0.25
 """A user's pause after a connection that could not be opened."""
@@ -17,37 +20,100 @@ AFTER_REFUSAL_S = 0.25
 _NO_CONNECTION = {Outcome.REFUSED, Outcome.DNS, Outcome.TLS}
 
 
-class ClosedLoopUser(User):
+class OurUser(User):
+    """What users of all kinds have in common."""
+
+    abstract = True
+    kind: ClassVar[LoadKind]
+    kinds: ClassVar[set[LoadKind]] = set()
+    """Of all users that have been defined and can be started."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 whatever Locust's takes
+        super().__init_subclass__(**kwargs)
+        if not cls.__dict__.get("abstract", False):
+            OurUser.kinds.add(cls.kind)
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.process = process_of(environment)
+
+    @property
+    def part(self) -> Part:
+        """The run's part that this process makes; raises StopUser where there is no run."""
+        if self.process.part is None:
+            raise StopUser
+        return self.process.part
+
+
+class ClosedLoopUser(OurUser):
     """A user who waits for an answer before the next question; derive one and give it a task.
 
     When the run has no more requests to make, the user stops.
     """
 
     abstract = True
+    kind = LoadKind.CLOSED
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self._session = session_of(environment)
-        self._client = self._session.new_client()
+        self._client = self.process.new_client()
         self._unreachable = False
-        self._number = self._session.run.enrol() if self._session.run is not None else 0
+        self._number = self.process.part.enrol() if self.process.part is not None else 0
 
     def ask_next_prompt(self) -> None:
         """Send the next prompt of the run and record what becomes of it."""
-        run = self._session.run
-        job = run.next_job(self._number) if run is not None else None
-        if run is None or job is None or self._client is None:
+        part = self.part
+        job = part.next_job(self._number)
+        if job is None or self._client is None:
             raise StopUser
-        self._client.send(job, partial(self._keep, run))
+        self._client.send(job, partial(self._keep, part))
         if self._unreachable:
             # A server that is gone would be asked thousands of times a second.
             gevent.sleep(AFTER_REFUSAL_S)
 
-    def _keep(self, run: Run, record: RequestRecord) -> None:
+    def _keep(self, part: Part, record: RequestRecord) -> None:
         self._unreachable = record.outcome in _NO_CONNECTION
-        run.keep(record)
+        part.keep(record)
 
     def on_stop(self) -> None:
         """Close what the client keeps open."""
         if self._client is not None:
             self._client.close()
+
+
+class RampedUser(ClosedLoopUser):
+    """The same, of whom there are more with each step of ``--steps``."""
+
+    abstract = True
+    kind = LoadKind.RAMP
+
+
+class OpenLoopUser(OurUser):
+    """Sends requests at the times of a schedule, whatever has become of those before; one for each process.
+
+    Locust's own waits are none of this: they begin when an answer is there, so a server that stalls is asked less.
+    """
+
+    abstract = True
+    kind = LoadKind.OPEN
+
+    def ask_on_schedule(self) -> None:
+        """Send this process's part of the schedule, then wait for the end of the run."""
+        part = self.part
+        most = len(range(part.orders.shard, part.scenario.max_in_flight, part.orders.shards))
+        for job in part.arrivals():
+            if len(part.requests) >= most:
+                part.drop(job, f"{part.scenario.max_in_flight} requests were in flight (--max-in-flight)")
+            else:
+                part.requests.spawn(self._ask, part, job)
+        part.sent_all()
+        part.wait_for_release()
+        raise StopUser
+
+    def _ask(self, part: Part, job: Job) -> None:
+        client = self.process.new_client()
+        assert client is not None
+        try:
+            client.send(job, part.keep)
+        finally:
+            client.close()

@@ -1,48 +1,37 @@
 """The progress line of a run: on a terminal only, drawn between requests and never more than twice a second."""
 
 import logging
-import statistics
 import sys
 import time
-from collections import deque
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from loadgen.measure.metrics import tokens_per_second, ttft_ms
-from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.live.live import Live
+from loadgen.record import Outcome
 
 _REDRAW_S = 0.5
-_RECENT = 100
-"""Requests that the live figures look back on."""
 
 
 class Progress:
-    """A line that follows the records; silent where there is no terminal."""
+    """A line that follows a run; silent where there is no terminal. Each step that is over leaves a line above it."""
 
-    def __init__(self, planned: int | None, run_time: float | None, *, warmup: int) -> None:
+    def __init__(self, live: Live) -> None:
         self._console = Console(stderr=True)
-        self._planned = planned
-        self._warmup = warmup
-        self._warmed = 0
-        self._run_time = run_time
+        self._live = live
         self._bar: RichProgress | None = None
         self._task = TaskID(0)
-        self._done = self._failed = 0
         self._drawn_at = 0.0
-        self._began = 0.0
-        self._rates: deque[float] = deque(maxlen=_RECENT)
-        self._ttfts: deque[float] = deque(maxlen=_RECENT)
+        self._told = 0
 
     def start(self) -> None:
         """Show the line, if there is a terminal to show it on."""
-        self._began = time.monotonic()
         if not self._console.is_terminal:
             return
         self._bar = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
@@ -50,27 +39,33 @@ class Progress:
             auto_refresh=False,  # no thread: nothing draws while a request is being read
             transient=True,
         )
-        total = self._planned if self._planned is not None else self._run_time
-        self._task = self._bar.add_task("warming up", total=total, count="", figures="")
+        self._task = self._bar.add_task("warming up", total=1.0, count="", figures="")
         self._bar.start()
         self._bar.refresh()
         self._redirect_logs()
 
-    def add(self, record: RequestRecord) -> None:
-        """Follow one more record."""
-        self._warmed += record.phase is Phase.WARMUP
-        if record.phase is Phase.MEASURE:
-            self._done += 1
-            self._failed += record.outcome is not Outcome.OK
-            if (rate := tokens_per_second(record)) is not None:
-                self._rates.append(rate)
-            if (ttft := ttft_ms(record)) is not None:
-                self._ttfts.append(ttft)
-        if self._bar is not None and time.monotonic() - self._drawn_at >= _REDRAW_S:
-            self._draw(self._bar)
+    def draw(self) -> None:
+        """Draw what is going on, and say what became of each step."""
+        while self._told < len(self._live.steps):
+            self._console.print(_told(self._live.steps[self._told]), markup=False, highlight=False, soft_wrap=True)
+            self._told += 1
+        bar, live = self._bar, self._live
+        if bar is None or time.monotonic() - self._drawn_at < _REDRAW_S:
+            return
+        self._drawn_at = time.monotonic()
+        bar.update(
+            self._task,
+            description=self._description(),
+            total=None if live.progress is None else 1.0,
+            completed=live.progress or 0.0,
+            count=self._count(),
+            figures=self._figures(),
+        )
+        bar.refresh()
 
     def stop(self) -> None:
         """Take the line away."""
+        self.draw()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -82,27 +77,53 @@ class Progress:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                 handler.setStream(sys.stderr)
 
-    def _draw(self, bar: RichProgress) -> None:
-        self._drawn_at = time.monotonic()
-        if self._done:
-            by_count = self._planned is not None
-            bar.update(
-                self._task,
-                description="measuring",
-                completed=self._done if by_count else self._drawn_at - self._began,
-                count=f"{self._done}/{self._planned}" if by_count else str(self._done),
-                figures=self._figures(),
-            )
-        else:
-            bar.update(self._task, count=f"{self._warmed}/{self._warmup}")
-        bar.refresh()
+    def _description(self) -> str:
+        live = self._live
+        if live.step is None or live.state != "measuring":
+            return live.state
+        of = "" if live.known_steps is None else f" of {live.known_steps}"
+        return f"step {live.step + 1}{of}: {_users(live.concurrency)}"
+
+    def _count(self) -> str:
+        live = self._live
+        if live.state == "warming up":
+            return f"{live.warmed}/{live.warmup}"
+        return str(live.done) if live.planned is None else f"{live.done}/{live.planned}"
 
     def _figures(self) -> str:
-        parts = []
-        if self._rates:
-            parts.append(f"{statistics.fmean(self._rates):.1f} tokens/s a user")
-        if self._ttfts:
-            parts.append(f"TTFT p50 {statistics.median(self._ttfts):.1f} ms")
-        if self._failed:
-            parts.append(f"[red]{self._failed} failed[/]")
+        live = self._live
+        if live.state == "warming up":
+            return ""
+        latency, now = live.latency(), live.now()
+        parts = [f"{live.in_flight} in flight"]
+        if now["tokens_per_second"]:
+            parts.append(f"{now['tokens_per_second']:,.0f} tokens/s")
+        if now["requests_per_minute"] and live.step is not None:
+            parts.append(f"{now['requests_per_minute']:,.0f} requests/min")
+        parts += [
+            f"{label} p50 {latency[name]['p50']:,.1f} ms"
+            for name, label in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"))
+            if "p50" in latency[name]
+        ]
+        if failed := live.done - live.outcomes[Outcome.OK]:
+            parts.append(f"[red]{failed} failed[/]")
+        if live.eta_s is not None:
+            parts.append(f"{live.eta_s:,.0f} s left at most" if live.step is not None else f"{live.eta_s:,.0f} s left")
         return "  ".join(parts)
+
+
+def _users(count: int | None) -> str:
+    return f"{count} user{'' if count == 1 else 's'}"
+
+
+def _told(step: dict[str, object]) -> str:
+    """Say in a line what was found in a step."""
+    rate = step["requests_per_minute"]
+    assert isinstance(rate, dict)
+    text = (
+        f"step {int(str(step['step'])) + 1}: {_users(int(str(step['concurrency'])))}: {rate['value']:,.1f} requests/min"
+    )
+    if rate["ci95"] is not None:
+        text += f" [{rate['ci95'][0]:,.1f}, {rate['ci95'][1]:,.1f}]"
+    text += f", {step['output_tokens_per_second']:,.0f} output tokens/s"
+    return text if step["steady"] else text + " (not steady)"

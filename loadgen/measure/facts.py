@@ -60,8 +60,7 @@ class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine's own ``/metrics`` said at one moment; None where it does not say. Tokens and requests are totals
-    since its start."""
+    """What the engine's own ``/metrics`` said at one moment, totals since its start; None where it does not say."""
 
     at_ns: int
     prompt_tokens: float | None = None

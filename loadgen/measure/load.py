@@ -1,10 +1,15 @@
-"""How many requests were in flight, and what was served while all users were at work."""
+"""How many requests were in flight, and what was served while the load was constant."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.clock import SECOND
 from loadgen.record import Outcome, RequestRecord
+
+Series = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,77 @@ def _parts_in(records: Sequence[RequestRecord], window: Window) -> Iterator[tupl
         within = min(r.end_ns, window.end) - max(r.sent_ns, window.start)
         if within > 0:
             yield r, within / (r.end_ns - r.sent_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Requests as spans of time: one element each, those that were sent. What was served is spread evenly over them."""
+
+    sent: NDArray[np.int64]
+    end: NDArray[np.int64]
+    answers: Series
+    """1 for a complete answer, 0 for another end."""
+    tokens: Series
+    """Output tokens of complete answers; nan where nobody counted them."""
+
+    @classmethod
+    def of(cls, records: Sequence[RequestRecord]) -> "Spans":
+        """Make them of records; those never sent are left out."""
+        known = [r for r in records if r.sent_ns is not None and r.end_ns is not None and r.end_ns > r.sent_ns]
+        ok = [r.outcome is Outcome.OK for r in known]
+        tokens = [
+            (np.nan if r.output_tokens is None else r.output_tokens) if r.outcome is Outcome.OK else 0 for r in known
+        ]
+        return cls(
+            np.array([r.sent_ns for r in known], dtype=np.int64),
+            np.array([r.end_ns for r in known], dtype=np.int64),
+            np.array(ok, dtype=float),
+            np.array(tokens, dtype=float),
+        )
+
+    def answers_served(self, edges: NDArray[np.int64]) -> Series:
+        """Return the answers served in each bin between two edges; of one that reaches beyond it, the part within."""
+        return self._within(self.answers, edges)
+
+    def tokens_served(self, edges: NDArray[np.int64]) -> Series:
+        """Return the output tokens served in each bin, by the same parts."""
+        return self._within(self.tokens, edges)
+
+    def in_flight(self, edges: NDArray[np.int64]) -> Series:
+        """Return the mean number of requests in flight in each bin."""
+        return self._within((self.end - self.sent).astype(float), edges) / np.diff(edges)
+
+    def _within(self, weights: Series, edges: NDArray[np.int64]) -> Series:
+        """Spread each weight evenly over its span and return what falls into each bin.
+
+        The cumulated sum at a time t is that of (t - start) * rate over spans begun, less (t - end) * rate over those
+        ended: two look-ups in sorted arrays for each edge.
+        """
+        origin = edges[0]
+        rates = weights / (self.end - self.sent)
+        begun = _Ramp(self.sent - origin, rates)
+        ended = _Ramp(self.end - origin, rates)
+        at = (edges - origin).astype(float)
+        return np.diff(begun.at(at) - ended.at(at))
+
+
+class _Ramp:
+    """The sum over all starts s with s < t of (t - s) * rate."""
+
+    def __init__(self, starts: NDArray[np.int64], rates: Series) -> None:
+        order = np.argsort(starts, kind="stable")
+        self._starts = starts[order].astype(float)
+        self._rates = np.concatenate([[0.0], np.cumsum(rates[order])])
+        self._moments = np.concatenate([[0.0], np.cumsum(rates[order] * self._starts)])
+
+    def at(self, t: Series) -> Series:
+        begun = np.searchsorted(self._starts, t)
+        return np.asarray(t * self._rates[begun] - self._moments[begun])
+
+
+def edges_of(window: Window, bin_ns: int) -> NDArray[np.int64]:
+    """Return the edges of whole bins that fill a window from its start; what is left at its end is in none."""
+    return np.arange(window.start, window.end + 1, bin_ns, dtype=np.int64)
 
 
 def _changes(records: Sequence[RequestRecord]) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ SMALLEST_SAMPLE = {"p50": 6, "p90": 36, "p95": 72, "p99": 368}
 """Fewest values from which a percentile is printed: below, no two-sided 95 % interval of it exists without assumptions
 on the distribution (p^n > 0.025). They hold for independent values."""
 
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ def ratio_of_totals(numerators: Sequence[float], denominators: Sequence[float]) 
 
 def percentile(values: Sequence[float], quantile: float) -> float:
     """Return the value at sorted index floor(n * quantile), the definition of MLPerf LoadGen (results.cc)."""
-    return sorted(values)[_index(len(values), quantile)]
+    return sorted(values)[index_of(len(values), quantile)]
 
 
-def _index(n: int, quantile: float) -> int:
+def index_of(n: int, quantile: float) -> int:
+    """Return where a quantile stands among n sorted values."""
     return min(n - 1, int(n * quantile))
 
 
@@ -60,7 +61,7 @@ def distribution(values: Sequence[float] | NDArray[np.float64]) -> dict[str, flo
     result: dict[str, float | int] = {"n": len(ordered), "mean": float(ordered.mean())}
     for name, smallest in SMALLEST_SAMPLE.items():
         if len(ordered) >= smallest:
-            result[name] = float(ordered[_index(len(ordered), _QUANTILES[name])])
+            result[name] = float(ordered[index_of(len(ordered), QUANTILES[name])])
     return result
 
 

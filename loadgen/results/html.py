@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from loadgen.results.tables import tables
+from loadgen.results.pictures import pictures, svg
+from loadgen.results.tables import answers, details
 from loadgen.results.text import title
 
 
@@ -14,5 +16,11 @@ def html(summary: Mapping[str, Any]) -> str:
     environment = Environment(loader=PackageLoader("loadgen.results"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("report.html.j2")
     return template.render(
-        title=title(summary), verdict=summary["verdict"]["status"], run_id=summary["run_id"], tables=tables(summary)
+        title=title(summary),
+        verdict=summary["verdict"]["status"],
+        run_id=summary["run_id"],
+        answers=answers(summary),
+        details=details(summary),
+        # Drawn as SVG, in which what comes from the run is escaped already.
+        pictures=[(p.title, p.note, Markup(svg(p))) for p in pictures(summary)],  # noqa: S704 see above
     )

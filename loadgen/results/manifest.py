@@ -7,7 +7,6 @@ import msgspec
 from loadgen.measure.envelope import Envelope
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
 
-
 Kind = Literal["speed", "throughput", "rate"]
 
 

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from loadgen.results.tables import Table, tables
+from loadgen.results.pictures import Picture, pictures
+from loadgen.results.tables import Table, answers, details
 from loadgen.results.text import title
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Return the report in Markdown; the first line names model, engine and data set."""
     parts = [f"# {_cell(title(summary))}", f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."]
-    parts += [_drawn(table) for table in tables(summary)]
+    parts += [_drawn(table) for table in answers(summary)]
+    parts += [_shown(picture) for picture in pictures(summary)]
+    parts += [_drawn(table) for table in details(summary)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -22,6 +25,11 @@ def _drawn(table: Table) -> str:
     ]
     note = f"\n\n{table.note}" if table.note else ""
     return f"## {table.title}\n\n" + "\n".join(lines) + note
+
+
+def _shown(picture: Picture) -> str:
+    """Refer to the file beside the report."""
+    return f"## {picture.title}\n\n![{picture.title}]({picture.name}.png)\n\n{_cell(picture.note)}"
 
 
 def _cell(text: str) -> str:

@@ -7,6 +7,7 @@ import msgspec
 from loadgen.results import store
 from loadgen.results.html import html
 from loadgen.results.markdown import markdown
+from loadgen.results.pictures import pictures, png
 from loadgen.results.summary import Summary, summarise
 
 
@@ -14,6 +15,8 @@ def report(folder: Path) -> Summary:
     """Read a results folder and write its summary and reports anew; raises UsageError where it is none."""
     summary = summarise(*store.read(folder))
     store.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    for picture in pictures(summary):
+        store.write(folder / f"{picture.name}.png", png(picture))
     store.write(folder / "report.md", markdown(summary).encode())
     store.write(folder / "report.html", html(summary).encode())
     return summary

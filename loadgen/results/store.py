@@ -1,4 +1,4 @@
-"""The results folder: written as the run goes on, read back at any time."""
+"""The results folder: written as the run goes on by each process, merged at its end, read back at any time."""
 
 import os
 from contextlib import suppress
@@ -12,21 +12,20 @@ from loadgen.results.manifest import Manifest, from_json, to_json
 
 MANIFEST = "run.json"
 RECORDS = "records.jsonl"
+_OF_ONE_PROCESS = "records-*.jsonl"
+_RECEIVED = "received-*.jsonl"
 
 
-class RunFolder:
-    """The folder of a run that is going on. Each record is on its way to the disk before the next request starts."""
+class RecordFile:
+    """The records of one process. Each is on its way to the disk before the next request starts."""
 
-    def __init__(self, parent: Path, manifest: Manifest) -> None:
-        self.path = parent / manifest.run_id
+    def __init__(self, path: Path) -> None:
         try:
-            self.path.mkdir(parents=True)
-            self.write_manifest(manifest)
             # Unbuffered: what was written survives a kill of this process.
-            self._records = os.open(self.path / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            self._size = 0
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise _unwritable(parent, error) from None
+            raise _unwritable(path.parent, error) from None
+        self._size = 0
 
     def append(self, record: RequestRecord) -> None:
         """Append one record, whole or not at all; raises OSError where the disk does not take it."""
@@ -34,20 +33,76 @@ class RunFolder:
         try:
             left = line
             while left:
-                left = left[os.write(self._records, left) :]
+                left = left[os.write(self._file, left) :]
         except OSError:
             with suppress(OSError):
-                os.ftruncate(self._records, self._size)
+                os.ftruncate(self._file, self._size)
             raise
         self._size += len(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class RunFolder:
+    """The folder of a run that is going on. Each process has a file of its own in it until they are merged."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Create it; raises UsageError where it cannot be written."""
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(parents=True)
+            self.write_manifest(manifest)
+        except OSError as error:
+            raise _unwritable(path.parent, error) from None
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write ``run.json``, whole or not at all."""
         write(self.path / MANIFEST, to_json(manifest))
 
-    def close(self) -> None:
-        """Close the records' file."""
-        os.close(self._records)
+    def has_records_of(self, worker: int) -> bool:
+        """Whether a worker writes its file here: its disk is ours."""
+        return records_path(self.path, worker).exists()
+
+    def received(self, worker: int) -> RecordFile:
+        """Return a file for what a worker with a disk of its own reports."""
+        return RecordFile(self.path / _RECEIVED.replace("*", str(worker)))
+
+
+def records_path(folder: Path, worker: int) -> Path:
+    """Return the file of one process, as long as the run goes on."""
+    return folder / _OF_ONE_PROCESS.replace("*", str(worker))
+
+
+def merge(folder: Path) -> None:
+    """Put the files of all processes together into ``records.jsonl``, leaving out lines that a kill cut in two.
+
+    What a worker has reported counts only where its own file is not there. If this is interrupted, nothing is lost:
+    reading takes each request once.
+    """
+    parts = _parts(folder)
+    if not parts:
+        return
+    whole = folder / RECORDS
+    temporary = whole.with_name(RECORDS + ".part")
+    with temporary.open("wb") as file:
+        for part in [*([whole] if whole.exists() else []), *parts]:
+            file.write(_whole_lines(part.read_bytes()))
+    temporary.replace(whole)
+    for part in [*parts, *folder.glob(_RECEIVED)]:
+        part.unlink()
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the files of single processes: their own, or where there is none what was received of them."""
+    own = {path.stem.partition("-")[2]: path for path in folder.glob(_OF_ONE_PROCESS)}
+    received = {path.stem.partition("-")[2]: path for path in folder.glob(_RECEIVED)}
+    return [path for _, path in sorted((received | own).items())]
+
+
+def _whole_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
 
 
 def write(path: Path, data: bytes) -> None:
@@ -77,9 +132,9 @@ def _unwritable(parent: Path, error: OSError) -> UsageError:
 
 
 def read(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
-    """Read a run back; raises UsageError where the folder is none of ours.
+    """Read a run back, merged or not; raises UsageError where the folder is none of ours.
 
-    A last line that the end of the process cut in two is left out: it is a request that was in flight.
+    A last line that the end of a process cut in two is left out: it is a request that was in flight.
     """
     try:
         manifest = from_json((folder / MANIFEST).read_bytes())
@@ -87,7 +142,9 @@ def read(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
         raise UsageError(f"{folder}: no {MANIFEST} there; name the results folder of a run.") from None
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{folder / MANIFEST}: {error}") from None
-    return manifest, _records(folder / RECORDS)
+    parts = _parts(folder)
+    found = [record for path in [folder / RECORDS, *parts] for record in _records(path)]
+    return manifest, list({r.request_id: r for r in found}.values()) if parts else found
 
 
 def _records(path: Path) -> list[RequestRecord]:
@@ -97,9 +154,8 @@ def _records(path: Path) -> list[RequestRecord]:
         return []
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    whole = data[: data.rfind(b"\n") + 1]
     records = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(_whole_lines(data).splitlines(), start=1):
         try:
             records.append(from_line(line))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

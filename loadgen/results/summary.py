@@ -1,7 +1,7 @@
 """``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -9,24 +9,29 @@ from typing import Any
 import msgspec
 
 from loadgen.clock import MS
-from loadgen.measure import load, metrics
+from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
+from loadgen.measure.evidence import Check, Evidence
+from loadgen.measure.facts import Arrivals, StepFacts
+from loadgen.measure.load import full_window
 from loadgen.measure.statistics import Estimate, distribution, mean, percentile, ratio_of_totals
-from loadgen.measure.verdict import ENOUGH_REQUESTS, SHARED_READS_LIMIT, Check, Evidence, Verdict, judge
+from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.results import steps
+from loadgen.results.clocks import on_one_clock
+from loadgen.results.latency import latency
 from loadgen.results.manifest import Instrument, Manifest
+from loadgen.results.rate import rate, window_of
+from loadgen.slo import Slo, parse_slo
 
 Summary = dict[str, Any]
-
-ONE_TOKEN_A_CHUNK = 1.05
-"""Output tokens per chunk up to which gaps between chunks are called inter-token latencies."""
 
 
 def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     """Return the summary of a run. A value that was not measured is absent or null, never 0."""
+    records = on_one_clock(records, manifest.workers)
     evidence = _evidence(manifest, records)
     verdict, checks = judge(evidence)
-    latency = _latency(evidence.ok)
     summary: Summary = {
         "schema": 1,
         "kind": manifest.kind,
@@ -44,15 +49,17 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "stream": not manifest.scenario.get("no_stream"),
         "verdict": _verdict(verdict, checks),
         "requests": _requests(evidence.measured, evidence.started is not None),
-        "latency": latency,
+        "latency": latency(evidence.ok, distribution),
         "tokens": _tokens(evidence.ok),
         "instrument": _instrument(manifest, evidence.ok),
     }
     if manifest.kind == "speed":
-        summary["speed"] = _speed(evidence.ok)
-    else:
-        summary |= _throughput(evidence, verdict, latency)
-    return summary
+        return summary | {"speed": _speed(evidence.ok)}
+    slo = parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
+    if manifest.kind == "rate":
+        assert manifest.arrivals is not None
+        return summary | {"rate": rate(manifest.arrivals, evidence.measured, slo)}
+    return summary | _throughput(evidence, verdict, summary["latency"], slo)
 
 
 def verdict_of(summary: Summary) -> Verdict:
@@ -76,7 +83,21 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         load=_stream_load(manifest, records),
         calibration=manifest.calibration,
         no_calibration=manifest.no_calibration,
+        kind=manifest.kind,
+        workers=manifest.workers,
+        steps=manifest.steps,
+        arrivals=_looked_at(manifest, records),
+        counters=manifest.counters,
     )
+
+
+def _looked_at(manifest: Manifest, records: Sequence[RequestRecord]) -> Arrivals | None:
+    """Return an open loop's schedule with the window in which it is looked at."""
+    if manifest.arrivals is None:
+        return None
+    window, unsteady = window_of(manifest.arrivals, [r for r in records if r.phase is Phase.MEASURE])
+    span = None if window is None else (window.start, window.end)
+    return msgspec.structs.replace(manifest.arrivals, window_ns=span, unsteady=unsteady)
 
 
 def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> StreamLoad | None:
@@ -124,52 +145,23 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
     }
 
 
-def _throughput(evidence: Evidence, verdict: Verdict, latency: Summary) -> Summary:
-    """Return the one step of a plain closed loop, counted while all its users were at work."""
-    window = load.full_window(evidence.measured, evidence.users)
-    if window is None:
-        return {"steps": [], "throughput": {"requests_per_minute": None, "at_concurrency": evidence.users}}
-    enough = load.answers_in(evidence.measured, window) >= ENOUGH_REQUESTS
-    rate = {"value": load.requests_per_minute(evidence.measured, window) if enough else None, "ci95": None}
-    step = {
-        "concurrency": evidence.users,
-        "window_seconds": window.seconds,
-        "requests_per_minute": rate,
-        "output_tokens_per_second": load.output_tokens_per_second(evidence.measured, window) if enough else None,
-        "latency": latency,
-        "verdict": verdict.value,
-    }
-    return {"steps": [step], "throughput": {"requests_per_minute": rate, "at_concurrency": evidence.users}}
+def _throughput(evidence: Evidence, verdict: Verdict, whole: Summary, slo: Slo | None) -> Summary:
+    """Return all steps; a plain closed loop is one, measured while all its users were at work."""
+    facts = evidence.steps
+    if not facts:
+        window = full_window(evidence.measured, evidence.users)
+        span = None if window is None else (window.start, window.end)
+        facts = [StepFacts(number=0, concurrency=evidence.users, began_ns=0, window_ns=span, ended_by="step-time")]
+    found = [steps.step(f, evidence.measured, slo) | {"verdict": verdict.value} for f in facts]
+    if not evidence.steps:
+        found = [s | {"latency": whole, "steady": None} for s in found if s["window_seconds"] is not None]
+    return {"steps": found, "throughput": steps.throughput(found, evidence.users)}
 
 
 def _estimate(estimate: Estimate | None) -> Summary | None:
     if estimate is None:
         return None
     return {"value": estimate.value, "ci95": estimate.ci95 and list(estimate.ci95), "n": estimate.n}
-
-
-def _latency(ok: Sequence[RequestRecord]) -> Summary:
-    per_request: dict[str, Callable[[RequestRecord], float | None]] = {
-        "ttft_ms": metrics.ttft_ms,
-        "tpot_ms": metrics.tpot_ms,
-        "e2e_ms": metrics.e2e_ms,
-        "connect_ms": metrics.connect_ms,
-    }
-    latency: Summary = {
-        name: distribution([value for r in ok if (value := metric(r)) is not None])
-        for name, metric in per_request.items()
-    }
-    gaps = metrics.all_icl_ms(ok)
-    shared, chunks = metrics.shared_reads(ok)
-    if len(gaps) and shared <= SHARED_READS_LIMIT * chunks:  # a gap between chunks of one read was not measured
-        latency["itl_ms" if _one_token_a_chunk(ok) else "icl_ms"] = distribution(gaps)
-    return latency
-
-
-def _one_token_a_chunk(ok: Sequence[RequestRecord]) -> bool:
-    streamed = [r for r in ok if r.chunk_ns is not None and r.output_tokens is not None]
-    tokens = sum(r.output_tokens or 0 for r in streamed)
-    return tokens <= ONE_TOKEN_A_CHUNK * sum(r.chunks or 0 for r in streamed)
 
 
 def _tokens(ok: Sequence[RequestRecord]) -> Summary:

@@ -1,10 +1,10 @@
 """The tables of a report, made once from the summary; Markdown, HTML and the terminal only differ in how they draw."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadgen.results.text import ABSENT, estimate, number
+from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate
 
 Summary = Mapping[str, Any]
 
@@ -22,18 +22,39 @@ _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: first column words, the others numbers."""
+    """A table: first column words, the others numbers, unless said otherwise."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    words: tuple[int, ...] = (0,)
+    """Columns that are not numbers."""
+    wide: tuple[int, ...] = ()
+    """Columns for which a terminal has no room; what they say in words it shows below the table."""
 
 
 def tables(summary: Summary) -> list[Table]:
     """Return the tables of a report, the answer first."""
-    answer = _speed(summary) if summary["kind"] == "speed" else _throughput(summary)
-    found = [answer, _latency(summary), _requests(summary), _checks(summary), _instrument(summary)]
+    return [*answers(summary), *details(summary)]
+
+
+def answers(summary: Summary) -> list[Table]:
+    """Return the tables that answer what was asked."""
+    if summary["kind"] == "speed":
+        found = [_speed(summary)]
+    elif summary["kind"] == "rate":
+        found = [_rate(summary), _latency_of_rate(summary)]
+    else:
+        found = [_throughput(summary)]
+        if len(summary["steps"]) > 1:
+            found.append(_steps(summary))
+    return [table for table in found if table.rows]
+
+
+def details(summary: Summary) -> list[Table]:
+    """Return the tables that say how the answer came about."""
+    found = [_latency(summary), _requests(summary), _checks(summary), _instrument(summary)]
     return [table for table in found if table.rows]
 
 
@@ -55,21 +76,158 @@ def _speed(summary: Summary) -> Table:
 
 
 def _throughput(summary: Summary) -> Table:
-    rows = tuple(
-        (
-            str(step["concurrency"]),
-            estimate(step["requests_per_minute"]),
-            number(step["output_tokens_per_second"]),
-            number(step["window_seconds"], 1),
-        )
-        for step in summary["steps"]
+    """Return the specification's throughput table, with one cell: the best step's."""
+    best, steps = summary["throughput"], summary["steps"]
+    rate = short_estimate(best["requests_per_minute"])
+    rows = [(str(summary["model"]), rate if rate == ABSENT else f"{rate} at {_users(best['at_concurrency'])}")]
+    if steps:
+        tokens = best.get("output_tokens_per_second", steps[0]["output_tokens_per_second"])
+        rows.append(("output tokens/s at that", short(tokens)))
+    if slo := next((step["goodput"]["slo"] for step in steps if step.get("goodput")), None):
+        rows.append((f"requests/min within {slo}", _within(best.get("goodput"))))
+    if len(steps) == 1:
+        rows.append(("window, s", number(steps[0]["window_seconds"], 1)))
+    note = "Closed loop: each user waits for an answer before the next question. "
+    note += "Counted while all users were waiting, from 30 answers on."
+    if knee := best.get("knee"):
+        note += f" Knee: {knee['text']}."
+    elif len(steps) > 1:
+        note += " No knee: throughput still grew, or there are too few steps."
+    column = f"{summary['engine']}, requests/min [95 % interval]"
+    return Table("Throughput", ("model", column), tuple(rows), note + _rounds(summary))
+
+
+def _within(goodput: Mapping[str, Any] | None) -> str:
+    """Write the most that was served within the limits, and where."""
+    if goodput is None:
+        return "kept at no step by enough of the requests"
+    at = f" at {_users(goodput['at_concurrency'])}" if goodput.get("at_concurrency") else ""
+    return f"{short(goodput['requests_per_minute'])}{at}, {percent(goodput['share'])} of the requests"
+
+
+def _users(count: int) -> str:
+    return f"{count:,} user{'' if count == 1 else 's'}"
+
+
+Step = Mapping[str, Any]
+Column = tuple[str, Callable[[Step], str]]
+
+_NOTES = "notes"
+_FOR_TERMINALS = {"users", "requests/min [95 % interval]", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"}
+_FOR_TERMINALS |= {"TPOT p50, ms", "within limits"}
+
+
+def _steps(summary: Summary) -> Table:
+    """Return the concurrency table; what no step has is no column of it."""
+    steps = summary["steps"]
+    columns: list[Column] = [
+        ("users", lambda step: f"{step['concurrency']:,}"),
+        ("requests/min [95 % interval]", lambda step: short_estimate(step.get("requests_per_minute"))),
+        ("output tokens/s", lambda step: short(step.get("output_tokens_per_second"))),
+        *(_percentile_column(*which) for which in _SHOWN_OF_A_STEP if any(_has(step, which[0]) for step in steps)),
+    ]
+    if any(step.get("goodput") for step in steps):
+        columns.append(("within limits", lambda step: percent((step.get("goodput") or {}).get("share"))))
+    columns += [
+        ("failed", lambda step: number(step.get("failed"), 0)),
+        ("window, s", lambda step: number(step.get("window_seconds"), 1)),
+    ]
+    if any(_notes(step) for step in steps):
+        columns.append((_NOTES, _notes))
+    names = tuple(name for name, _ in columns)
+    return Table(
+        "Steps: throughput by concurrent users",
+        names,
+        tuple(tuple(cell(step) for _, cell in columns) for step in steps),
+        "Throughput is of all that was served in a step's window, latencies are of the requests sent in it.",
+        words=tuple(i for i, name in enumerate(names) if name == _NOTES),
+        wide=tuple(i for i, name in enumerate(names) if name not in _FOR_TERMINALS),
     )
-    note = (
-        "Closed loop: each user waits for an answer before the next question. "
-        "Counted while all users were waiting, from 30 answers on."
-    )
-    note += _rounds(summary)
-    return Table("Throughput", ("concurrent users", "requests/min", "output tokens/s", "window, s"), rows, note)
+
+
+_SHOWN_OF_A_STEP = (
+    ("ttft_ms", "p50"),
+    ("ttft_ms", "p99"),
+    ("tpot_ms", "p50"),
+    ("itl_ms", "p50"),
+    ("icl_ms", "p50"),
+    ("e2e_ms", "p50"),
+    ("e2e_ms", "p99"),
+)
+
+
+def _has(step: Step, name: str) -> bool:
+    return bool((step.get("latency") or {}).get(name, {}).get("n"))
+
+
+def _percentile_column(name: str, p: str) -> Column:
+    return f"{_short(name)} {p}, ms", lambda step: short((step.get("latency") or {}).get(name, {}).get(p))
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("_ms").upper()
+
+
+def _notes(step: Step) -> str:
+    """Say what a reader has to know of a step's figures."""
+    found = []
+    if step.get("steady") is False:
+        found.append(f"not steady: {step['unsteady']}" if step.get("unsteady") else "not steady")
+    if step.get("ended_by") == "broken off":
+        found.append("broken off")
+    latency = step.get("latency") or {}
+    refused = [name for name in ("ttft_ms", "e2e_ms") if "p99" in latency.get(name, {}).get("not_resolvable", ())]
+    if refused:
+        found.append(f"p99 of {' and '.join(_short(name) for name in refused)} not resolvable")
+    return "; ".join(found)
+
+
+def _rate(summary: Summary) -> Table:
+    """Return what an open loop was asked for and what came of it."""
+    rate = summary["rate"]
+    served, cap = rate.get("requests_per_minute"), rate.get("max_in_flight")
+    rows = [
+        ("asked, requests/s", number(rate["asked_per_second"])),
+        ("served, requests/s [95 % interval]", estimate(_scaled(served, 1 / 60))),
+        ("served, requests/min [95 % interval]", short_estimate(served)),
+        ("output tokens/s", short(rate.get("output_tokens_per_second"))),
+        ("scheduled", number(rate.get("scheduled"), 0)),
+        ("dropped" if cap is None else f"dropped, at {cap:,} in flight", number(rate.get("dropped"), 0)),
+    ]
+    if goodput := rate.get("goodput"):
+        rows.append((f"requests/min within {goodput['slo']}", _within(goodput)))
+    cv = "" if rate.get("cv") is None else f" (coefficient of variation {rate['cv']:g})"
+    note = f"Open loop: requests begin by a schedule of {rate['process']} arrivals{cv}, whatever the answers."
+    if rate.get("unsteady"):
+        note += f" Not steady: {rate['unsteady']}."
+    return Table("Rate", ("", f"{summary['model']} on {summary['engine']}"), tuple(rows), note + _rounds(summary))
+
+
+def _latency_of_rate(summary: Summary) -> Table:
+    """Return latencies from the schedule and from the send side by side: what is between them waited before us."""
+    rate = summary["rate"]
+    due, sent, lag = (rate.get(key) or {} for key in ("latency_from_schedule", "latency_from_send", "send_lag_ms"))
+    rows = [
+        (label, *(number((of.get(key) or {}).get(p)) for of in (due, sent) for p in _SIDE_BY_SIDE))
+        for key, label in (("ttft_ms", "TTFT"), ("e2e_ms", "E2E"))
+        if (due.get(key) or {}).get("n")
+    ]
+    if rows:
+        rows.append(("sent after its time", *(number(lag.get(p)) for p in _SIDE_BY_SIDE), *[""] * len(_SIDE_BY_SIDE)))
+    columns = ("", *(f"{of}: {p}" for of in ("from schedule", "from send") for p in _SIDE_BY_SIDE))
+    note = f"{ABSENT}: not resolvable, too few independent values. A stall of the server shows in both; what waited "
+    note += "in the load generator shows from the schedule only."
+    return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note)
+
+
+_SIDE_BY_SIDE = ("mean", "p50", "p99")
+
+
+def _scaled(value: Mapping[str, Any] | None, factor: float) -> dict[str, Any] | None:
+    if value is None or value.get("value") is None:
+        return None
+    ci = value.get("ci95")
+    return {"value": value["value"] * factor, "ci95": ci and [end * factor for end in ci]}
 
 
 def _rounds(summary: Summary) -> str:
@@ -81,7 +239,12 @@ def _rounds(summary: Summary) -> str:
 
 
 def _latency(summary: Summary) -> Table:
-    latency = summary["latency"]
+    """Return the latencies; of a run with several loads those of the best step, as all together say nothing."""
+    latency, where = summary["latency"], ""
+    if len(steps := summary.get("steps", ())) > 1:
+        best = summary["throughput"]["at_concurrency"]
+        latency = next((step["latency"] for step in steps if step["concurrency"] == best), {})
+        where = f", at {_users(best)}"
     rows = tuple(
         (
             label,
@@ -93,7 +256,9 @@ def _latency(summary: Summary) -> Table:
         if latency.get(key, {}).get("n")
     )
     note = f"{ABSENT}: too few values for that percentile (p99 needs 368)."
-    return Table("Latency, ms", ("", "mean", *_PERCENTILES, "n"), rows, note)
+    if where:
+        note = f"{ABSENT}: not resolvable, too few independent values for that percentile."
+    return Table(f"Latency, ms{where}", ("", "mean", *_PERCENTILES, "n"), rows, note)
 
 
 def _requests(summary: Summary) -> Table:

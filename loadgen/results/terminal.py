@@ -1,25 +1,27 @@
 """The report on a terminal: the answer, the latencies, and every check that was not plainly passed."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from loadgen.results.tables import Table, tables
+from loadgen.results.tables import Table, answers, details
 from loadgen.results.text import title
 
 _COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE": "red"}
+
+_LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Instrument")
 
 
 def show(summary: Mapping[str, Any], folder: str) -> None:
     """Print a short report; the folder has the long one."""
     console = Console()
     console.print(title(summary), style="bold", markup=False, highlight=False, soft_wrap=True)
-    for table in tables(summary):
-        if table.title.startswith(("Speed", "Throughput", "Latency")):
+    for table in [*answers(summary), *details(summary)]:
+        if not table.title.startswith(_LEFT_TO_THE_LONG_ONE):
             show_table(table, console)
     _show_verdict(summary, console)
     console.print(f"Results: {folder}", markup=False, highlight=False, soft_wrap=True)
@@ -30,13 +32,35 @@ def show_table(table: Table, console: Console | None = None) -> None:
     console = console or Console()
     console.print()
     drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(table.columns):
-        drawn.add_column(escape(column), justify="right" if index else "left")
+    shown = [index for index in range(len(table.columns)) if index not in table.wide]
+    for index in shown:
+        justify: Literal["left", "right"] = "left" if index in table.words else "right"
+        drawn.add_column(
+            escape(table.columns[index]), justify=justify, width=_width(table, index) if table.wide else None
+        )
     for row in table.rows:
-        drawn.add_row(*(escape(cell) for cell in row))
+        drawn.add_row(*(escape(row[index]) for index in shown))
     console.print(drawn)
+    for line in _notes(table):
+        console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
     if table.note:
         console.print(f"  {table.note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _notes(table: Table) -> list[str]:
+    """Return what the columns left out say in words, each once, with the rows of which it is said."""
+    said: dict[str, list[str]] = {}
+    for row in table.rows:
+        for index in table.wide:
+            if index in table.words and row[index]:
+                for part in row[index].split("; "):
+                    said.setdefault(part, []).append(row[0])
+    return [f"{table.columns[0]} {', '.join(of)}: {part}" for part, of in said.items()]
+
+
+def _width(table: Table, index: int) -> int:
+    """Return the width at which a column breaks none of its cells, but its heading between words."""
+    return max(map(len, [*table.columns[index].split(), *(row[index] for row in table.rows)]))
 
 
 def _show_verdict(summary: Mapping[str, Any], console: Console) -> None:

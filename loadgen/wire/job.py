@@ -18,5 +18,11 @@ class Job:
     round: int = 0
     not_before: Ns | None = None
     """When it may be sent at the earliest, its connection opened just before that; None: at once."""
+    scheduled: Ns | None = None
+    """When the schedule of an open loop wants it sent."""
+    worker: int = 0
+    """The process that makes it."""
+    step: int | None = None
+    """The step of the load."""
     lazy: bool = False
     """Whether the stream may be drained in large reads after its first token."""

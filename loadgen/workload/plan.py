@@ -3,8 +3,9 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from loadgen.errors import UsageError
 from loadgen.record import Phase
@@ -30,15 +31,6 @@ class Plan:
     warmup: tuple[Prompt, ...]
     seed: int
 
-    def measured(self) -> Iterator[Assignment]:
-        """Go round the sample without end: first in the order drawn, then in a seeded order for each round."""
-        order = list(self.sample)
-        turn = 0
-        while True:
-            yield from (Assignment(Phase.MEASURE, prompt, turn) for prompt in order)
-            turn += 1
-            random.Random(f"{self.seed}/round/{turn}").shuffle(order)
-
     def describe(self) -> dict[str, object]:
         """Return what the manifest keeps: where the prompts are from, which they are, and a hash of their texts."""
         rows = [p.row for p in self.sample]
@@ -51,6 +43,23 @@ class Plan:
             "sample_sha256": content_hash(self.sample),
             "warmup_rows": [p.row for p in self.warmup],
         }
+
+
+def assignments(sample: Sequence[Prompt], seed: int, shard: int = 0, shards: int = 1) -> Iterator[Assignment]:
+    """Go round the sample without end: first in the order drawn, then in a seeded order for each round.
+
+    A shard gets every ``shards``-th of them: disjoint ones, which together are the same whatever their number.
+    """
+    return islice(_rounds(sample, seed), shard, None, shards)
+
+
+def _rounds(sample: Sequence[Prompt], seed: int) -> Iterator[Assignment]:
+    order = list(sample)
+    turn = 0
+    while True:
+        yield from (Assignment(Phase.MEASURE, prompt, turn) for prompt in order)
+        turn += 1
+        random.Random(f"{seed}/round/{turn}").shuffle(order)
 
 
 def draw(dataset: Dataset, *, sample: int, warmup: int, seed: int) -> Plan:

@@ -1,0 +1,51 @@
+"""What the LLM tab shows, from the run that goes on; names are a contract with ``live/templates/llm.html``."""
+
+from dataclasses import asdict
+from typing import Any
+
+from loadgen.harness.conductor import Conductor
+from loadgen.harness.team import Team
+from loadgen.live import so_far
+from loadgen.results.summary import Summary
+from loadgen.results.text import title_of
+
+IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
+"""Before the first run."""
+
+
+def live_data(run: Conductor) -> dict[str, Any]:
+    """Return what is to be seen of a run that goes on."""
+    live, manifest = run.live, run.manifest
+    found = so_far.checks(live, run.lost())
+    line, reservations = title_of(manifest)
+    return {
+        "run": {
+            "run_id": manifest.run_id,
+            "title": line,
+            "kind": manifest.kind,
+            "reservations": reservations,
+            "state": live.state,
+        },
+        "now": live.now(),
+        "series": live.series(),
+        "steps": live.steps,
+        "verdict": {
+            "status": so_far.status(found).value,
+            "checks": [asdict(check) | {"status": check.status.value} for check in found],
+        },
+        "workers": _workers(run, run.team),
+    }
+
+
+def ended(data: dict[str, Any], summary: Summary) -> dict[str, Any]:
+    """Return the last data of a run with its final verdict."""
+    return data | {"run": data["run"] | {"state": "ended"}, "verdict": summary["verdict"]}
+
+
+def _workers(run: Conductor, team: Team) -> list[dict[str, Any]]:
+    facts = {f.number: f for f in team.facts}
+    return [
+        row | {"name": facts[row["worker"]].name, "lost": facts[row["worker"]].lost}
+        for row in run.live.workers()
+        if row["worker"] in facts
+    ]

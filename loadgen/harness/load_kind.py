@@ -1,0 +1,14 @@
+"""What kind of load a locustfile's users make."""
+
+from enum import StrEnum
+
+
+class LoadKind(StrEnum):
+    """How the load comes about."""
+
+    CLOSED = "closed"
+    """Always as many users, each waiting for an answer before the next question."""
+    RAMP = "ramp"
+    """The same, with ever more users."""
+    OPEN = "open"
+    """Requests at times of a schedule, whatever has become of those before."""

@@ -1,0 +1,151 @@
+"""How the load is applied: a plain closed loop, ramped concurrency, an open loop."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from msgspec.structs import replace
+
+from loadgen.clock import SECOND, Ns, now
+from loadgen.harness.conductor import TICK_S, Broken, Conductor
+from loadgen.harness.messages import Report
+from loadgen.measure.doubling import Doubling, Listed, Plan
+from loadgen.measure.facts import StepFacts
+from loadgen.measure.goodput import meets
+from loadgen.measure.watch import Found, StepWatch
+from loadgen.record import Phase, RequestRecord
+from loadgen.scenario import Scenario
+from loadgen.slo import Slo, parse_slo
+from loadgen.steps import parse_precision, parse_steps
+
+FIRST_SPREAD_S = 2.0
+"""Starts of the first users are spread over this time where the warm-up did not tell how long an answer takes."""
+
+LONGEST_SPREAD = 1 / 6
+"""Of a step's time: its users are all there by then."""
+
+EPOCH_AHEAD_S = 1.0
+"""The schedule of an open loop begins so long after all have been told, so that the first requests can be prepared."""
+
+
+class Closed:
+    """Users who each wait for an answer before the next question, always as many."""
+
+    def __init__(self, users: int, spread_s: float) -> None:
+        self.warm_up_users = users
+        self._spread_s = spread_s
+
+    def play(self, conductor: Conductor) -> None:
+        """Let them make all that was planned."""
+        conductor.go(step=None, users=self.warm_up_users, spread_s=self._spread_s)
+        while not conductor.all_done:
+            conductor.wait()
+
+
+class Ramp:
+    """Ever more users, step by step."""
+
+    warm_up_users = 8
+
+    def __init__(self, scenario: Scenario) -> None:
+        listed = parse_steps(scenario.steps)
+        self._plan: Plan = Doubling() if listed is None else Listed(listed)
+        self._precision = parse_precision(scenario.precision)
+        self._step_time_s = scenario.step_time
+        self._slo: Slo | None = parse_slo(scenario.slo) if scenario.slo else None
+
+    @property
+    def first(self) -> int:
+        """Users of the first step."""
+        return self._plan.first
+
+    def play(self, conductor: Conductor) -> None:
+        """Play one step after another."""
+        concurrency: int | None = self.first
+        number = 0
+        round_trip_s = conductor.warm_e2e_ms / 1000 if conductor.warm_e2e_ms else FIRST_SPREAD_S
+        while concurrency is not None:
+            facts = StepFacts(number=number, concurrency=concurrency, began_ns=now())
+            conductor.manifest.steps.append(facts)
+            conductor.manifest.users = max(conductor.manifest.users, concurrency)
+            conductor.live.begin_step(number, self._plan.known_steps, concurrency, self._step_time_s)
+            step = _Step(self._step_time_s, self._precision)
+            found, records = step.play(conductor, facts, round_trip_s)
+            _note(facts, found)
+            conductor.save()
+            conductor.live.end_step(facts, found, records)
+            concurrency = self._plan.after(concurrency, found.requests_per_minute, broken=self._is_broken(records))
+            round_trip_s = median(_seconds(records)) if records else round_trip_s
+            number += 1
+
+    def _is_broken(self, records: Sequence[RequestRecord]) -> bool:
+        """Whether the limits of --slo are not kept any more."""
+        if self._slo is None or not records:
+            return False
+        from loadgen.measure.limits import ATTAINMENT
+
+        return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
+
+
+class _Step:
+    """One step, while it goes on."""
+
+    def __init__(self, step_time_s: float, precision: float) -> None:
+        self._step_time_s = step_time_s
+        self._precision = precision
+        self._records: list[RequestRecord] = []
+        self._watch: StepWatch | None = None
+
+    def play(
+        self, conductor: Conductor, facts: StepFacts, round_trip_s: float
+    ) -> tuple[Found, Sequence[RequestRecord]]:
+        """Bring the users up, and watch until enough is known; return the window and the requests sent in it."""
+        spread_s = min(round_trip_s, LONGEST_SPREAD * self._step_time_s)
+        conductor.go(step=facts.number, users=facts.concurrency, spread_s=spread_s)
+        facts.began_ns = now()
+        conductor.means.set_users(facts.concurrency)
+        full = now() + int(spread_s * SECOND)
+        self._watch = StepWatch(facts.began_ns, full, self._step_time_s, self._precision)
+        conductor.follow = self._follow
+        while (found := self._watch.look(now(), conductor.settled_ns)) is None:
+            conductor.wait()
+            if now() > facts.began_ns + 3 * self._step_time_s * SECOND:
+                raise Broken(
+                    f"no request of the step of {facts.concurrency} users has ended in three times --step-time"
+                )
+        start, end = found.window.start, found.window.end
+        return found, [r for r in self._records if r.sent_ns is not None and start <= r.sent_ns < end]
+
+    def _follow(self, _report: Report, records: Sequence[RequestRecord]) -> None:
+        measured = [r for r in records if r.phase is Phase.MEASURE]
+        self._records += measured
+        if self._watch is not None:
+            self._watch.add(measured)
+
+
+class Open:
+    """Requests at times of an absolute schedule, whatever has become of those before."""
+
+    warm_up_users = 8
+
+    def play(self, conductor: Conductor) -> None:
+        """Let the schedule begin, and wait for its end."""
+        arrivals = conductor.manifest.arrivals
+        assert arrivals is not None
+        expected = arrivals.rate * (conductor.warm_e2e_ms or 1000.0) / 1000
+        conductor.means.set_users(len(conductor.team.facts))  # one for each process, which sends its part
+        epoch = Ns(now() + int(EPOCH_AHEAD_S * SECOND))
+        conductor.manifest.arrivals = replace(arrivals, epoch_ns=epoch)
+        conductor.save()
+        conductor.go(step=None, users=max(2, round(expected)), spread_s=0.0, epoch=epoch)
+        while not conductor.all_done:
+            conductor.wait(TICK_S)
+
+
+def _note(facts: StepFacts, found: Found) -> None:
+    facts.window_ns = (found.window.start, found.window.end)
+    facts.unsteady = found.unsteady
+    facts.ended_by = found.ended_by
+
+
+def _seconds(records: Sequence[RequestRecord]) -> list[float]:
+    return [(r.end_ns - r.sent_ns) / SECOND for r in records if r.end_ns is not None and r.sent_ns is not None]

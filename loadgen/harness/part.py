@@ -1,0 +1,296 @@
+"""One process's part of a run: hands its users their requests, keeps their records, and reports."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
+
+import gevent
+import gevent.pool
+import msgspec
+from gevent.event import Event
+
+from loadgen.clock import MS, SECOND, Ns, now
+from loadgen.harness.health import Health
+from loadgen.harness.messages import Go, Orders, Report
+from loadgen.measure import metrics
+from loadgen.measure.histogram import Histogram
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.results.manifest import Instrument
+from loadgen.results.store import RecordFile
+from loadgen.scenario import Process, Scenario
+from loadgen.wire.dialect import Ask
+from loadgen.wire.job import Job
+from loadgen.workload.arrivals import schedule, shard
+from loadgen.workload.plan import Assignment, assignments
+from loadgen.workload.prompts import Prompt
+
+OPEN_AHEAD_MS = 50
+"""Connections for requests with a time of their own are opened so long before it, lest connecting delay them."""
+
+_YOUNG_ONLY = (2_000, 1_000, 1_000_000)
+"""Thresholds of the three generations while a run goes on: collections so small that none stops the users for a
+millisecond."""
+
+_GOLDEN = 0.6180339887498949
+"""Multiples of it, without their whole part, fill the span from 0 to 1 evenly, however many there will be."""
+
+_RATES = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metrics.e2e_ms}
+
+
+class Part:
+    """The requests of one process. Users ask :meth:`next_job` what to do, and hand what becomes of it to :meth:`keep`.
+
+    Nothing is handed out before :meth:`go`, and nothing after :meth:`finish`.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        scenario: Scenario,
+        file: RecordFile,
+        *,
+        on_record: Callable[[RequestRecord], None],
+        on_done: Callable[[], None],
+    ) -> None:
+        self.orders = orders
+        self.scenario = scenario
+        self.in_flight: dict[str, Ns] = {}
+        """When each was handed out."""
+        self.started = 0
+        self.finishing = False
+        self._file = file
+        self._on_record, self._on_done = on_record, on_done
+        sample = [Prompt(row, text) for row, text in orders.sample]
+        self._assignments = assignments(sample, scenario.seed, orders.shard, orders.shards)
+        self._quota = None if orders.planned is None else len(range(orders.shard, orders.planned, orders.shards))
+        self._handed_out = self._kept = 0
+        self._go: Go | None = None
+        self._went = Event()
+        self._released = Event()
+        self._enrolled = 0
+        self._first_at: dict[int, Ns] = {}
+        self._unreported: list[RequestRecord] = []
+        self._reports = 0
+        self._cpu = (time.process_time(), time.monotonic())
+        self._health = Health()
+        self._instrument: Instrument | None = None
+        self._closed = False
+        self.requests = gevent.pool.Group()
+        """Those of an open loop, which are no users'."""
+        self._gc_thresholds = gc.get_threshold()
+
+    @property
+    def done(self) -> bool:
+        """Whether all that was planned has been made."""
+        return self._quota is not None and self._kept >= self._quota
+
+    def go(self, go: Go) -> None:
+        """Let users begin, or go on with the next step of the load.
+
+        The garbage collector leaves alone what is there by now, and looks at young objects only: a collection of
+        everything stops all users for tens of milliseconds, and requests leave no cycles behind.
+        """
+        if self._go is None:
+            gc.collect()
+            gc.freeze()
+            self._gc_thresholds = gc.get_threshold()
+            gc.set_threshold(*_YOUNG_ONLY)
+            self._health.start()
+        self._go = go
+        self._went.set()
+
+    def enrol(self) -> int:
+        """Return a user's number: 0, 1, ..."""
+        self._enrolled += 1
+        return self._enrolled - 1
+
+    def next_job(self, user: int) -> Job | None:
+        """Return the next request for a user to make, None when there is none.
+
+        Waits until the run has begun, and before a user's first request for its turn: starts are spread.
+        """
+        self._went.wait()
+        not_before = self._first_time(user)
+        if self._quota is not None and self._handed_out >= self._quota:
+            self._released.wait()  # Locust stumbles over users that end while it stops them
+        if self._is_finishing():
+            self._released.wait()
+            return None
+        return self._job(next(self._assignments), not_before=not_before)
+
+    def arrivals(self) -> Iterator[Job]:
+        """Yield the requests of this part of an open loop's schedule, each just before it is due; waits for the start.
+
+        A request yielded has to be made or dropped.
+        """
+        self._went.wait()
+        go, scenario, orders = self._go, self.scenario, self.orders
+        assert go is not None and go.epoch_ns is not None and scenario.rate is not None  # noqa: PT018
+        times = schedule(cast("Process", scenario.arrivals), scenario.rate, scenario.cv, scenario.seed)
+        for index, offset in shard(times, orders.shard, orders.shards):
+            ends = orders.planned is not None and index >= orders.planned
+            if ends or (go.horizon_s is not None and offset > go.horizon_s * SECOND):
+                return
+            due = Ns(go.epoch_ns + offset)
+            self._sleep_until(Ns(due - OPEN_AHEAD_MS * MS))
+            if self._is_finishing():
+                return
+            yield self._job(next(self._assignments), not_before=due, scheduled=due)
+
+    def sent_all(self) -> None:
+        """Note that the schedule has ended: what was planned is what was handed out."""
+        self._quota = self._handed_out
+        if self.done:
+            self._on_done()
+
+    def wait_for_release(self) -> None:
+        """Wait for the end of the run."""
+        self._released.wait()
+
+    def warm_up_job(self, prompt: Prompt) -> Job:
+        """Return a request of the warm-up, to be made at once."""
+        return self._job(Assignment(Phase.WARMUP, prompt))
+
+    def drop(self, job: Job, why: str) -> None:
+        """Keep the record of a request that was due and is not made."""
+        record = RequestRecord(
+            request_id=job.request_id,
+            phase=job.phase,
+            worker=job.worker,
+            step=job.step,
+            prompt_row=job.prompt_row,
+            round=job.round,
+            scheduled_ns=job.scheduled,
+            outcome=Outcome.DROPPED,
+            error=why,
+        )
+        self.keep(record)
+
+    def keep(self, record: RequestRecord) -> None:
+        """Take the record of a request that has ended: to disk first, then to whoever looks on."""
+        try:
+            self._file.append(record)
+            self._on_record(record)
+        finally:  # whatever failed, others wait for this count
+            self.in_flight.pop(record.request_id, None)
+            self._unreported.append(record)
+            if record.phase is Phase.MEASURE:
+                self._kept += 1
+                if self.done:
+                    self._on_done()
+
+    def report(self, *, last: bool = False) -> Report:
+        """Return what has ended since the last report. After the last one nothing is recorded any more."""
+        records, self._unreported = self._unreported, []
+        self._reports += 1
+        return Report(
+            run_id=self.orders.run_id,
+            worker=self.orders.number,
+            sequence=self._reports,
+            records=records,
+            histograms={name: h.to_wire() for name, h in histograms(records).items()},
+            started=self.started,
+            in_flight=len(self.in_flight),
+            settled_ns=min(self.in_flight.values(), default=now()),
+            cpu_share=self._cpu_share(),
+            done=self.done,
+            instrument=self.instrument() if last else None,
+        )
+
+    def instrument(self) -> Instrument:
+        """Return how well this process was while it measured; the measuring ends."""
+        if self._instrument is None:
+            self._instrument = msgspec.structs.replace(self._health.stop(), worker=self.orders.number)
+        return self._instrument
+
+    def finish(self) -> None:
+        """Hand out no more requests; those in flight go on."""
+        self.finishing = True
+        self._went.set()
+
+    def drained(self, timeout: float) -> bool:
+        """Wait until nothing is in flight; False if time ran out first."""
+        due = time.monotonic() + timeout
+        while self.in_flight and time.monotonic() < due:
+            gevent.sleep(0.02)
+        return not self.in_flight
+
+    def release(self) -> None:
+        """Let the users end that wait for the run's end."""
+        self.finish()
+        self._released.set()
+
+    def close(self) -> None:
+        """Close the records' file and give the garbage collector back its habits."""
+        if self._closed:
+            return
+        self._closed = True
+        self._health.stop()
+        self._file.close()
+        if self._go is not None:
+            gc.set_threshold(*self._gc_thresholds)
+            gc.unfreeze()
+
+    def _is_finishing(self) -> bool:
+        return self.finishing
+
+    def _first_time(self, user: int) -> Ns | None:
+        """Wait for a user's turn, before its first request only; return when that may be sent."""
+        if user in self._first_at or self._go is None:
+            return None
+        orders, go = self.orders, self._go
+        turn = (user * orders.shards + orders.shard) * _GOLDEN % 1.0
+        at = self._first_at[user] = Ns(now() + OPEN_AHEAD_MS * MS + int(turn * go.spread_s * SECOND))
+        self._sleep_until(Ns(at - OPEN_AHEAD_MS * MS))
+        return at
+
+    def _sleep_until(self, at: Ns) -> None:
+        while not self.finishing and (left := at - now()) > 0:
+            gevent.sleep(min(left / SECOND, 0.5))
+
+    def _job(self, assignment: Assignment, *, not_before: Ns | None = None, scheduled: Ns | None = None) -> Job:
+        self.started += 1
+        measured = assignment.phase is Phase.MEASURE
+        self._handed_out += measured
+        scenario, orders = self.scenario, self.orders
+        ask = Ask(assignment.prompt.text, orders.model, scenario.max_tokens, scenario.temperature, scenario.stream)
+        job = Job(
+            f"{orders.run_id}-{orders.number}-{self.started:06d}",
+            ask,
+            assignment.phase,
+            assignment.prompt.row,
+            assignment.round,
+            not_before=not_before,
+            scheduled=scheduled,
+            lazy=ask.stream and measured and self._is_lazy(),
+            worker=orders.number,
+            step=None if self._go is None else self._go.step,
+        )
+        # Sent at the earliest now, or when its time has come: a bound for all that is not known yet.
+        self.in_flight[job.request_id] = max(now(), not_before or Ns(0))
+        return job
+
+    def _is_lazy(self) -> bool:
+        """Tell whether the next stream is drained lazily.
+
+        Every n-th is not, by number and not by moment: sampling that followed the load would favour quiet moments.
+        """
+        assert self._go is not None
+        share, n = self._go.eager_share, self._handed_out
+        return int(n * share) == int((n - 1) * share)
+
+    def _cpu_share(self) -> float | None:
+        used, at = time.process_time(), time.monotonic()
+        (used_before, at_before), self._cpu = self._cpu, (used, at)
+        return (used - used_before) / (at - at_before) if at > at_before else None
+
+
+def histograms(records: Sequence[RequestRecord]) -> Mapping[str, Histogram]:
+    """Return the distributions of the measured requests' latencies, ms."""
+    measured = [r for r in records if r.phase is Phase.MEASURE]
+    found = {name: Histogram() for name in (*_RATES, "itl_ms")}
+    for name, metric in _RATES.items():
+        found[name].add([value for r in measured if (value := metric(r)) is not None])
+    found["itl_ms"].add(metrics.all_icl_ms(measured))
+    return found

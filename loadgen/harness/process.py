@@ -1,0 +1,120 @@
+"""What each process of a run has, whether it conducts it, makes its requests, or both."""
+
+import logging
+import signal
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+from locust.env import Environment
+from locust.runners import Runner
+
+from loadgen.harness.locust_tables import tell
+from loadgen.harness.part import Part
+from loadgen.harness.waiter import GeventWaiter
+from loadgen.record import RequestRecord
+from loadgen.wire.client import Client, Settings
+from loadgen.wire.connection import new_socket
+from loadgen.wire.job import Job
+from loadgen.wire.waiting import Waiter
+
+logger = logging.getLogger(__name__)
+
+BUG = 1
+"""Exit status for errors of ours."""
+
+
+class Sender(Protocol):
+    """What users send through: the own client, or the SDK's."""
+
+    def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
+        """Make a request and hand its record over."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class Process:
+    """A Locust process, its way to wait and to send, and its part in the run that goes on."""
+
+    def __init__(self, environment: Environment, runner: Runner, options: Namespace) -> None:
+        self.environment = environment
+        self.options = options
+        self.part: Part | None = None
+        self.waiter = GeventWaiter()
+        self._runner = runner
+        self._settings: Settings | None = None
+        self._sdk: Sender | None = None
+        # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
+        self._stamping = new_socket()
+
+    def take_part(self, part: Part, settings: Settings) -> None:
+        """Have a part in a run from now on."""
+        self.part, self._settings = part, settings
+        self._sdk = _open_sdk(settings, self.waiter) if part.scenario.client == "openai" else None
+
+    def new_client(self) -> Sender | None:
+        """Return a client for one user; None if there is no run."""
+        if self._settings is None:
+            return None
+        return self._sdk or Client(self._settings, self.waiter)
+
+    def show_in_tables(self, record: RequestRecord) -> None:
+        """Show a request in Locust's own tables."""
+        if self.part is not None and self._settings is not None:
+            tell(self.environment, record, self._settings.dialect.path(stream=self.part.scenario.stream))
+
+    def drain(self, timeout: float) -> None:
+        """Make no more requests, wait for those in flight, and abort those that stay so; all get their records."""
+        part = self.part
+        if part is None:
+            return
+        part.finish()
+        if not part.drained(timeout):
+            logger.warning("%d requests still in flight: aborting them", len(part.in_flight))
+            self.abort()
+
+    def abort(self) -> None:
+        """End all requests in flight."""
+        self._runner.user_greenlets.kill(block=True)
+        if self.part is not None:
+            self.part.requests.kill(block=True)
+
+    def leave(self) -> None:
+        """Have no part in a run any more."""
+        if self.part is not None:
+            self.part.release()
+            self.part.close()
+        self.part = self._settings = self._sdk = None
+
+    def on_interrupt(self, action: Callable[[], None]) -> None:
+        """Turn SIGINT into an orderly end: as KeyboardInterrupt it would hit whichever greenlet runs, even a request's.
+
+        Where it is ignored, that stays so.
+        """
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, lambda *_: gevent.spawn(action))
+
+    def close(self) -> None:
+        """Close what was open all the time."""
+        self._stamping.close()
+
+
+def _open_sdk(settings: Settings, waiter: Waiter) -> Sender:
+    from loadgen.wire.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
+
+    return OpenAIClient(settings, waiter)
+
+
+_PROCESSES: dict[int, Process] = {}
+
+
+def register(process: Process) -> None:
+    """Make a process findable by its environment."""
+    _PROCESSES[id(process.environment)] = process
+
+
+def process_of(environment: Environment) -> Process:
+    """Return the process of an environment; raises KeyError if it has none."""
+    return _PROCESSES[id(environment)]

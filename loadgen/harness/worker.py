@@ -1,0 +1,192 @@
+"""A Locust worker: does its part in the runs that its master conducts."""
+
+import logging
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.env import Environment
+from locust.runners import WorkerRunner
+from msgspec.structs import replace
+
+from loadgen.errors import UsageError
+from loadgen.harness import messages, start
+from loadgen.harness.messages import Clock, Go, Hello, Orders, Ready
+from loadgen.harness.part import Part
+from loadgen.harness.prepare import settings_of
+from loadgen.harness.process import BUG, Process
+from loadgen.results.store import MANIFEST, RecordFile, check_writable, records_path, write
+from loadgen.scenario import Scenario
+from loadgen.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+MASTER_LOST_S = 8.0
+"""A master answers a heartbeat each second; after so long without an answer it is gone, and the load ends."""
+
+LOST = 4
+"""Exit status of a worker whose master is gone: inconclusive."""
+
+
+class WorkerSession(Process):
+    """Joins a worker's life cycle to the runs of its master."""
+
+    def __init__(self, environment: Environment, runner: WorkerRunner, options: Namespace, parent: int | None) -> None:
+        super().__init__(environment, runner, options)
+        self._worker = runner
+        self._parent = parent
+        self._results = Path(options.results)  # Locust puts the master's in its place
+        self._drained = self._told_all = False
+        self._interrupted = False
+        self._heard_at = time.monotonic()
+        handlers: dict[str, Callable[..., None]] = {
+            messages.CLOCK: self._tell_time,
+            messages.BEGIN: self._begin,
+            messages.GO: self._go,
+            messages.FINISH: self._finish,
+        }
+        for name, handler in handlers.items():
+            runner.register_message(name, handler)
+        environment.process_exit_code = 0  # the server's faults are the master's to judge
+        self._greet()
+        gevent.spawn(self._watch_master)
+
+    def report(self, data: dict[str, Any]) -> None:
+        """Add what we have to Locust's report."""
+        if self.part is None or self._told_all:
+            return
+        self._told_all = self._drained
+        data[messages.REPORT] = messages.pack(_lean(self.part.report(last=self._drained)))
+
+    def heartbeat(self) -> None:
+        """Note that the master lives."""
+        self._heard_at = time.monotonic()
+
+    def stopping(self) -> None:
+        """End our part before Locust stops the users; where the master has asked for that, it is over already."""
+        if self.part is not None:
+            self._end_part()
+            self.part.release()
+        self.environment.stop_timeout = 0.0  # Locust would sleep for it afterwards; the next start sets it anew
+
+    def finish(self) -> None:
+        """Have no part in the run any more."""
+        self.leave()
+
+    def refuse(self) -> None:
+        """Note that we cannot do our part; the master has been told."""
+
+    def note_bug(self) -> None:
+        """Note that code of ours failed: the master has to know, and the exit status says so."""
+        self.environment.process_exit_code = BUG
+        gevent.spawn(self._worker.quit)
+
+    def interrupt(self) -> None:
+        """Leave the run to the master while there is one: an interrupt from a terminal hits all processes at once.
+
+        The second one is meant for us.
+        """
+        if self.part is None or self._interrupted:
+            self._worker.quit()
+        self._interrupted = True
+
+    def _greet(self) -> None:
+        hello = Hello(
+            version=VERSION, host=os.uname().nodename, pid=os.getpid(), parent=self._parent, has_key=start.has_key()
+        )
+        self._worker.send_message(messages.HELLO, messages.pack(hello))
+
+    def _tell_time(self, msg: Any, **_: Any) -> None:  # noqa: ANN401 Locust's
+        asked = messages.unpack(msg.data, Clock)
+        answer = Clock(asked_ns=asked.asked_ns, monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns())
+        self._worker.send_message(messages.CLOCK, messages.pack(answer))
+
+    def _begin(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
+        orders = messages.unpack(msg.data, Orders)
+        refused = None
+        try:
+            self._take_orders(orders)
+        except UsageError as error:
+            refused = str(error)
+            sys.stderr.write(f"loadgen: {refused}\n")
+        ready = Ready(run_id=orders.run_id, refused=refused)
+        self._worker.send_message(messages.READY, messages.pack(ready))
+
+    def _take_orders(self, orders: Orders) -> None:
+        self.leave()
+        scenario = Scenario(**orders.scenario)
+        folder = _folder(orders, self._results)
+        part = Part(
+            orders,
+            scenario,
+            RecordFile(records_path(folder, orders.number)),
+            on_record=self.show_in_tables,
+            on_done=self._report_soon,
+        )
+        self._drained = self._told_all = False
+        self.take_part(part, settings_of(scenario, orders.host, orders.engine))
+        logger.info("Part %d of run %s: records go to %s", orders.number, orders.run_id, folder)
+
+    def _go(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
+        if self.part is not None:
+            self.part.go(messages.unpack(msg.data, Go))
+
+    def _finish(self, **_: Any) -> None:  # noqa: ANN401
+        gevent.spawn(self._end_part)  # not here: while this greenlet waits, no heartbeat is heard
+
+    def _end_part(self) -> None:
+        """Drain, and tell the master what is left to tell."""
+        if self.part is None or self._told_all:
+            return
+        self.drain(self.part.orders.stop_timeout_s)
+        self._drained = True
+        self._worker._send_stats()  # noqa: SLF001 as Locust's own reporter does
+
+    def _report_soon(self) -> None:
+        gevent.spawn(self._worker._send_stats)  # noqa: SLF001 as Locust's own reporter does
+
+    def _watch_master(self) -> None:
+        """End the load where the master has gone: Locust would go on for a minute."""
+        while True:
+            gevent.sleep(1)
+            if self.part is None:
+                self.heartbeat()
+            elif time.monotonic() - self._heard_at > MASTER_LOST_S:
+                break
+        logger.error("The master has not answered for %g s: ending our part of the run", MASTER_LOST_S)
+        part = self.part
+        assert part is not None
+        self.drain(part.orders.stop_timeout_s)
+        logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
+        self.environment.process_exit_code = LOST
+        self._told_all = True
+        self._worker.quit()
+
+
+def _lean(report: messages.Report) -> messages.Report:
+    """Leave out the arrival of each chunk: they stay on the worker's disk."""
+    return replace(report, records=[replace(r, chunk_ns=None) if r.chunk_ns else r for r in report.records])
+
+
+def _folder(orders: Orders, results: Path) -> Path:
+    """Return where our records go: to the run's folder if we see the master's disk, else to one of our own.
+
+    Raises UsageError where none can be made.
+    """
+    masters = Path(orders.folder)
+    try:
+        shared = (masters / MANIFEST).read_bytes() == orders.manifest
+    except OSError:
+        shared = False
+    if shared:
+        return masters
+    check_writable(results)
+    own = results.absolute() / orders.run_id
+    own.mkdir(parents=True, exist_ok=True)
+    write(own / MANIFEST, orders.manifest)
+    return own

@@ -1,0 +1,270 @@
+"""What is seen of a run while it goes on: totals, the last seconds, a point of each second, the steps so far."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from loadgen.measure import metrics
+from loadgen.measure.facts import StepFacts
+from loadgen.measure.histogram import Histogram, Wire
+from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
+from loadgen.measure.watch import Found
+from loadgen.record import Outcome, Phase, RequestRecord
+
+RECENT = 10
+"""Seconds that "now" looks back on."""
+
+MOST_POINTS = 900
+"""Of a series; beyond it every second one is dropped, and from then on half as many are added."""
+
+LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
+_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+State = Literal["idle", "warming up", "measuring", "draining", "ended"]
+
+
+class Reported(Protocol):
+    """What a process reports, as far as it is shown."""
+
+    @property
+    def worker(self) -> int:
+        """Its number."""
+
+    @property
+    def records(self) -> Sequence[RequestRecord]:
+        """What has ended."""
+
+    @property
+    def histograms(self) -> Mapping[str, Wire]:
+        """The distributions of its latencies."""
+
+    @property
+    def started(self) -> int:
+        """Requests so far."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests now."""
+
+    @property
+    def cpu_share(self) -> float | None:
+        """CPU time over wall time."""
+
+
+class Second:
+    """What has ended in one second."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.tokens = 0
+        self.latencies = {name: Histogram() for name in LATENCIES}
+
+
+class Live:
+    """Follows one run. Everything is kept as sums and histograms, so that it costs next to nothing."""
+
+    def __init__(self, planned: int | None, warmup: int, run_time_s: float | None) -> None:
+        self.state: State = "warming up"
+        self.planned = planned
+        self.warmup = warmup
+        self.warmed = 0
+        self.run_time_s = run_time_s
+        self.outcomes: Counter[Outcome] = Counter()
+        self.steps: list[dict[str, Any]] = []
+        self.step: int | None = None
+        self.known_steps: int | None = None
+        self.concurrency: int | None = None
+        self.began = time.monotonic()
+        self._step_began = 0.0
+        self._step_time_s = 0.0
+        self._reported: dict[int, tuple[float, Reported]] = {}
+        self._second = Second()
+        self._seconds: deque[Second] = deque(maxlen=RECENT)
+        self._ticked = int(time.monotonic())
+        self._points: list[dict[str, Any]] = []
+        self._stride = 1
+        self._skipped = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the start of the run."""
+        return time.monotonic() - self.began
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of all processes now."""
+        return sum(report.in_flight for _, report in self._reported.values())
+
+    @property
+    def done(self) -> int:
+        """Measured requests that have ended."""
+        return self.outcomes.total()
+
+    def warmed_up(self, record: RequestRecord) -> None:
+        """Take a request of the warm-up that has ended."""
+        del record
+        self.warmed += 1
+
+    def begin_step(self, number: int, known: int | None, concurrency: int, step_time_s: float) -> None:
+        """Follow the next step of the load."""
+        self.step, self.known_steps, self.concurrency = number, known, concurrency
+        self._step_began, self._step_time_s = time.monotonic(), step_time_s
+
+    def end_step(self, facts: StepFacts, found: Found, records: Sequence[RequestRecord]) -> None:
+        """Take what was found in a step; ``records``: those sent in its window."""
+        ttft = [value for r in records if (value := metrics.ttft_ms(r)) is not None]
+        tpot = [value for r in records if (value := metrics.tpot_ms(r)) is not None]
+        tokens = sum(r.output_tokens or 0 for r in records if r.outcome is Outcome.OK)
+        rate = found.requests_per_minute
+        self.steps.append(
+            {
+                "step": facts.number,
+                "concurrency": facts.concurrency,
+                "requests_per_minute": {"value": rate.value, "ci95": rate.ci95},
+                "output_tokens_per_second": tokens / found.window.seconds,
+                "ttft_p50_ms": _known(ttft, "p50"),
+                "ttft_p99_ms": _known(ttft, "p99"),
+                "tpot_p50_ms": _known(tpot, "p50"),
+                "steady": facts.unsteady is None,
+            }
+        )
+
+    def take(self, report: Reported) -> None:
+        """Take a process's report."""
+        self._reported[report.worker] = time.monotonic(), report
+        for r in report.records:
+            if r.phase is Phase.MEASURE:
+                self.outcomes[r.outcome] += 1
+                self._second.answers += r.outcome is Outcome.OK
+                self._second.tokens += r.output_tokens or 0
+        for name, wire in report.histograms.items():
+            self._second.latencies[name].merge(Histogram.from_wire(wire))
+
+    def tick(self) -> None:
+        """Add a point if a second has passed."""
+        second = int(time.monotonic())
+        if second == self._ticked:
+            return
+        self._ticked = second
+        self._seconds.append(self._second)
+        self._second = Second()
+        self._skipped += 1
+        if self._skipped < self._stride:
+            return
+        self._skipped = 0
+        self._points.append(self._point())
+        if len(self._points) > MOST_POINTS:
+            self._points = self._points[::2]
+            self._stride *= 2
+
+    def end(self) -> None:
+        """Note that the run is over."""
+        self.state = "ended"
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the run, or of its step, that is done; None where nobody knows."""
+        if self.state == "warming up":
+            return self.warmed / self.warmup if self.warmup else None
+        if self.step is not None:
+            return min(1.0, (time.monotonic() - self._step_began) / self._step_time_s)
+        if self.planned is not None:
+            return self.done / self.planned
+        return min(1.0, self.elapsed_s / self.run_time_s) if self.run_time_s else None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the end at the latest, None where nobody knows."""
+        if self.step is not None:
+            if self.known_steps is None:
+                return None
+            left = (self.known_steps - self.step) * self._step_time_s - (time.monotonic() - self._step_began)
+            return max(0.0, left)
+        progress = self.progress
+        if self.state != "measuring" or not progress:
+            return None
+        return self.elapsed_s * (1 - progress) / progress
+
+    def latency(self) -> dict[str, dict[str, float]]:
+        """Return the percentiles of the last seconds that their number supports, ms."""
+        return {name: _percentiles(self._recent(name)) for name in LATENCIES}
+
+    def tokens_per_second(self) -> float | None:
+        """Return output tokens of the answers that ended in the last seconds, per second."""
+        return sum(s.tokens for s in self._seconds) / len(self._seconds) if self._seconds else None
+
+    def requests_per_minute(self) -> float | None:
+        """Return answers that ended in the last seconds, per minute."""
+        return 60 * sum(s.answers for s in self._seconds) / len(self._seconds) if self._seconds else None
+
+    def now(self) -> dict[str, Any]:
+        """Return what is going on."""
+        failed = self.done - sum(self.outcomes[o] for o in (Outcome.OK, Outcome.ABORTED, Outcome.DROPPED))
+        return {
+            "elapsed_s": self.elapsed_s,
+            "step": self.step,
+            "steps": self.known_steps,
+            "concurrency": self.concurrency,
+            "progress": self.progress,
+            "eta_s": self.eta_s,
+            "in_flight": self.in_flight,
+            "started": sum(report.started for _, report in self._reported.values()),
+            "completed": self.outcomes[Outcome.OK],
+            "failed": failed,
+            "aborted": self.outcomes[Outcome.ABORTED],
+            "dropped": self.outcomes[Outcome.DROPPED],
+            "tokens_per_second": self.tokens_per_second(),
+            "requests_per_minute": self.requests_per_minute(),
+            "latency": self.latency(),
+        }
+
+    def series(self) -> dict[str, Any]:
+        """Return the points so far, a list for each series; None is a gap."""
+        plain = ("t_s", "in_flight", "concurrency", "tokens_per_second", "requests_per_minute")
+        found: dict[str, Any] = {name: [point[name] for point in self._points] for name in plain}
+        for name in ("ttft_ms", "tpot_ms", "itl_ms"):
+            found[name] = {p: [point["latency"][name].get(p) for point in self._points] for p in _PERCENTILES}
+        return found
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return each process's state."""
+        at = time.monotonic()
+        return [
+            {
+                "worker": number,
+                "report_age_s": at - reported,
+                "in_flight": report.in_flight,
+                "cpu_share": report.cpu_share,
+            }
+            for number, (reported, report) in sorted(self._reported.items())
+        ]
+
+    def _recent(self, name: str) -> Histogram:
+        merged = Histogram()
+        for second in self._seconds:
+            merged.merge(second.latencies[name])
+        return merged
+
+    def _point(self) -> dict[str, Any]:
+        return {
+            "t_s": round(self.elapsed_s, 1),
+            "in_flight": self.in_flight,
+            "concurrency": self.concurrency,
+            "tokens_per_second": self.tokens_per_second(),
+            "requests_per_minute": self.requests_per_minute(),
+            "latency": self.latency(),
+        }
+
+
+def _percentiles(histogram: Histogram) -> dict[str, float]:
+    """Return n and the percentiles that n values support."""
+    found: dict[str, float] = {"n": histogram.count}
+    for name, quantile in _PERCENTILES.items():
+        if histogram.count >= SMALLEST_SAMPLE[name]:
+            found[name] = histogram.quantile(quantile)
+    return found
+
+
+def _known(values: Sequence[float], name: str) -> float | None:
+    return percentile(values, _PERCENTILES[name]) if len(values) >= SMALLEST_SAMPLE[name] else None

@@ -1,0 +1,125 @@
+"""Whether everything is there."""
+
+from collections import Counter
+
+from loadgen.clock import MS
+from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.facts import StepFacts, WorkerFacts
+from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
+from loadgen.record import Outcome, Phase
+
+
+def run_complete(e: Evidence) -> Check:
+    """Tell whether the run came to its end."""
+    name = "run complete"
+    done = len(e.measured)
+    if e.ended is None:
+        text = f"cut short: {done} requests recorded, the run's end is missing"
+        return Check(name, Status.INCONCLUSIVE, text, "an end", "Repeat it; the figures are of what was finished.")
+    if e.ended == "interrupted":
+        of = f" of {e.planned}" if e.planned is not None else ""
+        return Check(name, Status.INCONCLUSIVE, f"interrupted after {done}{of} requests", "an end", "Let it end.")
+    if e.ended == "completed" and e.planned is not None and done < e.planned:
+        return Check(name, Status.INCONCLUSIVE, f"stopped after {done} of {e.planned} requests", "all", "Let it end.")
+    return Check(name, Status.OK, f"{done} requests, ended by {'--run-time' if e.ended == 'run-time' else 'itself'}")
+
+
+def conservation(e: Evidence) -> Check:
+    """Tell whether every request that was started, by whichever process, has exactly one record."""
+    name = "every request accounted for"
+    if e.started is None:
+        return Check(name, Status.NOT_CHECKED)
+    distinct = len({r.request_id for r in e.records})
+    value = f"{e.started} started, {len(e.records)} recorded"
+    differing = _differing(e)
+    if len(e.records) == distinct and not differing and any(_says_too_little(w) for w in e.workers):
+        advice = "A lost worker cannot say how many it had started: more than is known here."
+        return Check(name, Status.NOT_CHECKED, f"at least {value}", "equal", advice)
+    if e.started == len(e.records) == distinct and not differing:
+        return Check(name, Status.OK, value, "equal")
+    value += f" ({differing})" if differing else ""
+    return Check(name, Status.INVALID, value, "equal", "Records are missing or doubled: see the log, and report a bug.")
+
+
+def _differing(e: Evidence) -> str:
+    """Name the workers whose records are not as many as they say they started; what a lost one says is not known."""
+    recorded = Counter(r.worker for r in e.records)
+    return ", ".join(
+        f"worker {w.number}: {w.started_requests} started, {recorded[w.number]} recorded"
+        for w in e.workers
+        if not _says_too_little(w) and w.started_requests != recorded[w.number]
+    )
+
+
+def _says_too_little(w: WorkerFacts) -> bool:
+    """Whether the number of requests that a worker says it started is a lower bound, or none."""
+    return bool(w.lost) or w.started_requests is None
+
+
+def workers(e: Evidence) -> Check:
+    """Tell whether all processes stayed until the end, and how far their clocks are apart."""
+    name = "workers"
+    if not e.workers:
+        return Check(name, Status.NOT_CHECKED)
+    making = [w for w in e.workers if w.number] or list(e.workers)
+    lost = [f"{w.host}, process {w.pid}: {w.lost}" for w in making if w.lost]
+    if lost:
+        advice = (
+            "The load was not what was asked for. What the lost had finished is in the records as far as it is there."
+        )
+        return Check(name, Status.INVALID, f"{len(lost)} of {len(making)} lost: {'; '.join(lost)}", "none lost", advice)
+    value = f"{len(making)} process{'' if len(making) == 1 else 'es'}"
+    uncertain = max(w.clock_uncertainty_ns for w in making) / MS
+    if all(w.clock_offset_ns == 0 for w in making):
+        return Check(name, Status.OK, value, "none lost")
+    walls = max(abs(w.wall_offset_ms) for w in making)
+    value += f", clocks put together to {uncertain:.2f} ms, wall clocks up to {walls:.1f} ms apart"
+    status = Status.OK if uncertain <= CLOCKS_LIMIT_MS else Status.WARN
+    return Check(
+        name, status, value, f"{CLOCKS_LIMIT_MS:g} ms", "What counts requests of several hosts is known to that."
+    )
+
+
+def failures(e: Evidence) -> Check:
+    """Tell how many requests failed."""
+    name = "failures"
+    # What an interruption aborted says nothing of the server, and makes the run inconclusive by itself.
+    # What was dropped never reached it: that is a matter of the arrivals.
+    no_fault = {Outcome.OK, Outcome.DROPPED} | ({Outcome.ABORTED} if e.ended == "interrupted" else set())
+    failed = Counter(r.outcome for r in e.measured if r.outcome not in no_fault)
+    if not e.measured:
+        return Check(name, Status.NOT_CHECKED)
+    total = sum(failed.values())
+    cold = sum(r.phase is Phase.WARMUP and r.outcome is not Outcome.OK for r in e.records)
+    if not total and cold:
+        return Check(name, Status.WARN, f"{cold} in the warm-up", "0", "Was the engine warm? See the records.")
+    if not total:
+        return Check(name, Status.OK, "0", "0")
+    value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
+    status = Status.INVALID if total > FAILED_SHARE_LIMIT * len(e.measured) else Status.WARN
+    return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", "See the errors below and the server's log.")
+
+
+def sample_size(e: Evidence) -> Check:
+    """Tell whether there are enough answers."""
+    name = "enough samples"
+    n = len(e.ok)
+    value, limit = f"{n} complete answers", f"at least {ENOUGH_REQUESTS}"
+    if n == 0:
+        timed = e.ended == "run-time" and not e.measured
+        advice = "--run-time includes the warm-up, which took it all." if timed else "There is nothing to measure by."
+        return Check(name, Status.INCONCLUSIVE, value, limit, advice)
+    few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
+    if few and e.steps:
+        found = ", ".join(f"{_answers(e, step)} at {step.concurrency} users" for step in few)
+        return Check(name, Status.WARN, found, f"{limit} in each step", "Their figures are left out: more --step-time.")
+    if n < ENOUGH_REQUESTS:
+        return Check(name, Status.WARN, value, limit, "The interval is rough: more --requests.")
+    return Check(name, Status.OK, value, limit)
+
+
+def _answers(e: Evidence, step: StepFacts) -> int:
+    """Return how many complete answers were sent in a step's window."""
+    assert step.window_ns is not None
+    start, end = step.window_ns
+    return sum(start <= (r.sent_ns or 0) < end for r in e.ok)

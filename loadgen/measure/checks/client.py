@@ -1,0 +1,107 @@
+"""Whether this client distorted what it measured."""
+
+from dataclasses import replace
+
+from loadgen.clock import MS
+from loadgen.measure import metrics
+from loadgen.measure.envelope import described, is_inside, streams_text
+from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.limits import (
+    CPU_SHARE_LIMIT,
+    LAG_SHARE_LIMIT,
+    LOOP_LAG_LIMIT_MS,
+    SHARED_READS_LIMIT,
+    UNCERTAINTY_LIMIT,
+)
+from loadgen.measure.statistics import percentile
+from loadgen.record import RequestRecord
+
+
+def client_lag(e: Evidence) -> Check:
+    """Tell how late this client was."""
+    name = "client lag"
+    if e.loop_lag_p99_ms is None:
+        return Check(name, Status.NOT_CHECKED)
+    delays = [r.read_delay_ns / MS for r in e.ok if r.read_delay_ns is not None]
+    value = f"loop p99 {e.loop_lag_p99_ms:.2f} ms"
+    if delays:
+        value += f", kernel to user p50 {percentile(delays, 0.5):.2f} ms"
+    limit = f"{LOOP_LAG_LIMIT_MS:g} ms"
+    if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
+        return Check(name, Status.OK, value, limit)
+    advice = (
+        "This machine was busy, or code in the locustfile kept others from running: fewer users here, fewer programs "
+        "beside it, or the engine on another machine."
+    )
+    if all(r.client == "openai" for r in e.ok):
+        advice = "The openai SDK keeps the loop busy: that is what it costs, and it is in the figures."
+    trips = [trip for r in e.ok if r.stamp == "user" and r.client == "own" and (trip := metrics.e2e_ms(r)) is not None]
+    distorted = bool(trips) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(trips, 0.5)
+    return Check(name, Status.INVALID if distorted else Status.WARN, value, limit, advice)
+
+
+def client_load(e: Evidence) -> Check:
+    """Tell how near this client was to its own limits."""
+    name = "client load"
+    if e.cpu_share is None:
+        return Check(name, Status.NOT_CHECKED)
+    pause = e.gc_longest_ms or 0.0
+    value = f"CPU {e.cpu_share:.0%} of a core" + (f", garbage collection up to {pause:.1f} ms" if pause else "")
+    limit = f"{CPU_SHARE_LIMIT:.0%}, {LOOP_LAG_LIMIT_MS:g} ms"
+    if e.cpu_share <= CPU_SHARE_LIMIT and pause <= LOOP_LAG_LIMIT_MS:
+        return Check(name, Status.OK, value, limit)
+    return Check(
+        name, Status.WARN, value, limit, "One process is near its limit here: a smaller --itl-sample, or fewer users."
+    )
+
+
+def calibrated(e: Evidence) -> Check:
+    """Tell whether the load was one that this machine was measured to hold."""
+    name = "inside the calibrated envelope"
+    if e.load is None:
+        return Check(name, Status.NOT_CHECKED, advice="Calibrated are streams of the own client without TLS.")
+    value = f"{streams_text(e.load.streams)} at {e.load.tokens_per_second:.0f} tokens/s each"
+    if e.calibration is None:
+        why = e.no_calibration or "this machine was not calibrated"
+        advice = "Run `loadgen calibrate` once on this machine."
+        return Check(name, Status.NOT_CHECKED, value, f"unknown: {why}", advice)
+    limit = described(e.calibration.held)
+    if is_inside(e.load, e.calibration.held):
+        return Check(name, Status.OK, value, limit)
+    if e.load.itl_share > 0 and is_inside(replace(e.load, itl_share=0.0), e.calibration.held):
+        value += f", {e.load.itl_share:.0%} of them read token by token"
+        return Check(name, Status.WARN, value, limit, "So many were not measured to be exact: --itl-sample auto.")
+    advice = "Errors were not measured to stay below 1 ms or 1 % there: fewer --users, or a faster machine."
+    return Check(name, Status.WARN, value, limit, advice)
+
+
+def time_resolution(e: Evidence) -> Check:
+    """Tell how exactly arrivals are known."""
+    name = "times known exactly"
+    shares = [share for r in e.ok for share in _uncertain_shares(r)]
+    if not shares:
+        return Check(name, Status.NOT_CHECKED)
+    mean = sum(shares) / len(shares)
+    shared, chunks = metrics.shared_reads(e.ok)
+    value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
+    limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
+    if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
+        return Check(name, Status.OK, value, limit)
+    advice = "The client read late, or a proxy sent tokens in bunches."
+    if shared <= SHARED_READS_LIMIT * chunks and any(r.lazy for r in e.ok):
+        advice = (
+            "Of streams drained lazily the last token is known to a sweep: a larger --itl-sample reads more of them."
+        )
+    return Check(name, Status.WARN, value, limit, advice)
+
+
+def _uncertain_shares(r: RequestRecord) -> list[float]:
+    """Return width over time for the first token, the time from it to the last one, and the end of one answer."""
+    tpot = metrics.tpot_ms(r)
+    decoding = None if tpot is None or r.output_tokens is None else tpot * r.output_tokens
+    pairs = (
+        (r.first_token_interval_ns, metrics.ttft_ms(r)),
+        (r.last_token_interval_ns, decoding),
+        (r.end_interval_ns, metrics.e2e_ms(r)),
+    )
+    return [width / MS / time for width, time in pairs if width is not None and time]

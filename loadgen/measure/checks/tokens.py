@@ -1,0 +1,151 @@
+"""Whether the tokens are counted rightly, and were the engine's own work."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from loadgen.measure import metrics
+from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.limits import (
+    AT_OWN_LIMIT,
+    CACHE_LIMIT,
+    CHARACTERS_PER_TOKEN,
+    TOKENS_INVALID,
+    TOKENS_WARN,
+)
+from loadgen.record import CountedBy, Outcome, RequestRecord
+
+
+def token_counts(e: Evidence) -> Check:
+    """Tell who counted the tokens, and whether the counts are plausible."""
+    name = "token counts"
+    if not e.ok:
+        return Check(name, Status.NOT_CHECKED)
+    counted = [r for r in e.ok if r.output_tokens is not None]
+    if not counted:
+        advice = "The server counts no tokens: name its --tokenizer, or stream."
+        return Check(name, Status.INVALID, f"none of {len(e.ok)} answers", "all", advice)
+    by = Counter(r.counted_by for r in counted)
+    value = ", ".join(f"{n} by {who}" for who, n in by.most_common())
+    problem = _token_problem(e.ok, counted)
+    if problem:
+        return Check(name, Status.WARN, f"{value}; {problem}", "plausible", "Compare with the engine's own counters.")
+    if CountedBy.CHUNKS in by:
+        advice = "Chunks are a lower bound of the tokens: name the model's --tokenizer."
+        return Check(name, Status.WARN, value, "usage or tokenizer", advice)
+    return Check(name, Status.OK, value, "plausible")
+
+
+def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]) -> str | None:
+    """Return what is implausible about the counts, if anything."""
+    if len(counted) < len(ok):
+        return f"{len(ok) - len(counted)} answers without a count"
+    fewer = sum((r.chunks or 0) > (r.output_tokens or 0) for r in counted)
+    if fewer:
+        return f"{fewer} answers with more chunks than tokens"
+    negative = sum((metrics.e2e_ms(r) or 0) < 0 for r in ok)
+    if negative:
+        return f"{negative} answers that ended before they were asked for"
+    silent = sum(bool(r.output_tokens) and r.output_characters == 0 for r in counted)
+    if silent:
+        return f"{silent} answers with tokens and no text"
+    read = [r for r in counted if r.output_characters is not None]
+    tokens = sum(r.output_tokens or 0 for r in read)
+    if not tokens:
+        return None
+    per_token = sum(r.output_characters or 0 for r in read) / tokens
+    low, high = CHARACTERS_PER_TOKEN
+    return None if low <= per_token <= high else f"{per_token:.1f} characters per token"
+
+
+def output_lengths(e: Evidence) -> Check:
+    """Tell whether answers ended as asked."""
+    name = "output lengths"
+    if not e.ok:
+        return Check(name, Status.NOT_CHECKED)
+    reasons = Counter(r.finish_reason or "none given" for r in e.ok)
+    value = ", ".join(f"{reason} {n / len(e.ok):.0%}" for reason, n in reasons.most_common())
+    too_long = sum((r.output_tokens or 0) > e.max_tokens for r in e.ok)
+    limit = f"at most {e.max_tokens} tokens"
+    if too_long:
+        advice = "The server does not keep to --max-tokens; runs with another limit will not compare."
+        return Check(name, Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
+    short = sum(
+        r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * e.max_tokens
+        for r in e.ok
+    )
+    if short:
+        advice = "The server cut answers at a limit of its own: raise it, or lower --max-tokens."
+        return Check(name, Status.WARN, f"{value}; {short} cut below --max-tokens", limit, advice)
+    return Check(name, Status.OK, value, limit)
+
+
+def engines_count(e: Evidence) -> Check:
+    """Tell whether the engine counts as many output tokens as we do."""
+    name = "the engine's own count of tokens"
+    if e.counters is None:
+        return Check(name, Status.NOT_CHECKED, advice="The engine has no /metrics that tell.")
+    before, after = (c.output_tokens for c in e.counters)
+    if before is None or after is None:
+        return Check(name, Status.NOT_CHECKED, advice="The engine's /metrics do not count output tokens.")
+    done = [r for r in e.records if r.outcome is Outcome.OK]
+    if any(r.output_tokens is None for r in done):
+        return Check(
+            name, Status.NOT_CHECKED, advice="Not all answers were counted here: name the model's --tokenizer."
+        )
+    theirs = after - before
+    ours = sum(r.output_tokens or 0 for r in done)
+    broken = sum(r.outcome is not Outcome.OK and r.sent_ns is not None for r in e.records)
+    value = f"{_by_source(done)}, {theirs:,.0f} by the engine" + (f", {broken} requests not complete" if broken else "")
+    limit = f"{TOKENS_WARN:.0%}"
+    # Of requests that did not end well the engine has counted what it made, between nothing and a whole answer each.
+    beyond = max(ours - theirs, theirs - ours - broken * e.max_tokens, 0)
+    apart = beyond / ours if ours else float(beyond > 0)
+    if apart <= TOKENS_WARN:
+        return Check(name, Status.OK, value, limit)
+    status = Status.INVALID if apart > TOKENS_INVALID else Status.WARN
+    advice = "Somebody else used the engine, or one of the two counts wrongly: compare single answers."
+    return Check(name, status, value, limit, advice)
+
+
+def _by_source(done: Sequence[RequestRecord]) -> str:
+    """Return our count of tokens by who counted them, and that of chunks where all were counted."""
+    totals = Counter[CountedBy | None]()
+    for r in done:
+        totals[r.counted_by] += r.output_tokens or 0
+    found = [f"{tokens:,} by {who}" for who, tokens in totals.most_common()] or ["0 here"]
+    if done and all(r.chunks for r in done) and CountedBy.CHUNKS not in totals:
+        found.append(f"{sum(r.chunks or 0 for r in done):,} chunks")
+    return ", ".join(found)
+
+
+def prefix_cache(e: Evidence) -> Check:
+    """Tell whether prompts came from the engine's cache, where they cost next to nothing."""
+    name = "prompts not from a cache"
+    sent = [r for r in e.records if r.sent_ns is not None]
+    repeated = len(sent) - len({r.prompt_row for r in sent})
+    hits = _cache_hits(e)
+    limit = f"{CACHE_LIMIT:.0%} of prompt tokens"
+    advice = "Start the engine without prefix caching (vLLM: --no-enable-prefix-caching), or raise --sample."
+    if hits is None:
+        value = f"{repeated} of {len(sent)} requests repeated a prompt" if repeated else "no prompt repeated"
+        told = "The engine does not tell of its cache: " + (
+            "it may have kept the prompts that were repeated. " + advice
+            if repeated
+            else "it may have kept these prompts from an earlier run; another --seed takes others."
+        )
+        return Check(name, Status.NOT_CHECKED, value, limit, told)
+    value = f"{hits:.1%} of prompt tokens, {repeated} requests repeated a prompt"
+    if hits > CACHE_LIMIT or (repeated > 0 and hits > 0):
+        return Check(name, Status.WARN, value, limit, advice)
+    return Check(name, Status.OK, value, limit)
+
+
+def _cache_hits(e: Evidence) -> float | None:
+    """Return the share of prompt tokens that the engine found in its cache; None where it does not tell."""
+    if e.counters is None:
+        return None
+    before, after = e.counters
+    if after.prefix_hits is None or after.prefix_queries is None:
+        return None
+    asked = after.prefix_queries - (before.prefix_queries or 0)
+    return (after.prefix_hits - (before.prefix_hits or 0)) / asked if asked > 0 else 0.0

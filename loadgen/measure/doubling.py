@@ -1,0 +1,80 @@
+"""Which concurrency comes next in a ramp."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from loadgen.measure.knee import grew
+from loadgen.measure.statistics import Estimate
+
+BEYOND = 2
+"""Steps measured beyond the one with which throughput stopped growing, to see that it does not grow again."""
+
+MOST_USERS = 16_384
+"""Doubling ends there at the latest."""
+
+
+class Plan(Protocol):
+    """The steps of a ramp, one after another."""
+
+    @property
+    def first(self) -> int:
+        """Users of the first step."""
+
+    @property
+    def known_steps(self) -> int | None:
+        """How many there will be, where that is known."""
+
+    def after(self, concurrency: int, throughput: Estimate, *, broken: bool) -> int | None:
+        """Return the users of the next step, None where there is none; ``broken``: limits were not kept."""
+
+
+class Listed:
+    """Steps as they were named."""
+
+    def __init__(self, steps: Sequence[int]) -> None:
+        self._steps = list(steps)
+
+    @property
+    def first(self) -> int:
+        """The first named."""
+        return self._steps[0]
+
+    @property
+    def known_steps(self) -> int | None:
+        """All that were named."""
+        return len(self._steps)
+
+    def after(self, concurrency: int, throughput: Estimate, *, broken: bool) -> int | None:
+        """Return the next one named, whatever was found."""
+        del throughput, broken
+        later = [step for step in self._steps if step > concurrency]
+        return later[0] if later else None
+
+
+class Doubling:
+    """Twice as many each time, until throughput has stopped growing and two steps more, or limits are not kept."""
+
+    def __init__(self) -> None:
+        self._best: Estimate | None = None
+        self._without_growth = 0
+
+    @property
+    def first(self) -> int:
+        """One user."""
+        return 1
+
+    @property
+    def known_steps(self) -> int | None:
+        """Nobody knows."""
+        return None
+
+    def after(self, concurrency: int, throughput: Estimate, *, broken: bool) -> int | None:
+        """Return twice as many, unless there is nothing more to be found."""
+        if self._best is None or grew(self._best, throughput):
+            self._without_growth = 0
+        else:
+            self._without_growth += 1
+        if self._best is None or throughput.value > self._best.value:
+            self._best = throughput
+        ends = broken or self._without_growth >= BEYOND or 2 * concurrency > MOST_USERS
+        return None if ends else 2 * concurrency

@@ -1,0 +1,76 @@
+"""What checks look at, and what they find."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from loadgen.measure.envelope import Envelope, StreamLoad
+from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
+from loadgen.record import Outcome, Phase, RequestRecord
+
+
+class Status(StrEnum):
+    """Outcome of one check."""
+
+    OK = "ok"
+    WARN = "warn"
+    INVALID = "invalid"
+    INCONCLUSIVE = "inconclusive"
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A finding: what was looked at, what it was, what it may be, and what to do."""
+
+    name: str
+    status: Status
+    value: str | None = None
+    limit: str | None = None
+    advice: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at."""
+
+    records: Sequence[RequestRecord]
+    """All records, those of the warm-up included."""
+    started: int | None
+    """Requests that the instrument says it started; None if it did not live to say."""
+    planned: int | None
+    """Measured requests that were to be made; None if the run was bounded by time."""
+    ended: str | None
+    """``completed``, ``run-time`` or ``interrupted``; None if the run broke off."""
+    users: int
+    users_changed: bool
+    max_tokens: int
+    loop_lag_p99_ms: float | None
+    """Of the worst process, as the next two."""
+    cpu_share: float | None = None
+    """CPU time over wall time."""
+    gc_longest_ms: float | None = None
+    load: StreamLoad | None = None
+    """None where it is not of the kind that is calibrated."""
+    calibration: Envelope | None = None
+    no_calibration: str | None = None
+    """Why there is none."""
+    kind: str = "throughput"
+    workers: Sequence[WorkerFacts] = ()
+    steps: Sequence[StepFacts] = ()
+    """Of ramped concurrency."""
+    arrivals: Arrivals | None = None
+    """Of an open loop, with the window in which it is looked at."""
+    counters: tuple[EngineCounters, EngineCounters] | None = None
+    """The engine's own, before the first request and after the last."""
+
+    @cached_property
+    def measured(self) -> list[RequestRecord]:
+        """Records of the measured phase."""
+        return [r for r in self.records if r.phase is Phase.MEASURE]
+
+    @cached_property
+    def ok(self) -> list[RequestRecord]:
+        """Complete answers of the measured phase."""
+        return [r for r in self.measured if r.outcome is Outcome.OK]

@@ -1,0 +1,75 @@
+"""The limits of all checks, each with its reason."""
+
+FAILED_SHARE_LIMIT = 0.05
+"""Above it the mean over those that succeeded describes the survivors, not the engine."""
+
+LOOP_LAG_LIMIT_MS = 5.0
+"""p99 of the loop's lateness. Half of a 10 ms inter-token time: later, and tokens are read two at a time."""
+
+CPU_SHARE_LIMIT = 0.8
+"""Of one core, which is all that one process can use: beyond it queues in the client grow fast, and with them what is
+known of arrivals only as an interval."""
+
+LAG_SHARE_LIMIT = 0.1
+"""Lateness as a share of the median round trip, above which times taken in user space are the client's, not the
+server's. Times taken by the kernel do not depend on it."""
+
+UNCERTAINTY_LIMIT = 0.01
+"""Mean width of what is not known of first-token and end times, as a share of them: the resolution of the figures."""
+
+SHARED_READS_LIMIT = 0.05
+"""Share of chunks that were read together with a later one, whose gap then reads 0."""
+
+ENOUGH_REQUESTS = 30
+"""Fewest complete answers for an interval of a mean: below, the bootstrap's coverage falls visibly short of 95 %."""
+
+CHARACTERS_PER_TOKEN = (0.5, 20.0)
+"""Means outside it are no tokenizer's: English has about 4, Chinese with byte fallback about 1."""
+
+AT_OWN_LIMIT = 0.9
+"""An answer that ends by ``length`` below this share of --max-tokens was cut by a limit of the server's."""
+
+ATTAINMENT = 0.95
+"""Share of the requests that have to keep the limits of --slo for them to be kept: as in AIPerf's recipe; DistServe
+took 0.9."""
+
+LITTLE_WARN, LITTLE_INVALID = 0.02, 0.05
+"""Mean requests in flight against users: what is missing was spent starting, pausing or draining, not waiting for the
+engine. A user's own pause between two requests is some 0.5 ms, 2 % of a round trip of 25 ms."""
+
+CHANCE = 3.0
+"""Standard deviations that are put down to chance: beyond them lie 3 of 1,000 runs in which nothing is wrong."""
+
+FEWEST_GAPS = 30
+"""Fewest gaps from which their distribution is told."""
+
+RATE_LIMIT = 0.01
+"""Sent against asked rate, beyond what chance allows: as large as the error that a figure may have."""
+
+CV_LIMIT = 0.05
+"""Coefficient of variation of the gaps against the one asked for, beyond chance: the queueing time of a single server
+goes by (1 + cv^2) / 2, of which it is a twentieth for Poisson arrivals. At 100 requests per second it is a jitter of
+0.35 ms."""
+
+P_LIMIT, GAPS_TESTED = 0.01, 1000
+"""Probability below which gaps are not taken for a sample of the distribution that was asked for, and of how many gaps
+at most, spread over the run: with those a distance of 5 % shows; more would find what makes no difference."""
+
+LAG_LIMIT_MS = 1.0
+LAG_WARN, LAG_INVALID = 0.01, 0.1
+"""p99 of how late requests were sent: up to 1 ms or 1 % of the median TTFT it does not show; above a tenth the latency
+is the client's."""
+
+DROPPED_LIMIT = 0.05
+"""Share of the schedule that may be dropped before the offered load is another than was asked for: the limit of
+failures, which leave as much load out."""
+
+TOKENS_WARN, TOKENS_INVALID = 0.01, 0.05
+"""Our count of output tokens against the engine's own. 1 % is one end-of-sequence token in a hundred, counted by one
+side only; 5 % is more than most differences between engines that are measured with them."""
+
+CACHE_LIMIT = 0.02
+"""Share of prompt tokens that may come from the engine's cache: shared templates and system prompts are that much."""
+
+CLOCKS_LIMIT_MS = 1.0
+"""Uncertainty of a worker's clock, above which what counts requests of several hosts is known to that only."""

@@ -1,0 +1,80 @@
+"""The figures of an open loop: what was asked for, what came of it, and latencies from the schedule and the send."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from loadgen.clock import MS
+from loadgen.measure.facts import Arrivals
+from loadgen.measure.intervals import distribution_of_series
+from loadgen.measure.load import Spans, Window, edges_of
+from loadgen.measure.steady import steady
+from loadgen.record import Outcome, RequestRecord
+from loadgen.results.steps import of_those_sent, served
+from loadgen.slo import Slo
+
+Summary = dict[str, Any]
+
+BINS = 400
+"""The schedule is looked at in so many bins, to see when the engine has become steady."""
+
+
+def window_of(arrivals: Arrivals, measured: Sequence[RequestRecord]) -> tuple[Window | None, str | None]:
+    """Return the part of a schedule in which the engine was steady, and why it is not, if so.
+
+    It begins where the start no longer shows, and ends with the last time of the schedule: the drain is outside.
+    """
+    due = [r.scheduled_ns for r in measured if r.scheduled_ns is not None]
+    if arrivals.epoch_ns is None or len(due) < 2:  # noqa: PLR2004 two ends
+        return None, None
+    whole = Window(arrivals.epoch_ns, max(due))
+    edges = edges_of(whole, max(1, (whole.end - whole.start) // BINS))
+    spans = Spans.of(measured)
+    state = steady({"requests in flight": spans.in_flight(edges)})
+    start = edges[len(edges) // 2] if state.cut is None else edges[state.cut]
+    return Window(int(start), whole.end), state.unsteady
+
+
+def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:
+    """Return the figures; latencies are of requests due in the window, those that failed left out."""
+    window, unsteady = window_of(arrivals, measured)
+    shown: Summary = {
+        "asked_per_second": arrivals.rate,
+        "process": arrivals.process,
+        "cv": arrivals.cv,
+        "max_in_flight": arrivals.max_in_flight,
+        "scheduled": sum(r.scheduled_ns is not None for r in measured),
+        "dropped": sum(r.outcome is Outcome.DROPPED for r in measured),
+        "unsteady": unsteady,
+    }
+    if window is None:
+        return shown
+    due = sorted(
+        (r for r in measured if r.scheduled_ns is not None and window.start <= r.scheduled_ns < window.end),
+        key=lambda r: r.scheduled_ns or 0,
+    )
+    ok = [r for r in due if r.outcome is Outcome.OK]
+    return {
+        **shown,
+        **served(window, measured),
+        "latency_from_schedule": _latency(ok, lambda r: r.scheduled_ns),
+        "latency_from_send": _latency(ok, lambda r: r.sent_ns),
+        "send_lag_ms": _of([(r.sent_ns - r.scheduled_ns) / MS for r in due if r.sent_ns and r.scheduled_ns]),
+        "goodput": of_those_sent(window, measured, slo)["goodput"],
+    }
+
+
+def _latency(ok: Sequence[RequestRecord], origin: Callable[[RequestRecord], int | None]) -> Summary:
+    def since(r: RequestRecord, at: int | None) -> float | None:
+        start = origin(r)
+        return None if at is None or start is None else (at - start) / MS
+
+    return {
+        "ttft_ms": _of([v for r in ok if (v := since(r, r.first_token_ns)) is not None]),
+        "e2e_ms": _of([v for r in ok if (v := since(r, r.end_ns)) is not None]),
+    }
+
+
+def _of(values: Sequence[float]) -> Summary:
+    return dict(distribution_of_series(np.array(values, dtype=float)))

@@ -1,0 +1,270 @@
+"""Checks of the load: Little's law, steadiness, arrivals as asked, and nobody else's requests."""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as with_changes
+from test_measure import record, shifted
+from test_verdict import GOOD, IDLE, WORKED, altered, check_of, evidence, status_of
+
+from loadgen.clock import MS, SECOND
+from loadgen.measure.evidence import Evidence, Status
+from loadgen.measure.facts import Arrivals, StepFacts
+from loadgen.record import Outcome, RequestRecord
+from loadgen.workload.arrivals import schedule
+
+LITTLE = "Little's law"
+
+
+def closed_loop(
+    users: int, pause_ms: int = 0, rounds: int = 40, begin_ms: int = 0, **changes: Any
+) -> list[RequestRecord]:
+    """Users who wait 150 ms for each answer, of which 100 ms for its first token, and pause between two; in no step."""
+    return [
+        record(
+            1000 * begin_ms + 100 * user + number,
+            **shifted(record(), begin_ms + 150 * user // users + number * (150 + pause_ms), **changes),
+        )
+        for user in range(users)
+        for number in range(rounds)
+    ]
+
+
+def step(number: int, concurrency: int, window_ms: tuple[int, int] | None, **changes: Any) -> StepFacts:
+    window = None if window_ms is None else (window_ms[0] * MS, window_ms[1] * MS)
+    values = {"ended_by": "broken off" if window is None else "step-time"} | changes
+    return StepFacts(number=number, concurrency=concurrency, began_ns=0, window_ns=window, **values)
+
+
+def ramp(*steps: StepFacts, records: list[RequestRecord]) -> Evidence:
+    return evidence(records=records, started=len(records), kind="throughput", steps=steps, users=8, counters=None)
+
+
+@pytest.mark.parametrize(
+    ("pause_ms", "status"), [(0, Status.OK), (1, Status.OK), (5, Status.WARN), (10, Status.INVALID)]
+)
+def test_users_who_do_not_wait_for_the_engine_are_missed_in_a_steps_window(pause_ms: int, status: Status) -> None:
+    e = ramp(step(0, 4, (500, 4500)), records=closed_loop(4, pause_ms))
+    assert status_of(e, LITTLE) is status
+
+
+def test_users_in_flight_are_shown_by_phase_for_the_worst_step() -> None:
+    second = closed_loop(8, pause_ms=10, begin_ms=10_000)
+    e = ramp(step(0, 4, (500, 5000)), step(1, 8, (10_500, 15_000)), records=closed_loop(4) + second)
+    check = check_of(e, LITTLE)
+    assert check.status is Status.INVALID
+    assert check.value == "7.50 of 8 users waited for the engine: 5.00 for a first token, 2.50 for more"
+
+
+def test_little_holds_for_a_plain_closed_loop_without_its_ramp_and_drain() -> None:
+    late = [with_changes(r, **shifted(r, 2000)) for r in closed_loop(1, rounds=10)]
+    e = evidence(records=closed_loop(3) + late, users=4, kind="throughput")
+    assert check_of(e, LITTLE).value == "4.00 of 4 users waited for the engine: 2.67 for a first token, 1.33 for more"
+
+
+def test_a_request_that_fails_occupies_its_user_all_the_same() -> None:
+    records = closed_loop(4)
+    failed = [
+        with_changes(r, outcome=Outcome.IDLE_TIMEOUT, first_token_ns=None) if i % 2 else r
+        for i, r in enumerate(records)
+    ]
+    check = check_of(ramp(step(0, 4, (500, 4500)), records=failed), LITTLE)
+    assert (check.status, (check.value or "")[:9]) == (Status.OK, "4.00 of 4")
+
+
+def test_without_a_window_little_is_not_checked() -> None:
+    assert status_of(ramp(step(0, 4, None), records=closed_loop(4)), LITTLE) is Status.NOT_CHECKED
+    assert status_of(evidence(records=closed_loop(2), users=3, kind="throughput"), LITTLE) is Status.NOT_CHECKED
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "value"),
+    [
+        ([step(0, 1, (0, 900)), step(1, 2, (1000, 1900))], Status.OK, "in every step"),
+        (
+            [step(0, 1, (0, 900)), step(1, 2, (1000, 1900), unsteady="drifts by 7 %")],
+            Status.WARN,
+            "2 users: drifts by 7 %",
+        ),
+        ([step(0, 1, (0, 900)), step(1, 2, None)], Status.WARN, "2 users: broken off"),
+        ([step(0, 1, None)], Status.INCONCLUSIVE, "no step came to an end"),
+    ],
+)
+def test_steps_that_are_not_steady_are_named(steps: list[StepFacts], status: Status, value: str) -> None:
+    check = check_of(ramp(*steps, records=closed_loop(2)), "steady state")
+    assert (check.status, check.value) == (status, value)
+
+
+def test_each_step_has_its_own_concurrency() -> None:
+    records = closed_loop(4) + closed_loop(6, begin_ms=10_000)
+    fine = ramp(step(0, 4, (500, 5000)), step(1, 6, (10_500, 15_000)), records=records)
+    assert status_of(fine, "concurrency as asked") is Status.OK
+    check = check_of(
+        ramp(step(0, 4, (500, 5000)), step(1, 8, (10_500, 15_000)), records=records), "concurrency as asked"
+    )
+    assert (check.status, check.value) == (Status.WARN, "6 instead of 8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [("throughput", "locustfiles/rate.py"), ("speed", "locustfiles/rate.py"), ("rate", None)]
+)
+def test_a_closed_loop_is_labelled_as_what_it_is(kind: str, says: str | None) -> None:
+    check = check_of(evidence(kind=kind), "load model")
+    assert check.status is Status.OK
+    assert ("closed loop" in (check.value or "")) is (says is not None)
+    assert (says or "") in (check.advice or "")
+
+
+CVS = {"constant": 0.0, "poisson": 1.0, "gamma": 2.0}
+
+
+def arrive(times: Iterator[int] | list[int], late_ms: Callable[[int], float] = lambda _: 0.0) -> list[RequestRecord]:
+    """Requests that are sent so late behind the times at which they are due."""
+    found = []
+    for number, due in enumerate(times):
+        sent = SECOND + due + int(late_ms(number) * MS)
+        found.append(record(number, **shifted(record(), 0)))
+        found[-1] = with_changes(
+            found[-1],
+            scheduled_ns=SECOND + due,
+            **{name: sent + (getattr(found[-1], name) or 0) for name in ("sent_ns", "first_token_ns", "end_ns")},
+        )
+    return found
+
+
+def open_loop(records: list[RequestRecord], process: Any = "poisson", rate: float = 20.0, **changes: Any) -> Evidence:
+    times = [r.scheduled_ns or 0 for r in records]
+    window = (min(times) + (max(times) - min(times)) // 10, max(times))
+    asked = Arrivals(
+        process=process, rate=rate, cv=CVS[process], max_in_flight=100, **({"window_ns": window} | changes)
+    )
+    return evidence(records=records, kind="rate", arrivals=asked, counters=None, started=len(records))
+
+
+def times_of(process: Any, rate: float, count: int, seed: int = 7) -> list[int]:
+    return list(islice(schedule(process, rate, CVS[process], seed), count))
+
+
+@pytest.mark.parametrize("process", CVS)
+def test_a_schedule_that_is_kept_passes_but_for_one_run_in_many(process: str) -> None:
+    found = [
+        status_of(open_loop(arrive(times_of(process, 20, 400, seed)), process), "arrivals as asked")
+        for seed in range(100)
+    ]
+    assert set(found) <= {Status.OK, Status.WARN}
+    assert found.count(Status.WARN) <= 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [("poisson", "constant"), ("constant", "poisson"), ("gamma", "poisson"), ("poisson", "gamma")],
+)
+def test_another_process_than_was_asked_for_is_found(asked: str, made: str) -> None:
+    assert status_of(open_loop(arrive(times_of(made, 20, 1000)), asked), "arrivals as asked") is Status.WARN
+
+
+@pytest.mark.parametrize(("rate", "status"), [(20.1, Status.OK), (20.5, Status.WARN), (19.0, Status.WARN)])
+def test_another_rate_than_was_asked_for_is_found(rate: float, status: Status) -> None:
+    e = open_loop(arrive(times_of("constant", rate, 400)), "constant")
+    assert status_of(e, "arrivals as asked") is status
+
+
+def test_constant_gaps_may_jitter_by_a_timers_share_only() -> None:
+    for jitter_ms, status in ((1.0, Status.OK), (10.0, Status.WARN)):  # of 50 ms
+        draw = random.Random(7)
+        records = arrive(times_of("constant", 20, 400), lambda _, j=jitter_ms, d=draw: j * d.random())
+        assert status_of(open_loop(records, "constant"), "arrivals as asked") is status
+
+
+def test_an_unlucky_schedule_and_an_unpunctual_client_are_told_apart() -> None:
+    unlucky = open_loop(arrive(times_of("poisson", 20, 274, seed=42)))
+    assert "--seed" in (check_of(unlucky, "arrivals as asked").advice or "")
+    behind = open_loop(arrive(times_of("poisson", 20, 400), lambda number: 20.0 * number))
+    assert "--processes" in (check_of(behind, "arrivals as asked").advice or "")
+
+
+@pytest.mark.parametrize(("dropped", "status"), [(1, Status.WARN), (20, Status.WARN), (21, Status.INVALID)])
+def test_what_was_dropped_was_not_offered(dropped: int, status: Status) -> None:
+    gone = {"outcome": Outcome.DROPPED, "sent_ns": None, "first_token_ns": None, "end_ns": None}
+    records = [
+        with_changes(r, **(gone if i < dropped else {})) for i, r in enumerate(arrive(times_of("poisson", 20, 400)))
+    ]
+    check = check_of(open_loop(records), "arrivals as asked")
+    assert (check.status, f"{dropped} of 400 dropped" in (check.value or "")) == (status, True)
+
+
+def test_a_schedule_of_which_all_was_dropped_is_invalid() -> None:
+    gone = {"outcome": Outcome.DROPPED, "sent_ns": None, "first_token_ns": None, "end_ns": None}
+    records = [with_changes(r, **gone) for r in arrive(times_of("poisson", 20, 50))]
+    assert status_of(open_loop(records), "arrivals as asked") is Status.INVALID
+    assert status_of(open_loop(records), "sent on time") is Status.NOT_CHECKED
+
+
+def test_few_arrivals_tell_nothing() -> None:
+    assert status_of(open_loop(arrive(times_of("poisson", 20, 20))), "arrivals as asked") is Status.NOT_CHECKED
+    assert status_of(evidence(), "arrivals as asked") is Status.NOT_CHECKED
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "status"),
+    [(0.9, Status.OK), (1.1, Status.WARN), (9.0, Status.WARN), (11.0, Status.INVALID)],  # TTFT is 100 ms
+)
+def test_lateness_of_the_client_is_held_against_the_time_to_the_first_token(late_ms: float, status: Status) -> None:
+    records = arrive(times_of("poisson", 20, 400), lambda number: late_ms if number % 50 == 0 else 0.0)
+    assert status_of(open_loop(records), "sent on time") is status
+
+
+def test_without_a_stream_lateness_is_held_against_the_whole_answer() -> None:
+    records = [with_changes(r, first_token_ns=None) for r in arrive(times_of("poisson", 20, 400), lambda _: 1.4)]
+    assert status_of(open_loop(records), "sent on time") is Status.OK
+
+
+def test_in_an_open_loop_the_area_in_flight_is_rate_times_mean_time() -> None:
+    check = check_of(open_loop(arrive(times_of("poisson", 20, 400))), LITTLE)
+    assert check.status is Status.OK
+    assert (check.value or "").startswith("3.")  # 20/s * 0.15 s
+
+
+def test_an_open_loop_that_outran_the_engine_is_not_steady() -> None:
+    records = arrive(times_of("poisson", 20, 400))
+    check = check_of(open_loop(records, unsteady="in flight grows"), "steady state")
+    assert (check.status, check.value) == (Status.WARN, "in flight grows")
+    assert status_of(open_loop(records), "steady state") is Status.OK
+    assert status_of(open_loop(records, window_ns=None), "steady state") is Status.INCONCLUSIVE
+
+
+FOREIGN = "no other load on the engine"
+
+
+@pytest.mark.parametrize(
+    ("busy", "status"), [({}, Status.OK), ({"running": 1.0}, Status.INVALID), ({"waiting": 2.0}, Status.INVALID)]
+)
+def test_an_engine_that_was_busy_before_our_first_request_is_somebody_elses(
+    busy: dict[str, float], status: Status
+) -> None:
+    assert status_of(evidence(counters=(with_changes(IDLE, **busy), WORKED)), FOREIGN) is status
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"), [(100, Status.OK), (101, Status.INVALID), (99, Status.WARN), (-50, Status.WARN)]
+)
+def test_requests_that_are_not_ours_are_found_by_the_engines_count(ended: int, status: Status) -> None:
+    assert status_of(evidence(counters=(IDLE, with_changes(WORKED, requests=50.0 + ended))), FOREIGN) is status
+
+
+def test_a_request_that_broke_may_or_may_not_be_counted() -> None:
+    records = altered(10, outcome=Outcome.BROKEN_STREAM).records
+    for ended, status in ((90, Status.OK), (95, Status.OK), (100, Status.OK), (101, Status.INVALID)):
+        counters = (IDLE, with_changes(WORKED, requests=50.0 + ended))
+        assert status_of(evidence(records=records, counters=counters), FOREIGN) is status
+
+
+def test_an_engine_that_counts_no_requests_is_looked_at_before_the_first_only() -> None:
+    silent = [with_changes(c, requests=None) for c in (IDLE, WORKED)]
+    assert check_of(evidence(counters=tuple(silent)), FOREIGN).value == "idle before our first request"
+    nothing = [with_changes(c, running=None, waiting=None) for c in silent]
+    assert status_of(evidence(counters=tuple(nothing)), FOREIGN) is Status.NOT_CHECKED
+    assert status_of(evidence(counters=None, records=GOOD), FOREIGN) is Status.NOT_CHECKED
