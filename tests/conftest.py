@@ -93,10 +93,10 @@ def start_locust(tmp_path: Path) -> Iterator[Callable[[Sequence[str]], subproces
     """Start locust and leave it running; it is killed at the end of the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    def start(arguments: Sequence[str], locustfile: Path = CHAT) -> subprocess.Popen[str]:
         log = (tmp_path / "locust.log").open("w")
         process = subprocess.Popen(
-            [*LOCUST, "-f", str(CHAT), *arguments],
+            [*LOCUST, "-f", str(locustfile), *arguments],
             cwd=tmp_path,
             env=clean_environment(),
             stdout=log,

@@ -127,5 +127,5 @@ def test_another_seed_is_another_schedule_with_the_same_rate(process: Process) -
 def test_a_schedule_is_the_same_in_years_to_come() -> None:
     """Hosts with other versions of numpy follow the same one."""
     poisson, gamma = (islice(schedule(process, 100, 2, 42), 4) for process in ("poisson", "gamma"))
-    assert list(poisson) == pytest.approx([34747735, 41571056, 46423995, 57701627], abs=1)
-    assert list(gamma) == pytest.approx([104754340, 105628462, 106639171, 106702486], abs=1)
+    assert list(poisson) == pytest.approx([25750407, 62477428, 66553120, 83601045], abs=1)
+    assert list(gamma) == pytest.approx([48101242, 48603425, 48604821, 56640525], abs=1)

@@ -70,6 +70,11 @@ def check_command(options: Namespace, kind: LoadKind) -> None:
             "--master needs --host: the embedded engine listens on this machine only, where workers on others cannot "
             "reach it. Name a server, or use --processes."
         )
+    if options.processes and options.master_port != options.master_bind_port:
+        raise UsageError(
+            f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "
+            f"{options.master_bind_port} too, or the workers look for their master at {options.master_port}."
+        )
     if options.master or options.processes:
         _check_port(options.master_bind_host, options.master_bind_port)
 

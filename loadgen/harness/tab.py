@@ -47,7 +47,7 @@ def add(web_ui: WebUI, session: Session) -> None:
 
 
 _LINK = (
-    '<a href="llm" style="position:fixed;right:1.2rem;bottom:1.2rem;z-index:2000;padding:.55rem .9rem;'
+    '<a href="llm" style="position:fixed;left:1.2rem;bottom:1.2rem;z-index:2000;padding:.55rem .9rem;'
     "border-radius:.4rem;background:#15803d;color:#fff;font:600 .9rem system-ui,sans-serif;text-decoration:none;"
     'box-shadow:0 1px 4px #0006">LLM charts</a>'
 )

@@ -9,6 +9,7 @@ from gevent.hub import Waiter as Slot
 from gevent.hub import get_hub
 
 from loadgen.clock import MS, SECOND, Ns, now
+from loadgen.harness.alarm import Alarm
 from loadgen.wire.read_loop import ReadLoop
 from loadgen.wire.reception import SWEEP_MS, Reception
 from loadgen.wire.waiting import Address, PollPoller, lookup
@@ -53,6 +54,7 @@ class GeventWaiter:
         """Whether sockets are looked at on ticks."""
         self._still = True
         """Whether they are ready so seldom that they are looked at in between."""
+        self._alarm = _alarm()
         self._resolved: dict[tuple[str, int], tuple[Ns, list[Address]]] = {}
 
     def readable(self, fd: int, deadline: Ns) -> bool:
@@ -90,6 +92,8 @@ class GeventWaiter:
 
     def sleep_until(self, at: Ns) -> None:
         """Sleep until ``at``."""
+        if self._alarm is not None:
+            self._alarm.sleep_until(at)
         while (left := at - now()) > 0:
             gevent.sleep(left / SECOND)
 
@@ -127,6 +131,14 @@ def _original_epoll() -> Any:  # noqa: ANN401 select.epoll, where there is one
     try:
         return gevent.monkey.get_original("select", "epoll")()
     except AttributeError:
+        return None
+
+
+def _alarm() -> Alarm | None:
+    """Return an exact timer; None where the system has none."""
+    try:
+        return Alarm()
+    except (OSError, AttributeError):
         return None
 
 

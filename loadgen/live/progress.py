@@ -31,7 +31,7 @@ class Progress:
             return
         self._bar = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
@@ -88,6 +88,8 @@ class Progress:
         live = self._live
         if live.state == "warming up":
             return f"{live.warmed}/{live.warmup}"
+        if live.step is not None:
+            return ""
         return str(live.done) if live.planned is None else f"{live.done}/{live.planned}"
 
     def _figures(self) -> str:
@@ -95,11 +97,11 @@ class Progress:
         if live.state == "warming up":
             return ""
         latency, now = live.latency(), live.now()
-        parts = [f"{live.in_flight} in flight"]
-        if now["tokens_per_second"]:
-            parts.append(f"{now['tokens_per_second']:,.0f} tokens/s")
+        parts = [f"{live.in_flight} in flight"] if live.step is None else []
         if now["requests_per_minute"] and live.step is not None:
             parts.append(f"{now['requests_per_minute']:,.0f} requests/min")
+        if now["tokens_per_second"]:
+            parts.append(f"{now['tokens_per_second']:,.0f} tokens/s")
         parts += [
             f"{label} p50 {latency[name]['p50']:,.1f} ms"
             for name, label in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"))
@@ -108,7 +110,7 @@ class Progress:
         if failed := live.done - live.outcomes[Outcome.OK]:
             parts.append(f"[red]{failed} failed[/]")
         if live.eta_s is not None:
-            parts.append(f"{live.eta_s:,.0f} s left at most" if live.step is not None else f"{live.eta_s:,.0f} s left")
+            parts.append(f"at most {live.eta_s:,.0f} s left" if live.step is not None else f"{live.eta_s:,.0f} s left")
         return "  ".join(parts)
 
 

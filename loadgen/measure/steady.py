@@ -23,11 +23,12 @@ SMALL_DIFFERENCE = 0.01
 """A difference between beginning and end of less than this share of the mean is none, however certain it is."""
 
 GROWTH = 0.1
-"""Growth over the window, as a share of the mean, from which a queue is said to grow."""
+"""Growth over the window, as a share of the mean, from which a queue is said to grow without end: five times the change
+that counts as none."""
 
 CHANCE = 0.05
 """How often series that are steady may be called unsteady, all of them together, each looked at in two ways: at two
-standard errors for each, four series would be in three runs of ten."""
+standard errors for each, four independent series would be in up to 1 - 0.95^8, a third of the runs."""
 
 _PARTS = 10
 """Means in a row through which a slope is laid: with fewer Student's t is wide, more are correlated."""

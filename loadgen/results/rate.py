@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from loadgen.clock import MS
 from loadgen.measure.facts import Arrivals
@@ -11,7 +12,7 @@ from loadgen.measure.intervals import distribution_of_series
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.steady import steady
 from loadgen.record import Outcome, RequestRecord
-from loadgen.results.steps import of_those_sent, served
+from loadgen.results.steps import goodput, served
 from loadgen.slo import Slo
 
 Summary = dict[str, Any]
@@ -61,7 +62,8 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
         "latency_from_schedule": _latency(ok, lambda r: r.scheduled_ns),
         "latency_from_send": _latency(ok, lambda r: r.sent_ns),
         "send_lag_ms": _of([(r.sent_ns - r.scheduled_ns) / MS for r in due if r.sent_ns and r.scheduled_ns]),
-        "goodput": of_those_sent(window, measured, slo)["goodput"],
+        # By the schedule, as all of an open loop; dropped ones are due, too, and kept no limit.
+        "goodput": goodput(window, [replace(r, sent_ns=r.scheduled_ns) for r in due], slo),
     }
 
 
@@ -77,4 +79,6 @@ def _latency(ok: Sequence[RequestRecord], origin: Callable[[RequestRecord], int 
 
 
 def _of(values: Sequence[float]) -> Summary:
-    return dict(distribution_of_series(np.array(values, dtype=float)))
+    """Return their distribution, and the largest: a stall shows there even if it happens but once."""
+    found = dict(distribution_of_series(np.array(values, dtype=float)))
+    return found | {"max": max(values)} if values else found

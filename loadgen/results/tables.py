@@ -208,19 +208,20 @@ def _latency_of_rate(summary: Summary) -> Table:
     rate = summary["rate"]
     due, sent, lag = (rate.get(key) or {} for key in ("latency_from_schedule", "latency_from_send", "send_lag_ms"))
     rows = [
-        (label, *(number((of.get(key) or {}).get(p)) for of in (due, sent) for p in _SIDE_BY_SIDE))
+        (f"{label}, from the {origin}", *(number((of.get(key) or {}).get(p)) for p in _SIDE_BY_SIDE))
         for key, label in (("ttft_ms", "TTFT"), ("e2e_ms", "E2E"))
-        if (due.get(key) or {}).get("n")
+        for origin, of in (("schedule", due), ("send", sent))
+        if (of.get(key) or {}).get("n")
     ]
     if rows:
-        rows.append(("sent after its time", *(number(lag.get(p)) for p in _SIDE_BY_SIDE), *[""] * len(_SIDE_BY_SIDE)))
-    columns = ("", *(f"{of}: {p}" for of in ("from schedule", "from send") for p in _SIDE_BY_SIDE))
+        rows.append(("sent after its time", *(number(lag.get(p)) for p in _SIDE_BY_SIDE)))
+    columns = ("", *_SIDE_BY_SIDE)
     note = f"{ABSENT}: not resolvable, too few independent values. A stall of the server shows in both; what waited "
     note += "in the load generator shows from the schedule only."
     return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note)
 
 
-_SIDE_BY_SIDE = ("mean", "p50", "p99")
+_SIDE_BY_SIDE = ("mean", "p50", "p90", "p99")
 
 
 def _scaled(value: Mapping[str, Any] | None, factor: float) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def schedule(process: Process, rate: float, cv: float, seed: int) -> Iterator[in
         return _evenly(Fraction(str(float(rate))))
     # The streams of RandomState are frozen (NEP 19), those of Generator are not: with it, hosts with two versions of
     # numpy would follow two schedules.
-    source = np.random.RandomState(random.Random(f"{seed}/arrivals").getrandbits(32))
+    source = np.random.RandomState(random.Random(f"{seed}/schedule").getrandbits(32))
     shape = 1.0 if process == "poisson" else cv**-2
     scale = SECOND / (rate * shape)
     return _cumulated(source.standard_gamma(shape, BLOCK) * scale for _ in count())

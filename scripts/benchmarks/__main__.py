@@ -8,7 +8,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from benchmarks import burst, ceiling, compare, cost, exact, late, machine, many, picture, report, send, steps, tls
+from benchmarks import (
+    burst,
+    capacity,
+    ceiling,
+    compare,
+    cost,
+    coverage,
+    exact,
+    kills,
+    late,
+    machine,
+    many,
+    picture,
+    processes,
+    report,
+    send,
+    statistics,
+    steps,
+    tls,
+)
 from benchmarks.figures import Section
 
 
@@ -30,10 +49,15 @@ CLAIMS: Mapping[str, tuple[Claim, str]] = {
     "exact": (exact, "1 min"),
     "cost": (cost, "3 min"),
     "steps": (steps, "1 min"),
+    "statistics": (statistics, "2 min"),
     "burst": (burst, "30 s"),
     "late": (late, "30 s"),
     "tls": (tls, "40 s"),
     "many": (many, "2 min"),
+    "coverage": (coverage, "2 min"),
+    "capacity": (capacity, "9 min"),
+    "processes": (processes, "2 min"),
+    "kills": (kills, "6 min"),
     "peers": (compare, "20 min"),
 }
 """By name, with the time that a round takes."""

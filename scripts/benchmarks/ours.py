@@ -104,9 +104,9 @@ def observe(load: Load, setup: Setup) -> Run:
         return Run(load, setup, records, server.truths(), summary, usage, server_cpu_s)
 
 
-def peer_of(name: str, itl_sample: str, warmup: int = 5) -> Peer:
+def peer_of(name: str, itl_sample: str, warmup: int = 5, locustfile: Path = CHAT) -> Peer:
     """Return our client as a peer among peers: run and measured in the same way."""
-    command = partial(command_of, Setup(itl_sample=itl_sample, warmup=warmup))
+    command = partial(command_of, Setup(itl_sample=itl_sample, warmup=warmup, locustfile=locustfile))
     return Peer(name=name, version=VERSION, requirements=(), command=command, read=_reported)
 
 

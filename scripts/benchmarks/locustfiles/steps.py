@@ -14,7 +14,7 @@ from locust import events
 sys.path.append(str(Path(__file__).parents[3] / "locustfiles"))
 from chat import Chat
 
-from loadgen.harness.run import Run
+from loadgen.harness.part import Part
 from loadgen.wire import client
 from loadgen.wire.client import Client
 from loadgen.wire.connection import Connection
@@ -31,7 +31,7 @@ STEPS = (
     (Connection, "close", "close the connection"),
     (client, "decode", "decode the answer"),
     (client, "record_of", "make the record"),
-    (Run, "keep", "keep the record, tell Locust"),
+    (Part, "keep", "keep the record, tell Locust"),
 )
 """Where the time of a request goes, none within another."""
 

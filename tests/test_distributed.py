@@ -1,0 +1,385 @@
+"""A run of several processes: nothing is lost, whoever is killed or interrupted, and mistakes are told."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import CHAT, LOCUST, ROOT, clean_environment, records_of
+from serving import SSE_HEAD, Request, Step, answer, chunk, serving, stream, token
+
+from loadgen.clock import MS
+from loadgen.launch.simulated import SimulatedServer, start_simulated
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.version import VERSION
+
+sys.path.insert(0, str(ROOT / "scripts"))
+from benchmarks import kills
+
+SWEEP = ROOT / "locustfiles" / "sweep.py"
+FEW = ("--sample", "20", "--warmup", "2", "--max-tokens", "8")
+
+
+@dataclass
+class Started:
+    """A locust process, and those that it forks: one group."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    results: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def folder(self) -> Path:
+        (folder,) = self.results.iterdir()
+        return folder
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.json.decode((self.folder / "summary.json").read_bytes())
+        return found
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.json.decode((self.folder / "run.json").read_bytes())
+        return found
+
+    @property
+    def checks(self) -> dict[str, dict[str, Any]]:
+        return {check["name"]: check for check in self.summary["verdict"]["checks"]}
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait for its end, and see that nothing of it is left."""
+        status = self.process.wait(timeout)
+        due = time.monotonic() + 5
+        while (left := kills.group(self.process.pid)) and time.monotonic() < due:
+            time.sleep(0.1)
+        assert not left, self.said
+        return status
+
+    def when_measuring(self, processes: int = 2) -> None:
+        """Wait until every process that makes requests has a record."""
+        due = time.monotonic() + 40
+        while sum(path.stat().st_size > 0 for path in self.results.glob("*/records-[1-9]*.jsonl")) < processes:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < due, self.said
+            time.sleep(0.05)
+
+
+@dataclass
+class Starter:
+    """Starts locust, each in a folder of its own."""
+
+    parent: Path
+    started: list[Started] = field(default_factory=list)
+
+    def __call__(
+        self,
+        *arguments: str,
+        name: str = "master",
+        locustfile: Path = CHAT,
+        program: Sequence[str] = LOCUST,
+        environment: dict[str, str] | None = None,
+    ) -> Started:
+        cwd = self.parent / name
+        cwd.mkdir()
+        results = [] if "--results" in arguments else ["--results", str(cwd / "results")]
+        with (cwd / "locust.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*program, "-f", str(locustfile), *arguments, *results],
+                cwd=cwd,
+                env=clean_environment(**(environment or {})),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append(Started(process, cwd / "locust.log", cwd / "results"))
+        return self.started[-1]
+
+    def forked(self, host: str, *arguments: str, **more: Any) -> Started:
+        """Start a run of two forked processes."""
+        free = str(kills.free_port())
+        port = ("--master-bind-port", free, "--master-port", free)
+        return self("--headless", "--host", host, "--processes", "2", *port, *arguments, **more)
+
+    def master(self, port: int, *arguments: str) -> Started:
+        bound = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+        return self("--headless", "--master", *bound, *arguments)
+
+    def worker(self, name: str, port: int, *arguments: str, environment: dict[str, str] | None = None) -> Started:
+        joins = ("--worker", "--master-host", "127.0.0.1", "--master-port", str(port))
+        return self(*joins, *arguments, name=name, environment=environment)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    yield starter
+    for started in starter.started:
+        kills.end_group(started.process.pid)
+        started.process.wait()
+
+
+@contextmanager
+def engine(folder: Path, **options: float) -> Iterator[SimulatedServer]:
+    server = start_simulated(folder / "truth.jsonl", **options)
+    try:
+        yield server
+    finally:
+        server.child.stop()
+
+
+def assert_all_is_there(run: Started) -> list[RequestRecord]:
+    """The counts add up, over all processes; every request has one record, and all are in one file."""
+    counted = run.summary["requests"]
+    assert counted["started"] == sum(counted[part] for part in ("completed", "failed", "aborted", "dropped"))
+    assert run.checks["every request accounted for"]["status"].upper() == "OK"
+    assert [path.name for path in run.folder.glob("*.jsonl")] == ["records.jsonl"]
+    lines = (run.folder / "records.jsonl").read_bytes().splitlines()
+    records = records_of(run.folder)
+    assert len(lines) == len(records) == run.manifest["ended"]["started_requests"]
+    return [r for r in records if r.phase is Phase.MEASURE]
+
+
+def assert_shards_are_disjoint(records: Sequence[RequestRecord]) -> None:
+    """Within a round no prompt comes twice, whichever process asks it."""
+    rounds: dict[int, list[int]] = defaultdict(list)
+    for r in records:
+        rounds[r.round].append(r.prompt_row)
+    assert all(len(rows) == len(set(rows)) for rows in rounds.values())
+
+
+def assert_refused(run: Started, *words: str, status: int = 2) -> None:
+    assert run.wait() == status, run.said
+    told = [line for line in run.said.splitlines() if line.startswith("loadgen: ")]
+    assert len(told) == 1, run.said
+    assert all(word in told[0] for word in words), told
+    assert "Traceback" not in run.said
+
+
+def test_a_sweep_by_two_forked_processes_loses_nothing(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        run = start.forked(server.host, *FEW, "--steps", "2,4", "--step-time", "6", locustfile=SWEEP)
+        assert run.wait() in {0, 3}, run.said  # a short sweep may not resolve what it is asked
+    records = assert_all_is_there(run)
+    assert {r.worker for r in records} == {1, 2}
+    assert {r.step for r in records} == {0, 1}
+    assert [s["concurrency"] for s in run.summary["steps"]] == [2, 4]
+    assert run.checks["workers"]["status"].upper() == "OK"
+
+
+def test_a_chat_by_two_forked_processes_loses_nothing(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        run = start.forked(server.host, *FEW, "--users", "4", "--requests", "40")
+        assert run.wait() == 0, run.said
+    records = assert_all_is_there(run)
+    assert len(records) == 40
+    assert {r.worker: 0 for r in records} == {1: 0, 2: 0}
+    assert {r.round for r in records} == {0, 1}
+    assert_shards_are_disjoint(records)
+    assert set(server.truths()) >= {r.request_id for r in records}
+
+
+def test_a_chat_by_workers_started_by_hand_loses_nothing(start: Starter, tmp_path: Path) -> None:
+    port = kills.free_port()
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        load = ("--host", server.host, *FEW, "--users", "4", "--requests", "40")
+        run = start.master(port, *load, "--expect-workers", "2")
+        workers = [start.worker(name, port) for name in ("one", "two")]
+        assert run.wait() == 0, run.said
+        assert [w.wait() for w in workers] == [0, 0]
+    records = assert_all_is_there(run)
+    assert sorted({r.worker for r in records}) == [1, 2]
+    assert_shards_are_disjoint(records)
+    assert not any(w.results.exists() for w in workers)  # they see the master's disk
+    assert {w["pid"] for w in run.manifest["workers"]} == {p.process.pid for p in [run, *workers]}
+
+
+def test_what_workers_with_disks_of_their_own_record_is_at_the_master_and_there(start: Starter, tmp_path: Path) -> None:
+    port = kills.free_port()
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        load = ("--host", server.host, *FEW, "--users", "4", "--requests", "40")
+        run = start.master(port, *load, "--expect-workers", "2", "--results", "/proc/self/cwd/results")
+        workers = [start.worker(name, port) for name in ("one", "two")]
+        assert run.wait() == 0, run.said
+        assert [w.wait() for w in workers] == [0, 0]
+    records = assert_all_is_there(run)
+    assert len(records) == 40
+    assert_shards_are_disjoint(records)
+    theirs = [r for w in workers for r in records_of(w.folder)]
+    assert {r.request_id for r in theirs} == {r.request_id for r in records}
+    assert all(r.chunk_ns for r in theirs if not r.lazy)
+    assert not any(r.chunk_ns for r in records)  # too much for a periodic report
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_finished_request_is_missing_after_the_kill_of_a_worker(seed: int, tmp_path: Path) -> None:
+    found = kills.kill_one(tmp_path, "worker", random.Random(seed))
+    assert not found.faults
+    assert found.ended_before > 0
+
+
+def test_after_the_kill_of_the_master_workers_end_and_a_report_has_all(tmp_path: Path) -> None:
+    found = kills.kill_one(tmp_path, "master", random.Random(4))
+    assert not found.faults
+    assert found.ended_before > 0
+    assert found.gone_s < kills.ORPHANS_S
+
+
+@pytest.mark.parametrize("whom", ["group", "master"])
+def test_an_interrupt_ends_all_processes_in_order(whom: str, start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=50, itl_ms=10) as server:
+        run = start.forked(server.host, *FEW, "--users", "4", "--requests", "100000")
+        run.when_measuring()
+        if whom == "group":  # as Ctrl-C in a terminal does
+            os.killpg(run.process.pid, signal.SIGINT)
+        else:
+            run.process.terminate()
+        assert run.wait(20) == 4, run.said
+    records = assert_all_is_there(run)
+    assert {r.outcome for r in records} == {Outcome.OK}
+    assert run.manifest["ended"]["reason"] == "interrupted"
+    assert {w["lost"] for w in run.manifest["workers"]} == {None}
+    assert "Traceback" not in run.said
+
+
+def test_requests_that_outlast_the_drain_are_recorded_by_all_processes(start: Starter) -> None:
+    def script(number: int, _request: Request) -> Sequence[Step]:
+        return answer(1) if number == 0 else [(0, SSE_HEAD + chunk(token("a"))), (30, b"")]
+
+    with serving(script) as server:
+        limits = ("--warmup", "0", "--sample", "20", "--run-time", "2s", "--stop-timeout", "1")
+        run = start.forked(server.url, "--users", "4", *limits)
+        assert run.wait(30) == 3, run.said  # not one answer is complete
+        asked = len(server.requests) - 1
+    records = assert_all_is_there(run)
+    assert [r.outcome for r in records] == [Outcome.ABORTED] * asked
+    assert asked == 4
+    assert {w["lost"] for w in run.manifest["workers"]} == {None}
+
+
+IMPATIENT = """
+import locust.runners
+locust.runners.MASTER_HEARTBEAT_TIMEOUT = 3
+from locust.main import main
+main()
+"""
+"""Locust, with a worker that leaves a master which is silent for three seconds, not sixty."""
+
+
+def test_a_drain_longer_than_locusts_patience_loses_no_worker(start: Starter, tmp_path: Path) -> None:
+    def script(number: int, _request: Request) -> Sequence[Step]:
+        return answer(1) if number == 0 else stream(token("a", "length"), pause=9.0)
+
+    program = tmp_path / "impatient.py"
+    program.write_text(IMPATIENT)
+    with serving(script) as server:
+        limits = ("--warmup", "0", "--sample", "20", "--run-time", "2s", "--stop-timeout", "20")
+        run = start.forked(server.url, "--users", "2", *limits, program=[sys.executable, str(program)])
+        assert run.wait(60) in {0, 3}, run.said
+    records = assert_all_is_there(run)
+    assert [r.outcome for r in records] == [Outcome.OK] * 2
+    assert run.checks["workers"]["status"].upper() == "OK", run.checks["workers"]
+
+
+def test_a_port_that_is_taken_is_told(start: Starter) -> None:
+    with serving(answer(1)) as server:
+        port = server.url.rpartition(":")[2]
+        ports = ("--master-bind-port", port, "--master-port", port)
+        run = start("--headless", "--host", server.url, "--processes", "2", "--users", "2", *ports)
+        assert_refused(run, "--master-bind-port", port)
+
+
+def test_workers_that_do_not_come_in_time_are_told(start: Starter) -> None:
+    with serving(answer(1)) as server:
+        waits = ("--expect-workers", "2", "--expect-workers-max-wait", "2")
+        run = start.master(kills.free_port(), "--host", server.url, *waits)
+        assert_refused(run, "0 of 2 workers", "--expect-workers-max-wait")
+
+
+def test_a_master_without_a_host_is_told(start: Starter) -> None:
+    assert_refused(start.master(kills.free_port(), "--expect-workers", "1"), "--master needs --host")
+
+
+def test_a_worker_that_cannot_keep_its_records_is_told(start: Starter) -> None:
+    port = kills.free_port()
+    with serving(answer(1)) as server:
+        load = ("--host", server.url, *FEW, "--expect-workers", "1", "--results", "/proc/self/cwd/results")
+        run = start.master(port, *load)
+        worker = start.worker("one", port, "--results", "/proc/x")
+        assert_refused(run, "cannot take part", "--results /proc/x", f"process {worker.process.pid}")
+        worker.wait()
+    assert "Traceback" not in worker.said
+
+
+def patched(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a process on a host where something is different."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}
+
+
+ANOTHER_VERSION = """
+from importlib import metadata
+installed = metadata.version
+metadata.version = lambda name: "0.0.7" if name == "loadgen" else installed(name)
+"""
+
+
+def test_a_worker_of_another_version_is_told(start: Starter, tmp_path: Path) -> None:
+    port = kills.free_port()
+    with serving(answer(1)) as server:
+        run = start.master(port, "--host", server.url, *FEW, "--expect-workers", "1")
+        worker = start.worker("one", port, environment=patched(tmp_path / "site", ANOTHER_VERSION))
+        assert_refused(run, "0.0.7", VERSION, f"process {worker.process.pid}")
+        worker.wait()
+
+
+def shifted_by(milliseconds: int) -> str:
+    return f"import time\nright = time.time_ns\ntime.time_ns = lambda: right() + {milliseconds * MS}\n"
+
+
+def test_a_worker_whose_wall_clock_is_far_off_is_told(start: Starter, tmp_path: Path) -> None:
+    port = kills.free_port()
+    with serving(answer(1)) as server:
+        run = start.master(port, "--host", server.url, *FEW, "--expect-workers", "1")
+        worker = start.worker("one", port, environment=patched(tmp_path / "site", shifted_by(-1500)))
+        assert_refused(run, "-1.5 s", "wall clock", f"process {worker.process.pid}")
+        worker.wait()
+
+
+def test_a_wall_clock_that_is_a_little_off_is_recorded(start: Starter, tmp_path: Path) -> None:
+    port = kills.free_port()
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        run = start.master(port, "--host", server.host, *FEW, "--expect-workers", "1", "--requests", "8")
+        worker = start.worker("one", port, environment=patched(tmp_path / "site", shifted_by(300)))
+        assert run.wait() == 0, run.said
+        assert worker.wait() == 0
+    (facts,) = (w for w in run.manifest["workers"] if w["number"] == 1)
+    assert facts["wall_offset_ms"] == pytest.approx(300, abs=50)
+    assert facts["clock_offset_ns"] == 0  # the monotonic clock is the same
+    assert_all_is_there(run)
+
+
+def test_what_is_tested_inside_locusts_process_holds() -> None:
+    """Importing the harness has gevent patch the whole process, which this one must not be."""
+    program = "from gevent import monkey; monkey.patch_all(); import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    inside = ROOT / "tests" / "inside_locust.py"
+    command = [sys.executable, "-c", program, "-q", "-p", "no:cacheprovider", str(inside)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

@@ -1,0 +1,83 @@
+"""The LLM tab of the web UI, in a real browser, while a sweep runs under two workers."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from loadgen.launch.simulated import start_simulated
+
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --window-size=1280,1500"
+SWEEP = "--processes 2 --steps 2,8 --step-time 8 --max-tokens 16 --warmup 2 --autostart --autoquit 60"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
+]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path / 'chromium'}"):
+        options.add_argument(flag)
+    with Chrome(options, ChromeService(DRIVER)) as chrome:
+        yield chrome
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
+
+
+@pytest.fixture
+def ui(start_locust: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Iterator[str]:
+    """Address of a web UI whose sweep has begun by itself."""
+    port, master_port = free_port(), free_port()
+    server = start_simulated(tmp_path / "log.jsonl", profile="batch-bound", time_factor=4.0)
+    where = ["--web-host", "127.0.0.1", "--web-port", port, "--master-bind-port", master_port]
+    arguments = [*where, "--master-port", master_port, "--host", server.host, *SWEEP.split()]
+    start_locust(arguments, locustfile=ROOT / "locustfiles" / "sweep.py")
+    yield f"http://127.0.0.1:{port}"
+    server.child.stop()
+
+
+def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(browser: Chrome, ui: str) -> None:
+    wait = WebDriverWait(browser, 40, ignored_exceptions=[WebDriverException])
+
+    def text() -> str:
+        return str(browser.find_element(By.TAG_NAME, "body").text)
+
+    def opened(path: str) -> bool:
+        browser.get(ui + path)
+        return True
+
+    def shoot(name: str) -> None:
+        if folder := os.environ.get("LOADGEN_SHOTS"):
+            browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+    wait.until(lambda _: opened("/llm"))
+    wait.until(lambda _: "step 2 of 2" in text().lower() and "8 users" in text().lower())
+    wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, "svg path, svg polyline")) >= 6)
+    for words in ("SIMULATED", "TTFT", "TPOT", "ITL", "Output tokens/s", "Requests/min", "Verdict", "Workers"):
+        assert words in text()
+    shoot("llm-tab")
+    opened("/?tab=llm")
+    wait.until(lambda _: "TTFT" in text() and "p99" in text())
+    assert browser.find_element(By.LINK_TEXT, "LLM charts").get_attribute("href") == f"{ui}/llm"
+    shoot("llm-table")
+    opened("/llm")
+    wait.until(lambda _: "ended" in text())
+    assert "Finished steps" in text()

@@ -1,0 +1,174 @@
+"""When a step of the load has told enough: records as they come, on a clock of the test's own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from loadgen.clock import SECOND
+from loadgen.measure.watch import LEAST_S, PATIENCE_S, ROUND_TRIPS, Found, StepWatch
+from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+
+LOOK_S = 0.5
+BEGAN = 1_000 * SECOND
+SPREAD_S = 1.0
+Takes = Callable[[np.random.Generator, float], float]
+"""Seconds that a request takes which is sent at this second of the step."""
+
+
+def record(user: int, sent: int, end: int, outcome: Outcome = Outcome.OK) -> RequestRecord:
+    return RequestRecord(
+        request_id=f"{user}-{sent}",
+        phase=Phase.MEASURE,
+        prompt_row=0,
+        sent_ns=sent,
+        end_ns=end,
+        output_tokens=16,
+        counted_by=CountedBy.USAGE,
+        outcome=outcome,
+    )
+
+
+@dataclass
+class Step:
+    """Users in a closed loop, played on a clock, and looked at twice a second."""
+
+    users: int
+    takes: Takes
+    step_time_s: float = 60.0
+    precision: float = 0.02
+    seed: int = 1
+    delay_s: float = 0.0
+    """So much later the records arrive."""
+    settled: list[int] = field(default_factory=list)
+
+    def play(self) -> tuple[Found, int, list[RequestRecord]]:
+        """Return what was found, when, and all records that had been added by then."""
+        watch = StepWatch(BEGAN, BEGAN + int(SPREAD_S * SECOND), self.step_time_s, self.precision)
+        waiting = sorted(self._records(), key=lambda r: r.end_ns or 0)
+        added: list[RequestRecord] = []
+        for now in self._clock():
+            seen = now - int(self.delay_s * SECOND)
+            arrived = [r for r in waiting if (r.end_ns or 0) <= seen]
+            waiting = waiting[len(arrived) :]
+            watch.add(arrived)
+            added += arrived
+            settled = min((r.sent_ns or 0 for r in waiting if (r.sent_ns or 0) <= seen), default=seen)
+            self.settled.append(settled)
+            if (found := watch.look(now, settled)) is not None:
+                return found, now, added
+        raise AssertionError("it never ended")
+
+    def _clock(self) -> Iterator[int]:
+        ticks = int((self.step_time_s + 2 * PATIENCE_S) / LOOK_S)
+        return (BEGAN + int(k * LOOK_S * SECOND) for k in range(1, ticks))
+
+    def _records(self) -> Iterator[RequestRecord]:
+        rng = np.random.default_rng(self.seed)
+        for user in range(self.users):
+            at = BEGAN + int(SPREAD_S * SECOND * user / self.users)
+            while at < BEGAN + (self.step_time_s + 2 * PATIENCE_S) * SECOND:
+                end = at + int(self.takes(rng, (at - BEGAN) / SECOND) * SECOND)
+                yield record(user, at, end)
+                at = end
+
+
+def around(mean: float, cv: float = 0.1) -> Takes:
+    return lambda rng, _: float(mean * max(0.05, rng.normal(1, cv)))
+
+
+def seconds_of(at: int) -> float:
+    return (at - BEGAN) / SECOND
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_ends_once_its_throughput_is_precise(seed: int) -> None:
+    step = Step(16, around(0.2), seed=seed)
+    found, now, _ = step.play()
+    assert found.ended_by == "precision"
+    assert found.unsteady is None
+    assert seconds_of(now) < 40
+    assert found.requests_per_minute.value == pytest.approx(60 * 16 / 0.2, rel=0.03)
+    assert found.requests_per_minute.ci95 is not None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_window_is_never_shorter_than_five_seconds_however_precise(seed: int) -> None:
+    found, _, _ = Step(64, around(0.02, 0.01), seed=seed).play()
+    assert found.ended_by == "precision"
+    assert LEAST_S <= found.window.seconds < LEAST_S + 3
+
+
+def test_of_a_short_step_half_is_enough() -> None:
+    found, _, _ = Step(64, around(0.02, 0.01), step_time_s=6).play()
+    assert found.ended_by == "precision"
+    assert 3 <= found.window.seconds < 6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_window_is_never_shorter_than_five_round_trips(seed: int) -> None:
+    found, _, _ = Step(64, around(3.0, 0.02), step_time_s=200, precision=0.5, seed=seed).play()
+    assert found.window.seconds >= ROUND_TRIPS * 2.9
+
+
+def test_what_does_not_become_precise_ends_with_the_time_of_the_step() -> None:
+    found, now, _ = Step(4, around(0.5, 0.5), step_time_s=20, precision=0.0001).play()
+    assert found.ended_by == "step-time"
+    assert 20 <= seconds_of(now) < 20 + 2
+    assert seconds_of(found.window.end) <= 20
+    assert found.window.end > found.window.start >= BEGAN + SPREAD_S * SECOND
+
+
+@pytest.mark.parametrize(("takes", "delay_s"), [(0.2, 0.0), (0.2, 1.5), (4.0, 0.0), (4.0, 3.0)])
+def test_no_window_reaches_beyond_what_has_settled(takes: float, delay_s: float) -> None:
+    step = Step(16, around(takes), step_time_s=40, delay_s=delay_s)
+    found, _, added = step.play()
+    assert found.window.end <= step.settled[-1]
+    known = {r.request_id for r in added}
+    sent = [r for r in step._records() if found.window.start <= (r.sent_ns or 0) < found.window.end]
+    assert sent
+    assert all(r.request_id in known for r in sent)
+
+
+def test_nothing_counts_before_all_users_were_told_to_start() -> None:
+    found, _, _ = Step(16, around(0.2)).play()
+    assert found.window.start >= BEGAN + SPREAD_S * SECOND
+
+
+def test_a_beginning_that_differs_is_cut_off() -> None:
+    def cold(rng: np.random.Generator, at: float) -> float:
+        return around(1.0 if at < 6 else 0.2)(rng, at)
+
+    found, _, _ = Step(16, cold).play()
+    assert found.unsteady is None
+    assert seconds_of(found.window.start) >= 5.5
+    assert found.requests_per_minute.value == pytest.approx(60 * 16 / 0.2, rel=0.03)
+
+
+def test_an_engine_that_becomes_slower_and_slower_is_said_not_to_be_steady() -> None:
+    found, now, _ = Step(16, lambda rng, at: around(0.2 + 0.02 * at)(rng, at), step_time_s=30).play()
+    assert found.ended_by == "step-time"
+    assert seconds_of(now) >= 30
+    assert found.unsteady is not None
+    assert "requests/min" in found.unsteady or "output tokens/s" in found.unsteady
+
+
+def test_requests_that_take_longer_than_the_step_are_waited_for_but_not_for_ever() -> None:
+    slow = Step(8, around(25.0, 0.01), step_time_s=20)
+    found, now, _ = slow.play()
+    assert found.ended_by == "step-time"
+    assert 20 < seconds_of(now) <= 20 + PATIENCE_S + LOOK_S
+    assert found.window.end <= slow.settled[-1]
+
+
+def test_a_step_without_an_end_has_no_window() -> None:
+    watch = StepWatch(BEGAN, BEGAN + SECOND, 10.0, 0.02)
+    assert all(watch.look(BEGAN + k * SECOND, BEGAN + SECOND // 2) is None for k in range(1, 100))
+    assert watch.round_trip_ms() is None
+
+
+def test_what_ended_before_the_load_was_there_is_forgotten() -> None:
+    watch = StepWatch(BEGAN, BEGAN + SECOND, 10.0, 0.02)
+    watch.add([record(0, BEGAN - SECOND, BEGAN), record(1, BEGAN, BEGAN + 3 * SECOND)])
+    assert watch.round_trip_ms() == pytest.approx(3000)
