@@ -85,7 +85,11 @@ def test_all_steps_of_a_sweep_are_in_its_summary_its_report_and_its_pictures(fou
     page = (found.folder / "report.html").read_text()
     assert "<svg" in page or "data:image" in page
     assert not re.search(r"""(?:src|href)=["']https?://""", page)
-    assert "step 3 of 3: 32 users" in found.out + found.err
+
+
+def test_each_step_is_told_as_it_ends(found: Finished) -> None:
+    told = re.findall(r"^step (\d): (\d+) users: ([\d,.]+) requests/min", found.out + found.err, re.MULTILINE)
+    assert [(number, users) for number, users, _ in told] == [("1", "4"), ("2", "16"), ("3", "32")]
 
 
 def test_doubling_ends_two_steps_beyond_the_best(tmp_path: Path) -> None:

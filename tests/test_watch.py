@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from loadgen.clock import SECOND
-from loadgen.measure.watch import LEAST_S, PATIENCE_S, ROUND_TRIPS, Found, StepWatch
+from loadgen.measure.limits import ROUND_TRIPS
+from loadgen.measure.watch import LEAST_S, PATIENCE_S, Found, StepWatch
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 
 LOOK_S = 0.5
@@ -95,9 +96,9 @@ def test_a_step_ends_once_its_throughput_is_precise(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_window_is_never_shorter_than_five_seconds_however_precise(seed: int) -> None:
-    found, _, _ = Step(64, around(0.02, 0.01), seed=seed).play()
+    found, _, _ = Step(32, around(0.04, 0.01), seed=seed).play()
     assert found.ended_by == "precision"
-    assert LEAST_S <= found.window.seconds < LEAST_S + 3
+    assert LEAST_S <= found.window.seconds < 2 * LEAST_S
 
 
 def test_of_a_short_step_half_is_enough() -> None:
@@ -107,9 +108,10 @@ def test_of_a_short_step_half_is_enough() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_window_is_never_shorter_than_five_round_trips(seed: int) -> None:
-    found, _, _ = Step(64, around(3.0, 0.02), step_time_s=200, precision=0.5, seed=seed).play()
-    assert found.window.seconds >= ROUND_TRIPS * 2.9
+def test_precision_ends_no_step_before_as_many_round_trips_as_its_interval_needs(seed: int) -> None:
+    found, _, _ = Step(64, around(3.0, 0.5), step_time_s=400, precision=0.5, seed=seed).play()
+    assert found.ended_by == "precision"
+    assert found.window.seconds >= 0.95 * ROUND_TRIPS * 3.0
 
 
 def test_what_does_not_become_precise_ends_with_the_time_of_the_step() -> None:

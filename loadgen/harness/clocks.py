@@ -15,7 +15,8 @@ class Offset:
 
     monotonic_ns: int
     uncertainty_ns: int
-    """Half the round trip: the answer was written anywhere in it."""
+    """The true offset is no further off: half the round trip, since the answer was written anywhere in it, and what
+    was taken for none."""
     wall_ms: float
     """The worker's wall clock minus ours."""
 
@@ -26,12 +27,12 @@ def offset(answer: Clock, answered_ns: int, realtime_ns: int) -> Offset:
     F. Cristian, Probabilistic clock synchronization, 1989: the answer is taken to have been written half-way. Processes
     on one machine read the same clock: an offset that the round trip could explain is none.
     """
-    half = (answered_ns - answer.asked_ns) // 2
+    half = (answered_ns - answer.asked_ns + 1) // 2
     middle = answer.asked_ns + half
-    difference = middle - answer.monotonic_ns
+    difference, uncertainty = middle - answer.monotonic_ns, half
     if abs(difference) <= half:
-        difference = 0
-    return Offset(difference, half, (answer.realtime_ns - (realtime_ns - half)) / MS)
+        difference, uncertainty = 0, half + abs(difference)
+    return Offset(difference, uncertainty, (answer.realtime_ns - (realtime_ns - half)) / MS)
 
 
 def is_far_off(found: Offset) -> bool:

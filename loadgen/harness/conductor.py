@@ -117,7 +117,9 @@ class Conductor:
         self._player = gevent.spawn(self._play)
 
     def take(self, report: Report) -> None:
-        """Take what a process has to tell."""
+        """Take what a process has to tell; before all have begun, that is nothing."""
+        if self._team is None:
+            return
         self._reported[report.worker] = report
         self._save_unshared(report)
         records = on_one_clock(report.records, self.team.facts)
@@ -197,6 +199,7 @@ class Conductor:
         self.wind_down()
         last = [r for r in self._reported.values() if r.instrument is not None]
         self.manifest.instruments = [r.instrument for r in sorted(last, key=lambda r: r.worker) if r.instrument]
+        self.manifest.workers += self.team.late
         self._myself.started_requests = self.means.own.started
         started = sum(facts.started_requests or 0 for facts in self.manifest.workers)
         self.manifest.ended = Ended(reason=self._reason(), at=wall_time(), started_requests=started)

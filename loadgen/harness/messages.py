@@ -14,6 +14,7 @@ BEGIN = "loadgen-begin"
 READY = "loadgen-ready"
 GO = "loadgen-go"
 FINISH = "loadgen-finish"
+ABORT = "loadgen-abort"
 REPORT = "loadgen"
 """Not a message of its own: the field of Locust's periodic report."""
 

@@ -114,6 +114,7 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
     on = environment.events
     on.report_to_master.add_listener(lambda data, **_: worker.report(data))
     on.heartbeat_received.add_listener(lambda **_: worker.heartbeat())
+    on.quitting.add_listener(_listener(worker, worker.quitting))
     on.test_stopping.add_listener(_listener(worker, worker.stopping))
     on.test_stop.add_listener(_listener(worker, worker.finish))
     on.user_error.add_listener(_listener(worker, worker.note_bug))

@@ -232,6 +232,8 @@ class Session(Process):
         """End what runs, and then the process; the second time, abort what is in flight."""
         if self._interrupted:
             self.abort()
+            if self._workers is not None:
+                self._workers.abort()
             return
         self._interrupted = True
         logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")

@@ -39,6 +39,8 @@ class Team(Protocol):
     """Who makes the requests."""
 
     facts: list[WorkerFacts]
+    late: list[WorkerFacts]
+    """Those that came when the run was going on, and have no part in it."""
 
     def go(self, go: Go) -> None:
         """Let all begin, or go on with the next step."""
@@ -58,6 +60,7 @@ class Alone:
 
     def __init__(self, part: Part, take: Callable[[Report], None]) -> None:
         self.facts = [this_process()]
+        self.late: list[WorkerFacts] = []
         self._part = part
         self._take = take
 
@@ -101,12 +104,17 @@ class Worker:
     """Its last report is here."""
     exchanges: int = field(default=0)
 
+    def has_greeted(self) -> bool:
+        """Whether it has said what it is."""
+        return self.hello is not None
+
 
 class Workers:
     """All of Locust's workers; made once for a master, before any of them is heard."""
 
     def __init__(self, runner: MasterRunner) -> None:
         self.facts: list[WorkerFacts] = []
+        self.late: list[WorkerFacts] = []
         self._runner = runner
         self._workers: dict[str, Worker] = {}
         self._run_id: str | None = None
@@ -136,7 +144,7 @@ class Workers:
         """Give each worker its share and wait until all are ready; raises UsageError where one cannot do its part."""
         present = self._present()
         self._take = take
-        self.facts = []
+        self.facts, self.late = [], []
         for number, client_id in enumerate(present, start=1):
             worker = self._worker(client_id)
             assert worker.hello is not None
@@ -176,11 +184,12 @@ class Workers:
         found = []
         for worker in self._mine():
             assert worker.facts is not None
-            if worker.facts.lost is None and not worker.ended:
+            if worker.facts.lost is None:
                 worker.facts.lost = self._fate(worker)
             if worker.facts.lost is not None:
                 found.append(f"worker {_name(worker)}: {worker.facts.lost}")
-        return found
+        self._note_late()
+        return found + [f"worker {facts.name}: {facts.lost}" for facts in self.late]
 
     def finish(self, timeout: float) -> None:
         """Have all finish, wait for them, and for their last reports."""
@@ -194,6 +203,11 @@ class Workers:
             if not worker.ended and worker.facts.lost is None:
                 worker.facts.lost = self._fate(worker) or "its last report did not come"
         self._run_id = None
+
+    def abort(self) -> None:
+        """Have all abort what they have in flight."""
+        for worker in self._mine():
+            self._runner.send_message(messages.ABORT, None, worker.client_id)
 
     def heard(self, client_id: str, data: dict[str, Any]) -> None:
         """Take one of Locust's reports; drops what is of another run, and what has come before."""
@@ -224,6 +238,22 @@ class Workers:
     def report_ages(self) -> dict[int, float]:
         """Return for each worker how long ago it last reported, s."""
         return {w.facts.number: time.monotonic() - w.reported_at for w in self._mine() if w.facts and w.reported_at}
+
+    def _note_late(self) -> None:
+        known = {facts.name for facts in (*self.facts, *self.late)}
+        for client_id in [c for c in self._present() if c not in known]:
+            worker = self._worker(client_id)
+            _wait(worker.has_greeted, 1.0)
+            self.late.append(
+                WorkerFacts(
+                    number=len(self.facts) + len(self.late) + 1,
+                    name=client_id,
+                    host=client_id if worker.hello is None else worker.hello.host,
+                    pid=0 if worker.hello is None else worker.hello.pid,
+                    started_requests=0,
+                    lost="it came while the run went on, and Locust gave it users of the others",
+                )
+            )
 
     def _mine(self) -> Iterable[Worker]:
         return [w for w in self._workers.values() if w.facts is not None and w.facts in self.facts]

@@ -49,6 +49,7 @@ class WorkerSession(Process):
             messages.BEGIN: self._begin,
             messages.GO: self._go,
             messages.FINISH: self._finish,
+            messages.ABORT: self._abort,
         }
         for name, handler in handlers.items():
             runner.register_message(name, handler)
@@ -66,6 +67,10 @@ class WorkerSession(Process):
     def heartbeat(self) -> None:
         """Note that the master lives."""
         self._heard_at = time.monotonic()
+
+    def quitting(self) -> None:
+        """End our part before Locust tells the master that we are gone: it would not wait for what is in flight."""
+        self._end_part()
 
     def stopping(self) -> None:
         """End our part before Locust stops the users; where the master has asked for that, it is over already."""
@@ -91,6 +96,9 @@ class WorkerSession(Process):
 
         The second one is meant for us.
         """
+        if self.part is not None and self._interrupted:
+            self.part.finish()
+            self.abort()
         if self.part is None or self._interrupted:
             self._worker.quit()
         self._interrupted = True
@@ -138,6 +146,9 @@ class WorkerSession(Process):
 
     def _finish(self, **_: Any) -> None:  # noqa: ANN401
         gevent.spawn(self._end_part)  # not here: while this greenlet waits, no heartbeat is heard
+
+    def _abort(self, **_: Any) -> None:  # noqa: ANN401
+        gevent.spawn(self.abort)
 
     def _end_part(self) -> None:
         """Drain, and tell the master what is left to tell."""

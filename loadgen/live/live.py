@@ -115,14 +115,15 @@ class Live:
         """Take what was found in a step; ``records``: those sent in its window."""
         ttft = [value for r in records if (value := metrics.ttft_ms(r)) is not None]
         tpot = [value for r in records if (value := metrics.tpot_ms(r)) is not None]
-        tokens = sum(r.output_tokens or 0 for r in records if r.outcome is Outcome.OK)
+        tokens = [r.output_tokens or 0 for r in records if r.outcome is Outcome.OK]
         rate = found.requests_per_minute
         self.steps.append(
             {
                 "step": facts.number,
                 "concurrency": facts.concurrency,
                 "requests_per_minute": {"value": rate.value, "ci95": rate.ci95},
-                "output_tokens_per_second": tokens / found.window.seconds,
+                # As the rate counts parts of answers at the window's edges, those sent in it would not be its tokens.
+                "output_tokens_per_second": rate.value / 60 * sum(tokens) / max(1, len(tokens)),
                 "ttft_p50_ms": _known(ttft, "p50"),
                 "ttft_p99_ms": _known(ttft, "p99"),
                 "tpot_p50_ms": _known(tpot, "p50"),

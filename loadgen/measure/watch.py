@@ -8,7 +8,7 @@ import numpy as np
 
 from loadgen.clock import SECOND
 from loadgen.measure.intervals import mean_of_series, narrow_enough
-from loadgen.measure.limits import ENOUGH_REQUESTS
+from loadgen.measure.limits import ENOUGH_REQUESTS, ROUND_TRIPS
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.steady import steady
@@ -16,9 +16,6 @@ from loadgen.record import RequestRecord
 
 BINS = 600
 """A step's longest time is looked at in so many bins: fine enough for batches within a window of a few seconds."""
-
-ROUND_TRIPS = 5
-"""A window is at least so many round trips long: within one, users are still where they were at its start."""
 
 LEAST_S = 5.0
 """A window is at least so long, or half a step: bursts and pauses of an engine may be seconds apart."""

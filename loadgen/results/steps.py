@@ -11,7 +11,7 @@ from loadgen.measure import knee
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.intervals import distribution_of_series, effective_sample_size, mean_of_series, share
-from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS
+from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import Estimate
 from loadgen.record import Outcome, RequestRecord
@@ -22,11 +22,6 @@ Summary = dict[str, Any]
 
 BINS = 200
 """A window is looked at in so many bins for its intervals: twenty times the ten batches that they need."""
-
-
-ROUND_TRIPS = 20
-"""A window is so many round trips long, or its throughput has no interval: of 10, a nominal 95 % held 82 of 100, of 20
-84 to 93, of 50 94 to 95 (``scripts/bench coverage``)."""
 
 
 def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:

@@ -90,7 +90,7 @@ def merge(folder: Path) -> None:
         for part in [*([whole] if whole.exists() else []), *parts]:
             file.write(_whole_lines(part.read_bytes()))
     temporary.replace(whole)
-    for part in [*parts, *folder.glob(_RECEIVED)]:
+    for part in {*parts, *folder.glob(_RECEIVED)}:
         part.unlink()
 
 

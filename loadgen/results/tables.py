@@ -221,7 +221,7 @@ def _latency_of_rate(summary: Summary) -> Table:
     return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note)
 
 
-_SIDE_BY_SIDE = ("mean", "p50", "p90", "p99")
+_SIDE_BY_SIDE = ("mean", "p50", "p90", "p99", "max")
 
 
 def _scaled(value: Mapping[str, Any] | None, factor: float) -> dict[str, Any] | None:

@@ -158,7 +158,7 @@ def _killed(
     run = _run_folder(started, folder)
     after_s = rng.uniform(0.0, 3.0)
     time.sleep(after_s)
-    workers = sorted(child.pid for child in psutil.Process(started.pid).children())
+    workers = workers_of(started.pid)
     pid = rng.choice(workers) if victim == "worker" else started.pid
     at = now()
     os.kill(pid, signal.SIGKILL)
@@ -208,6 +208,11 @@ def report(run: Path) -> "subprocess.CompletedProcess[str]":
         text=True,
         check=False,
     )
+
+
+def workers_of(master: int) -> list[int]:
+    """Return the processes that a master has forked."""
+    return sorted(child.pid for child in psutil.Process(master).children())
 
 
 def group(leader: int) -> list[int]:

@@ -94,8 +94,9 @@ def _alone(place: Place, options: Sequence[str]) -> str:
 
 
 def _forked(place: Place, options: Sequence[str]) -> str:
-    port = ["--master-bind-port", str(_free_port())]
-    return _ended(place, [sweeps.command(place, *options, "--processes", str(_WORKERS), *port)])
+    port = str(_free_port())
+    both = ["--master-bind-port", port, "--master-port", port]
+    return _ended(place, [sweeps.command(place, *options, "--processes", str(_WORKERS), *both)])
 
 
 def _by_hand(place: Place, options: Sequence[str]) -> str:
