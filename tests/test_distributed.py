@@ -282,6 +282,25 @@ def test_a_worker_that_comes_late_ends_the_run_and_is_named(start: Starter, tmp_
     }
 
 
+def test_a_worker_that_was_cut_off_for_a_while_leaves_its_records_for_the_next_report(
+    start: Starter, tmp_path: Path
+) -> None:
+    port = kills.free_port()
+    with engine(tmp_path, ttft_ms=500, itl_ms=100) as server:
+        load = ("--host", server.host, *FEW, "--users", "4", "--requests", "100000")
+        run = start.master(port, *load, "--expect-workers", "2")
+        one, two = (start.worker(name, port) for name in ("one", "two"))
+        run.when_measuring()
+        one.process.send_signal(signal.SIGSTOP)
+        assert run.wait() == 3, run.said
+        one.process.send_signal(signal.SIGCONT)
+        assert [one.wait(), two.wait()] == [4, 0]
+    ended = kills.ended_before(server, run.folder.name, now())
+    assert kills.report(run.folder).returncode == 3
+    assert run.summary["requests"]["completed"] == len(ended) - 2  # without the warm-up
+    assert ended == {r.request_id for r in records_of(run.folder)}
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_finished_request_is_missing_after_the_kill_of_a_worker(seed: int, tmp_path: Path) -> None:
     found = kills.kill_one(tmp_path, "worker", random.Random(seed))

@@ -221,6 +221,10 @@ class Part:
         self.finish()
         self._released.set()
 
+    def put_back(self) -> None:
+        """See that the records are on disk, whatever a master did that took us for lost."""
+        self._file.put_back()
+
     def close(self) -> None:
         """Close the records' file and give the garbage collector back its habits."""
         if self._closed:

@@ -173,6 +173,7 @@ class WorkerSession(Process):
         part = self.part
         assert part is not None
         self.drain(part.orders.stop_timeout_s)
+        part.put_back()
         logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
         self.environment.process_exit_code = LOST
         self._told_all = True

@@ -1,7 +1,7 @@
 """Looks at one step of the load while it goes on, and says when enough is known: no clock of its own, no I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -73,8 +73,7 @@ class StepWatch:
         found = self._judged(whole, "precision")
         if found is None or found.unsteady is not None:
             return None
-        round_trip = self.round_trip_ms()
-        if round_trip is None or found.window.seconds < max(self._least_s, ROUND_TRIPS * round_trip / 1000):
+        if found.window.seconds < self._least_s or not self._is_long(found.window):
             return None
         served = self._spans().answers_served(edges_of(found.window, self._bin))
         enough = served.sum() >= ENOUGH_REQUESTS and narrow_enough(served, self._precision)
@@ -100,7 +99,15 @@ class StepWatch:
         estimate = mean_of_series(kept)
         if estimate is None:
             return None
-        return Found(Window(int(edges[cut]), int(edges[-1])), state.unsteady, ended_by, estimate)
+        window = Window(int(edges[cut]), int(edges[-1]))
+        if not self._is_long(window):
+            estimate = replace(estimate, ci95=None)
+        return Found(window, state.unsteady, ended_by, estimate)
+
+    def _is_long(self, window: Window) -> bool:
+        """Whether a window is long enough for an interval of its throughput."""
+        round_trip = self.round_trip_ms()
+        return round_trip is not None and window.seconds >= ROUND_TRIPS * round_trip / 1000
 
     def _spans(self) -> Spans:
         return Spans.of(self._records)

@@ -10,6 +10,7 @@ from loadgen.clock import MS
 from loadgen.measure.facts import Arrivals
 from loadgen.measure.intervals import distribution_of_series
 from loadgen.measure.load import Spans, Window, edges_of
+from loadgen.measure.statistics import percentile
 from loadgen.measure.steady import steady
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.steps import goodput, served
@@ -19,6 +20,10 @@ Summary = dict[str, Any]
 
 BINS = 400
 """The schedule is looked at in so many bins, to see when the engine has become steady."""
+
+
+FEWEST_OBSERVED = 100
+"""Fewest requests of which one in a hundred can be told."""
 
 
 def window_of(arrivals: Arrivals, measured: Sequence[RequestRecord]) -> tuple[Window | None, str | None]:
@@ -81,4 +86,8 @@ def _latency(ok: Sequence[RequestRecord], origin: Callable[[RequestRecord], int 
 def _of(values: Sequence[float]) -> Summary:
     """Return their distribution, and the largest: a stall shows there even if it happens but once."""
     found = dict(distribution_of_series(np.array(values, dtype=float)))
-    return found | {"max": max(values)} if values else found
+    if not values:
+        return found
+    # What these requests met, one stall of the server included; it is no estimate of what others would.
+    observed = {"observed_p99": percentile(values, 0.99)} if len(values) >= FEWEST_OBSERVED else {}
+    return found | {"max": max(values)} | observed
