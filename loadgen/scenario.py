@@ -20,6 +20,9 @@ ASSUMED_TOKENS_PER_SECOND = 150
 SMALLEST_CV, LARGEST_CV = 0.01, 10.0
 """Beyond them a gamma distribution's draws are all alike, or nearly all 0."""
 
+SHORTEST_STEP_S = 1.0
+"""Within less no step shows anything: processes report once a second."""
+
 Client = Literal["own", "openai"]
 Process = Literal["constant", "poisson", "gamma"]
 
@@ -150,6 +153,8 @@ def _check_positive(s: Scenario) -> None:
         value = getattr(s, name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag(name)} must be above 0, got {value:g}.")
+    if s.step_time < SHORTEST_STEP_S:
+        raise UsageError(f"--step-time must be at least {SHORTEST_STEP_S:g} s, got {s.step_time:g}.")
 
 
 def _check_combinations(s: Scenario) -> None:

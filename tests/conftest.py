@@ -1,30 +1,31 @@
 """What the tests share."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from loadgen.record import RequestRecord, from_line
 
+if TYPE_CHECKING:
+    from cluster import Starter
+
 ROOT = Path(__file__).parents[1]
 CHAT = ROOT / "locustfiles" / "chat.py"
 LOCUST = [sys.executable, "-m", "locust"]
 
 
-@dataclass
-class Finished:
-    """A locust process that has ended, and the run it left."""
+@dataclass(kw_only=True)
+class Left:
+    """What a locust process leaves in a results folder: one run."""
 
-    status: int
-    out: str
-    err: str
     results: Path
 
     @property
@@ -49,6 +50,15 @@ class Finished:
     def records(self) -> list[RequestRecord]:
         """Its records."""
         return records_of(self.folder)
+
+
+@dataclass
+class Finished(Left):
+    """A locust process that has ended, and the run it left."""
+
+    status: int
+    out: str
+    err: str
 
 
 def records_of(folder: Path) -> list[RequestRecord]:
@@ -83,7 +93,7 @@ def locust(tmp_path: Path) -> Locust:
             timeout=120,
             check=False,
         )
-        return Finished(done.returncode, done.stdout, done.stderr, results)
+        return Finished(done.returncode, done.stdout, done.stderr, results=results)
 
     return run
 
@@ -111,3 +121,19 @@ def start_locust(tmp_path: Path) -> Iterator[Callable[[Sequence[str]], subproces
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> "Iterator[Starter]":
+    """Start locust in processes of its own; they are killed at the end of the test."""
+    from cluster import Starter  # it builds on this file
+
+    starter = Starter(tmp_path)
+    yield starter
+    starter.end()
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

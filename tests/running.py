@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -38,7 +37,7 @@ def run_locustfile(folder: Path, name: str, *arguments: str, meanwhile: Callable
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-    return Finished(process.returncode, out, err, results)
+    return Finished(process.returncode, out, err, results=results)
 
 
 def write_prompts(path: Path, count: int = 500) -> Path:
@@ -59,12 +58,6 @@ def stall(server: SimulatedServer, seconds: float, *, after: int) -> None:
         time.sleep(seconds)
     finally:
         os.kill(server.child.pid, signal.SIGCONT)
-
-
-def free_port() -> int:
-    """A port that nobody has, for a master."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def conserved(done: Finished) -> bool:

@@ -6,181 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
-from conftest import CHAT, LOCUST, ROOT, clean_environment, records_of
+from cluster import (
+    FEW,
+    Starter,
+    assert_all_is_there,
+    assert_ends_well,
+    assert_shards_are_disjoint,
+    engine,
+)
+from conftest import ROOT, free_port, records_of
 from serving import SSE_HEAD, Request, Step, answer, chunk, serving, stream, token
 
-from loadgen.clock import MS, now
-from loadgen.launch.simulated import SimulatedServer, start_simulated
-from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.version import VERSION
+from loadgen.clock import now
+from loadgen.record import Outcome
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from benchmarks import kills
 
 SWEEP = ROOT / "locustfiles" / "sweep.py"
-FEW = ("--sample", "20", "--warmup", "2", "--max-tokens", "8")
-
-
-@dataclass
-class Started:
-    """A locust process, and those that it forks: one group."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    results: Path
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    @property
-    def folder(self) -> Path:
-        (folder,) = self.results.iterdir()
-        return folder
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.json.decode((self.folder / "summary.json").read_bytes())
-        return found
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.json.decode((self.folder / "run.json").read_bytes())
-        return found
-
-    @property
-    def checks(self) -> dict[str, dict[str, Any]]:
-        return {check["name"]: check for check in self.summary["verdict"]["checks"]}
-
-    def wait(self, timeout: float = 60.0) -> int:
-        """Wait for its end, and see that nothing of it is left."""
-        status = self.process.wait(timeout)
-        due = time.monotonic() + 5
-        while (left := kills.group(self.process.pid)) and time.monotonic() < due:
-            time.sleep(0.1)
-        assert not left, self.said
-        return status
-
-    def when_measuring(self, processes: int = 2) -> None:
-        """Wait until every process that makes requests has a record."""
-        due = time.monotonic() + 40
-        while sum(path.stat().st_size > 0 for path in self.results.glob("*/records-[1-9]*.jsonl")) < processes:
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < due, self.said
-            time.sleep(0.05)
-
-
-@dataclass
-class Starter:
-    """Starts locust, each in a folder of its own."""
-
-    parent: Path
-    started: list[Started] = field(default_factory=list)
-
-    def __call__(
-        self,
-        *arguments: str,
-        name: str = "master",
-        locustfile: Path = CHAT,
-        program: Sequence[str] = LOCUST,
-        environment: dict[str, str] | None = None,
-    ) -> Started:
-        cwd = self.parent / name
-        cwd.mkdir()
-        results = [] if "--results" in arguments else ["--results", str(cwd / "results")]
-        with (cwd / "locust.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*program, "-f", str(locustfile), *arguments, *results],
-                cwd=cwd,
-                env=clean_environment(**(environment or {})),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.started.append(Started(process, cwd / "locust.log", cwd / "results"))
-        return self.started[-1]
-
-    def forked(self, host: str, *arguments: str, **more: Any) -> Started:
-        """Start a run of two forked processes."""
-        free = str(kills.free_port())
-        port = ("--master-bind-port", free, "--master-port", free)
-        return self("--headless", "--host", host, "--processes", "2", *port, *arguments, **more)
-
-    def master(self, port: int, *arguments: str) -> Started:
-        bound = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
-        return self("--headless", "--master", *bound, *arguments)
-
-    def worker(self, name: str, port: int, *arguments: str, environment: dict[str, str] | None = None) -> Started:
-        joins = ("--worker", "--master-host", "127.0.0.1", "--master-port", str(port))
-        return self(*joins, *arguments, name=name, environment=environment)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    starter = Starter(tmp_path)
-    yield starter
-    for started in starter.started:
-        kills.end_group(started.process.pid)
-        started.process.wait()
-
-
-@contextmanager
-def engine(folder: Path, **options: float) -> Iterator[SimulatedServer]:
-    server = start_simulated(folder / "truth.jsonl", **options)
-    try:
-        yield server
-    finally:
-        server.child.stop()
-
-
-def assert_all_is_there(run: Started) -> list[RequestRecord]:
-    """The counts add up, over all processes; every request has one record, and all are in one file."""
-    counted = run.summary["requests"]
-    assert counted["started"] == sum(counted[part] for part in ("completed", "failed", "aborted", "dropped"))
-    accounted = run.checks["every request accounted for"]["status"].upper()
-    assert accounted == ("NOT CHECKED" if any(w["lost"] for w in run.manifest["workers"]) else "OK")
-    assert [path.name for path in run.folder.glob("*.jsonl")] == ["records.jsonl"]
-    lines = (run.folder / "records.jsonl").read_bytes().splitlines()
-    records = records_of(run.folder)
-    assert len(lines) == len(records) == run.manifest["ended"]["started_requests"]
-    return [r for r in records if r.phase is Phase.MEASURE]
-
-
-BUSY = {"client lag", "times known exactly", "Little's law"}
-"""What is not ok where the machine has other things to do, as it has when tests run."""
-
-
-def assert_ends_well(run: Started) -> None:
-    status = run.wait()
-    bad = {name for name, check in run.checks.items() if check["status"].upper() in {"INVALID", "INCONCLUSIVE"}}
-    assert bad <= BUSY, run.said
-    assert status == (3 if bad else 0), run.said
-
-
-def assert_shards_are_disjoint(records: Sequence[RequestRecord]) -> None:
-    """Within a round no prompt comes twice, whichever process asks it."""
-    rounds: dict[int, list[int]] = defaultdict(list)
-    for r in records:
-        rounds[r.round].append(r.prompt_row)
-    assert all(len(rows) == len(set(rows)) for rows in rounds.values())
-
-
-def assert_refused(run: Started, *words: str, status: int = 2) -> None:
-    assert run.wait() == status, run.said
-    told = [line for line in run.said.splitlines() if line.startswith("loadgen: ")]
-    assert len(told) == 1, run.said
-    assert all(word in told[0] for word in words), told
-    assert "Traceback" not in run.said
 
 
 def test_a_sweep_by_two_forked_processes_loses_nothing(start: Starter, tmp_path: Path) -> None:
@@ -207,7 +54,7 @@ def test_a_chat_by_two_forked_processes_loses_nothing(start: Starter, tmp_path: 
 
 
 def test_a_chat_by_workers_started_by_hand_loses_nothing(start: Starter, tmp_path: Path) -> None:
-    port = kills.free_port()
+    port = free_port()
     with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
         load = ("--host", server.host, *FEW, "--users", "4", "--requests", "40")
         run = start.master(port, *load, "--expect-workers", "2")
@@ -222,7 +69,7 @@ def test_a_chat_by_workers_started_by_hand_loses_nothing(start: Starter, tmp_pat
 
 
 def test_what_workers_with_disks_of_their_own_record_is_at_the_master_and_there(start: Starter, tmp_path: Path) -> None:
-    port = kills.free_port()
+    port = free_port()
     with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
         load = ("--host", server.host, *FEW, "--users", "4", "--requests", "40")
         run = start.master(port, *load, "--expect-workers", "2", "--results", "/proc/self/cwd/results")
@@ -241,7 +88,7 @@ def test_what_workers_with_disks_of_their_own_record_is_at_the_master_and_there(
 def test_after_the_kill_of_a_worker_what_had_not_been_reported_is_on_its_own_disk(
     start: Starter, tmp_path: Path
 ) -> None:
-    port = kills.free_port()
+    port = free_port()
     with engine(tmp_path, ttft_ms=8, itl_ms=1) as server:
         load = ("--host", server.host, *FEW, "--users", "8", "--requests", "1000000", "--stop-timeout", "5")
         run = start.master(port, *load, "--expect-workers", "2", "--results", "/proc/self/cwd/results")
@@ -263,7 +110,7 @@ def test_after_the_kill_of_a_worker_what_had_not_been_reported_is_on_its_own_dis
 
 
 def test_a_worker_that_comes_late_ends_the_run_and_is_named(start: Starter, tmp_path: Path) -> None:
-    port = kills.free_port()
+    port = free_port()
     with engine(tmp_path, ttft_ms=50, itl_ms=10) as server:
         run = start.master(
             port, "--host", server.host, *FEW, "--users", "4", "--requests", "100000", "--expect-workers", "1"
@@ -285,7 +132,7 @@ def test_a_worker_that_comes_late_ends_the_run_and_is_named(start: Starter, tmp_
 def test_a_worker_that_was_cut_off_for_a_while_leaves_its_records_for_the_next_report(
     start: Starter, tmp_path: Path
 ) -> None:
-    port = kills.free_port()
+    port = free_port()
     with engine(tmp_path, ttft_ms=500, itl_ms=100) as server:
         load = ("--host", server.host, *FEW, "--users", "4", "--requests", "100000")
         run = start.master(port, *load, "--expect-workers", "2")
@@ -410,85 +257,6 @@ def test_a_drain_longer_than_locusts_patience_loses_no_worker(start: Starter, tm
     records = assert_all_is_there(run)
     assert [r.outcome for r in records] == [Outcome.OK] * 2
     assert run.checks["workers"]["status"].upper() == "OK", run.checks["workers"]
-
-
-def test_a_port_that_is_taken_is_told(start: Starter) -> None:
-    with serving(answer(1)) as server:
-        port = server.url.rpartition(":")[2]
-        ports = ("--master-bind-port", port, "--master-port", port)
-        run = start("--headless", "--host", server.url, "--processes", "2", "--users", "2", *ports)
-        assert_refused(run, "--master-bind-port", port)
-
-
-def test_workers_that_do_not_come_in_time_are_told(start: Starter) -> None:
-    with serving(answer(1)) as server:
-        waits = ("--expect-workers", "2", "--expect-workers-max-wait", "2")
-        run = start.master(kills.free_port(), "--host", server.url, *waits)
-        assert_refused(run, "0 of 2 workers", "--expect-workers-max-wait")
-
-
-def test_a_master_without_a_host_is_told(start: Starter) -> None:
-    assert_refused(start.master(kills.free_port(), "--expect-workers", "1"), "--master needs --host")
-
-
-def test_a_worker_that_cannot_keep_its_records_is_told(start: Starter) -> None:
-    port = kills.free_port()
-    with serving(answer(1)) as server:
-        load = ("--host", server.url, *FEW, "--expect-workers", "1", "--results", "/proc/self/cwd/results")
-        run = start.master(port, *load)
-        worker = start.worker("one", port, "--results", "/proc/x")
-        assert_refused(run, "cannot take part", "--results /proc/x", f"process {worker.process.pid}")
-        worker.wait()
-    assert "Traceback" not in worker.said
-
-
-def patched(folder: Path, code: str) -> dict[str, str]:
-    """The environment of a process on a host where something is different."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(folder)}
-
-
-ANOTHER_VERSION = """
-from importlib import metadata
-installed = metadata.version
-metadata.version = lambda name: "0.0.7" if name == "loadgen" else installed(name)
-"""
-
-
-def test_a_worker_of_another_version_is_told(start: Starter, tmp_path: Path) -> None:
-    port = kills.free_port()
-    with serving(answer(1)) as server:
-        run = start.master(port, "--host", server.url, *FEW, "--expect-workers", "1")
-        worker = start.worker("one", port, environment=patched(tmp_path / "site", ANOTHER_VERSION))
-        assert_refused(run, "0.0.7", VERSION, f"process {worker.process.pid}")
-        worker.wait()
-
-
-def shifted_by(milliseconds: int) -> str:
-    return f"import time\nright = time.time_ns\ntime.time_ns = lambda: right() + {milliseconds * MS}\n"
-
-
-def test_a_worker_whose_wall_clock_is_far_off_is_told(start: Starter, tmp_path: Path) -> None:
-    port = kills.free_port()
-    with serving(answer(1)) as server:
-        run = start.master(port, "--host", server.url, *FEW, "--expect-workers", "1")
-        worker = start.worker("one", port, environment=patched(tmp_path / "site", shifted_by(-1500)))
-        assert_refused(run, "-1.5 s", "wall clock", f"process {worker.process.pid}")
-        worker.wait()
-
-
-def test_a_wall_clock_that_is_a_little_off_is_recorded(start: Starter, tmp_path: Path) -> None:
-    port = kills.free_port()
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        run = start.master(port, "--host", server.host, *FEW, "--expect-workers", "1", "--requests", "8")
-        worker = start.worker("one", port, environment=patched(tmp_path / "site", shifted_by(300)))
-        assert run.wait() == 0, run.said
-        assert worker.wait() == 0
-    (facts,) = (w for w in run.manifest["workers"] if w["number"] == 1)
-    assert facts["wall_offset_ms"] == pytest.approx(300, abs=50)
-    assert facts["clock_offset_ns"] == 0  # the monotonic clock is the same
-    assert_all_is_there(run)
 
 
 def test_what_is_tested_inside_locusts_process_holds() -> None:

@@ -21,9 +21,8 @@ from loadgen.measure.intervals import (
     narrow_enough,
     quantile_of_series,
     share,
-    smallest_sample,
 )
-from loadgen.measure.statistics import QUANTILES, SMALLEST_SAMPLE, mean, percentile
+from loadgen.measure.statistics import QUANTILES, SMALLEST_SAMPLE, mean, percentile, smallest_sample
 
 Array = NDArray[np.float64]
 

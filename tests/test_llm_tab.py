@@ -1,51 +1,35 @@
 """The LLM tab of the web UI, in a real browser, while a sweep runs under two workers."""
 
 import os
-import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from browsing import NEEDS_BROWSER, chromium
+from conftest import ROOT, free_port
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from loadgen.launch.simulated import start_simulated
 
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
-FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --window-size=1280,1500"
 SWEEP = "--processes 2 --steps 2,8 --step-time 8 --max-tokens 16 --warmup 2 --autostart --autoquit 60"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path / 'chromium'}"):
-        options.add_argument(flag)
-    with Chrome(options, ChromeService(DRIVER)) as chrome:
+    with chromium(tmp_path / "chromium", "1280,1500") as chrome:
         yield chrome
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
 
 
 @pytest.fixture
 def ui(start_locust: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> Iterator[str]:
     """Address of a web UI whose sweep has begun by itself."""
-    port, master_port = free_port(), free_port()
+    port, master_port = str(free_port()), str(free_port())
     server = start_simulated(tmp_path / "log.jsonl", profile="batch-bound", time_factor=4.0)
     where = ["--web-host", "127.0.0.1", "--web-port", port, "--master-bind-port", master_port]
     arguments = [*where, "--master-port", master_port, "--host", server.host, *SWEEP.split()]

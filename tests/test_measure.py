@@ -150,7 +150,8 @@ def test_the_window_of_a_closed_loop_leaves_out_ramp_and_drain() -> None:
     assert window is not None
     assert (window.start, window.end) == (100 * MS, 400 * MS)
     assert load.requests_per_minute(records, window) == pytest.approx(4 / 0.3 * 60)  # two thirds of two, and three
-    assert load.output_tokens_per_second(records, window) == pytest.approx(20 / 0.3)
+    edges = np.array([window.start, window.end])
+    assert load.Spans.of(records).tokens_served(edges)[0] / window.seconds == pytest.approx(20 / 0.3)
     assert load.full_window(records, 3) is None
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished
-from running import conserved, free_port, run_locustfile, stall
+from conftest import Finished, free_port
+from running import conserved, run_locustfile, stall
 
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.record import Outcome, Phase, RequestRecord

@@ -121,6 +121,7 @@ def test_limits_that_are_not_kept_end_a_doubling(tmp_path: Path) -> None:
         ("sweep.py", ["--slo", "ttft_ms=0"], ["--slo", "above 0"]),
         ("sweep.py", ["--precision", "0"], ["--precision", "above 0"]),
         ("sweep.py", ["--step-time", "0"], ["--step-time", "above 0"]),
+        ("sweep.py", ["--step-time", "0.5"], ["--step-time", "at least 1 s"]),
         ("sweep.py", ["--users", "3"], ["--users", "--steps"]),
         ("sweep.py", ["--requests", "5"], ["--requests", "--step-time"]),
         ("sweep.py", ["--rate", "5"], ["--rate", "rate.py"]),

@@ -1,7 +1,6 @@
 """Starting from the web UI's form, without a browser: what is refused, and what the next start takes over."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import free_port
 from serving import ScriptServer, answer, serving
 
 Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
@@ -56,8 +56,7 @@ def server() -> Iterator[ScriptServer]:
 
 @pytest.fixture
 def ui(start_locust: Start, tmp_path: Path, server: ScriptServer) -> Ui:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     results = tmp_path / "results"
     few = ["--sample", "4", "--warmup", "1", "--max-tokens", "8", "--requests", "4"]
     start_locust(

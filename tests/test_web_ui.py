@@ -1,8 +1,6 @@
 """The web UI, as somebody with a browser meets it. LOADGEN_SHOTS names a folder for screenshots."""
 
 import os
-import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,25 +8,19 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from browsing import NEEDS_BROWSER, chromium
+from conftest import free_port
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1000"
-)
 REQUESTS = 8
 RUN = f"--sample {REQUESTS} --requests {REQUESTS} --warmup 2 --max-tokens 16"
 ROWS = ("/v1/chat/completions", "TTFT, ms", "TPOT, ms", "tokens/s")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium or its driver is not installed"),
-]
+pytestmark = NEEDS_BROWSER
 T = TypeVar("T")
 
 
@@ -83,19 +75,14 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    with Chrome(options, ChromeService(DRIVER)) as chrome:
+    with chromium(tmp_path_factory.mktemp("chromium"), "1400,1000") as chrome:
         yield chrome
 
 
 @pytest.fixture
 def page(browser: Chrome, start_locust: Callable[[Sequence[str]], subprocess.Popen[str]], tmp_path: Path) -> Page:
     """The start form of a new process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     results = tmp_path / "results"
     process = start_locust(
         ["--web-host", "127.0.0.1", "--web-port", port, *RUN.split(), "--results", str(results)],

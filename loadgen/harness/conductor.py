@@ -82,23 +82,26 @@ class Conductor:
         self.means = means
         self.warm_e2e_ms: float | None = None
         """Round trip of an answer in the warm-up, the longest."""
-        self.follow: Callable[[Report, Sequence[RequestRecord]], None] = lambda _report, _records: None
-        """What the load model wants to see of each report; its records are on our clock."""
+        self.follow: Callable[[Sequence[RequestRecord]], None] = lambda _records: None
+        """What the load model does with requests that have ended; their times are on our clock."""
+        self.lost: Sequence[str] = ()
+        """What has happened to workers that are gone."""
         self.on_tick: Callable[[], None] = lambda: None
         """Called twice a second."""
         self._load = load
         self._team: Team | None = None
         self._myself = this_process()
-        self._received: dict[int, RecordFile] = {}
-        self._unshared: dict[int, bool] = {}
+        self._received: dict[int, RecordFile | None] = {}
+        """Where a worker's records are kept; None where it writes them to our disk itself."""
         self._reported: dict[int, Report] = {}
         self._stream_rate: float | None = None
         self._player: gevent.Greenlet | None = None
         self._woken = Event()
         self._counters: EngineCounters | None = None
-        self._lost: list[str] = []
         self._stopping = False
         self._complete = False
+        self._why: str | None = None
+        """Why the load ended early by itself, if so."""
         self._wound_down = Event()
         self._began = time.monotonic()
         self._ran_for = 0.0
@@ -122,9 +125,8 @@ class Conductor:
             return
         self._reported[report.worker] = report
         self._save_unshared(report)
-        records = on_one_clock(report.records, self.team.facts)
         self.live.take(report)
-        self.follow(report, records)
+        self.follow(on_one_clock(report.records, self.team.facts))
         if report.done:
             self._woken.set()
 
@@ -143,9 +145,9 @@ class Conductor:
         self._tick()
         if self._stopping:
             raise Broken("the run is being stopped")
-        self._lost = self.team.lost()
-        if self._lost:
-            raise Broken("; ".join(self._lost))
+        self.lost = self.team.lost()
+        if self.lost:
+            raise Broken("; ".join(self.lost))
 
     def wake(self) -> None:
         """End the present wait: something has been completed."""
@@ -163,10 +165,6 @@ class Conductor:
         offsets = {facts.number: facts.clock_offset_ns for facts in self.team.facts}
         found = [self._reported.get(number) for number in offsets]
         return min((r.settled_ns + offsets[r.worker] if r is not None else 0) for r in found)
-
-    def lost(self) -> list[str]:
-        """Return what has happened to workers that are gone."""
-        return self._lost
 
     def save(self) -> None:
         """Write what is known of the run by now."""
@@ -202,10 +200,11 @@ class Conductor:
         self.manifest.workers += self.team.late
         self._myself.started_requests = self.means.own.started
         started = sum(facts.started_requests or 0 for facts in self.manifest.workers)
-        self.manifest.ended = Ended(reason=self._reason(), at=wall_time(), started_requests=started)
+        self.manifest.ended = Ended(reason=self._reason(), at=wall_time(), started_requests=started, why=self._why)
         self.means.own.close()
         for file in self._received.values():
-            file.close()
+            if file is not None:
+                file.close()
         self.save()
         self.live.end()
         merge(self.means.folder.path)
@@ -220,6 +219,8 @@ class Conductor:
             self._load.play(self)
             self._complete = True
         except Broken as broken:
+            if not self._stopping:
+                self._why = str(broken)
             logger.warning("The load ends early: %s", broken)
         self.means.on_complete()
 
@@ -251,14 +252,13 @@ class Conductor:
 
     def _save_unshared(self, report: Report) -> None:
         """Keep what a worker reports whose disk is not ours."""
-        worker = report.worker
-        if worker not in self._unshared:
-            self._unshared[worker] = not self.means.folder.has_records_of(worker)
-            if self._unshared[worker]:
-                self._received[worker] = self.means.folder.received(worker)
-        if self._unshared[worker]:
+        worker, folder = report.worker, self.means.folder
+        if worker not in self._received:
+            self._received[worker] = None if folder.has_records_of(worker) else folder.received(worker)
+        file = self._received[worker]
+        if file is not None:
             for record in report.records:
-                self._received[worker].append(record)
+                file.append(record)
 
     def _reason(self) -> Reason:
         if self._complete:

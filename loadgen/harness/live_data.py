@@ -4,7 +4,6 @@ from dataclasses import asdict
 from typing import Any
 
 from loadgen.harness.conductor import Conductor
-from loadgen.harness.team import Team
 from loadgen.live import so_far
 from loadgen.results.summary import Summary
 from loadgen.results.text import title_of
@@ -16,7 +15,7 @@ IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "step
 def live_data(run: Conductor) -> dict[str, Any]:
     """Return what is to be seen of a run that goes on."""
     live, manifest = run.live, run.manifest
-    found = so_far.checks(live, run.lost())
+    found = so_far.checks(live, run.lost)
     line, reservations = title_of(manifest)
     return {
         "run": {
@@ -33,7 +32,7 @@ def live_data(run: Conductor) -> dict[str, Any]:
             "status": so_far.status(found).value,
             "checks": [asdict(check) | {"status": check.status.value} for check in found],
         },
-        "workers": _workers(run, run.team),
+        "workers": _workers(run),
     }
 
 
@@ -42,8 +41,8 @@ def ended(data: dict[str, Any], summary: Summary) -> dict[str, Any]:
     return data | {"run": data["run"] | {"state": "ended"}, "verdict": summary["verdict"]}
 
 
-def _workers(run: Conductor, team: Team) -> list[dict[str, Any]]:
-    facts = {f.number: f for f in team.facts}
+def _workers(run: Conductor) -> list[dict[str, Any]]:
+    facts = {f.number: f for f in run.team.facts}
     return [
         row | {"name": facts[row["worker"]].name, "lost": facts[row["worker"]].lost}
         for row in run.live.workers()

@@ -7,12 +7,12 @@ from msgspec.structs import replace
 
 from loadgen.clock import SECOND, Ns, now
 from loadgen.harness.conductor import TICK_S, Broken, Conductor
-from loadgen.harness.messages import Report
 from loadgen.measure.doubling import Doubling, Listed, Plan
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
+from loadgen.measure.limits import ATTAINMENT
 from loadgen.measure.watch import Found, StepWatch
-from loadgen.record import Phase, RequestRecord
+from loadgen.record import RequestRecord
 from loadgen.scenario import Scenario
 from loadgen.slo import Slo, parse_slo
 from loadgen.steps import parse_precision, parse_steps
@@ -68,8 +68,7 @@ class Ramp:
             conductor.manifest.steps.append(facts)
             conductor.manifest.users = max(conductor.manifest.users, concurrency)
             conductor.live.begin_step(number, self._plan.known_steps, concurrency, self._step_time_s)
-            step = _Step(self._step_time_s, self._precision)
-            found, records = step.play(conductor, facts, round_trip_s)
+            found, records = self._step(conductor, facts, round_trip_s)
             _note(facts, found)
             conductor.save()
             conductor.live.end_step(facts, found, records)
@@ -77,25 +76,7 @@ class Ramp:
             round_trip_s = median(_seconds(records)) if records else round_trip_s
             number += 1
 
-    def _is_broken(self, records: Sequence[RequestRecord]) -> bool:
-        """Whether the limits of --slo are not kept any more."""
-        if self._slo is None or not records:
-            return False
-        from loadgen.measure.limits import ATTAINMENT
-
-        return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
-
-
-class _Step:
-    """One step, while it goes on."""
-
-    def __init__(self, step_time_s: float, precision: float) -> None:
-        self._step_time_s = step_time_s
-        self._precision = precision
-        self._records: list[RequestRecord] = []
-        self._watch: StepWatch | None = None
-
-    def play(
+    def _step(
         self, conductor: Conductor, facts: StepFacts, round_trip_s: float
     ) -> tuple[Found, Sequence[RequestRecord]]:
         """Bring the users up, and watch until enough is known; return the window and the requests sent in it."""
@@ -104,22 +85,21 @@ class _Step:
         facts.began_ns = now()
         conductor.means.set_users(facts.concurrency)
         full = now() + int(spread_s * SECOND)
-        self._watch = StepWatch(facts.began_ns, full, self._step_time_s, self._precision)
-        conductor.follow = self._follow
-        while (found := self._watch.look(now(), conductor.settled_ns)) is None:
+        watch = StepWatch(facts.began_ns, full, self._step_time_s, self._precision)
+        conductor.follow = watch.add
+        while (found := watch.look(now(), conductor.settled_ns)) is None:
             conductor.wait()
             if now() > facts.began_ns + 3 * self._step_time_s * SECOND:
                 raise Broken(
                     f"no request of the step of {facts.concurrency} users has ended in three times --step-time"
                 )
-        start, end = found.window.start, found.window.end
-        return found, [r for r in self._records if r.sent_ns is not None and start <= r.sent_ns < end]
+        return found, watch.sent_in(found.window)
 
-    def _follow(self, _report: Report, records: Sequence[RequestRecord]) -> None:
-        measured = [r for r in records if r.phase is Phase.MEASURE]
-        self._records += measured
-        if self._watch is not None:
-            self._watch.add(measured)
+    def _is_broken(self, records: Sequence[RequestRecord]) -> bool:
+        """Whether the limits of --slo are not kept any more."""
+        if self._slo is None or not records:
+            return False
+        return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
 
 
 class Open:

@@ -65,11 +65,6 @@ def check_command(options: Namespace, kind: LoadKind) -> None:
     users = 1 if options.num_users is None else int(options.num_users)
     if options.headless and kind is LoadKind.CLOSED and processes > 1 and users < processes:
         raise UsageError(f"--processes {processes} with --users {users}: each process needs a user at least.")
-    if options.headless and options.master and not options.host:
-        raise UsageError(
-            "--master needs --host: the embedded engine listens on this machine only, where workers on others cannot "
-            "reach it. Name a server, or use --processes."
-        )
     if options.processes and options.master_port != options.master_bind_port:
         raise UsageError(
             f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "

@@ -15,12 +15,12 @@ from loadgen.harness.health import Health
 from loadgen.harness.messages import Go, Orders, Report
 from loadgen.measure import metrics
 from loadgen.measure.histogram import Histogram
-from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.results.manifest import Instrument
+from loadgen.record import Phase, RequestRecord
 from loadgen.results.store import RecordFile
 from loadgen.scenario import Process, Scenario
 from loadgen.wire.dialect import Ask
 from loadgen.wire.job import Job
+from loadgen.wire.recording import dropped
 from loadgen.workload.arrivals import schedule, shard
 from loadgen.workload.plan import Assignment, assignments
 from loadgen.workload.prompts import Prompt
@@ -74,10 +74,9 @@ class Part:
         self._reports = 0
         self._cpu = (time.process_time(), time.monotonic())
         self._health = Health()
-        self._instrument: Instrument | None = None
         self._closed = False
         self.requests = gevent.pool.Group()
-        """Those of an open loop, which are no users'."""
+        """Greenlets that make requests and are no users': of the warm-up, and of an open loop."""
         self._gc_thresholds = gc.get_threshold()
 
     @property
@@ -154,18 +153,7 @@ class Part:
 
     def drop(self, job: Job, why: str) -> None:
         """Keep the record of a request that was due and is not made."""
-        record = RequestRecord(
-            request_id=job.request_id,
-            phase=job.phase,
-            worker=job.worker,
-            step=job.step,
-            prompt_row=job.prompt_row,
-            round=job.round,
-            scheduled_ns=job.scheduled,
-            outcome=Outcome.DROPPED,
-            error=why,
-        )
-        self.keep(record)
+        self.keep(dropped(job, why))
 
     def keep(self, record: RequestRecord) -> None:
         """Take the record of a request that has ended: to disk first, then to whoever looks on."""
@@ -195,14 +183,8 @@ class Part:
             settled_ns=min(self.in_flight.values(), default=now()),
             cpu_share=self._cpu_share(),
             done=self.done,
-            instrument=self.instrument() if last else None,
+            instrument=msgspec.structs.replace(self._health.stop(), worker=self.orders.number) if last else None,
         )
-
-    def instrument(self) -> Instrument:
-        """Return how well this process was while it measured; the measuring ends."""
-        if self._instrument is None:
-            self._instrument = msgspec.structs.replace(self._health.stop(), worker=self.orders.number)
-        return self._instrument
 
     def finish(self) -> None:
         """Hand out no more requests; those in flight go on."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import flask
 import gevent
+import psutil
 from locust import events, runners
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -85,11 +86,22 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     session = Session(environment, runner, options, _kind())
     process.register(session)
     atexit.register(session.close)
-    _ended_by_mistake(lambda: _set_up(session, runner, options))
+    try:
+        _ended_by_mistake(lambda: _set_up(session, runner, options))
+    except SystemExit:
+        if options.processes:
+            _end_children()
+        raise
     _follow(environment, session)
     if web_ui is not None:
         _guard_start(web_ui, session)
         tab.add(web_ui, session)
+
+
+def _end_children() -> None:
+    """End the workers that were forked, none of which has a part in a run: Locust leaves them waiting for a minute."""
+    for child in psutil.Process().children():
+        child.terminate()
 
 
 def _set_up(session: Session, runner: Any, options: Namespace) -> None:  # noqa: ANN401 one of Locust's runners

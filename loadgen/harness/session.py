@@ -149,19 +149,16 @@ class Session(Process):
         )
         from loadgen.live.progress import Progress  # rich draws random numbers when it is imported
 
-        self.conductor = Conductor(prepared, manifest, load, means)
-        self._progress = Progress(self.conductor.live)
-        self.conductor.on_tick = self._progress.draw
-        team: Team = Alone(own, self.conductor.take)
+        conductor = Conductor(prepared, manifest, load, means)
+        team: Team = Alone(own, conductor.take)
         if self._workers is not None:
-            try:
-                self._workers.enlist(whole, self.conductor.take)
-            except UsageError:
-                self.conductor = None
-                raise
+            self._workers.enlist(whole, conductor.take)
             team = self._workers
+        self._progress = Progress(conductor.live)
+        conductor.on_tick = self._progress.draw
         self._progress.start()
-        self.conductor.begin(team)
+        self.conductor = conductor
+        conductor.begin(team)
 
     def live_data(self) -> dict[str, Any]:
         """Return what the LLM tab shows: the run that goes on, or the last one."""

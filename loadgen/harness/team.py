@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gevent
@@ -98,11 +98,10 @@ class Worker:
     """Its place in the run; None while it has none."""
     ready: Ready | None = None
     sequence: int = 0
-    reported_at: float = 0.0
-    report: Report | None = None
     ended: bool = False
     """Its last report is here."""
-    exchanges: int = field(default=0)
+    exchanges: int = 0
+    """Answers of it about its clock."""
 
     def has_greeted(self) -> bool:
         """Whether it has said what it is."""
@@ -149,7 +148,7 @@ class Workers:
             worker = self._worker(client_id)
             assert worker.hello is not None
             assert worker.offset is not None
-            worker.ready, worker.report, worker.sequence, worker.ended = None, None, 0, False
+            worker.ready, worker.sequence, worker.ended = None, 0, False
             worker.facts = WorkerFacts(
                 number=number,
                 name=client_id,
@@ -229,15 +228,11 @@ class Workers:
         if report.sequence <= worker.sequence:
             logger.warning("Report %d of %s came twice; it is dropped", report.sequence, client_id)
             return
-        worker.sequence, worker.report, worker.reported_at = report.sequence, report, time.monotonic()
+        worker.sequence = report.sequence
         worker.ended = report.instrument is not None
         assert worker.facts is not None
         worker.facts.started_requests = report.started
         self._take(report)
-
-    def report_ages(self) -> dict[int, float]:
-        """Return for each worker how long ago it last reported, s."""
-        return {w.facts.number: time.monotonic() - w.reported_at for w in self._mine() if w.facts and w.reported_at}
 
     def _note_late(self) -> None:
         known = {facts.name for facts in (*self.facts, *self.late)}

@@ -161,20 +161,23 @@ class WorkerSession(Process):
     def _report_soon(self) -> None:
         gevent.spawn(self._worker._send_stats)  # noqa: SLF001 as Locust's own reporter does
 
+    def _has_lost_master(self) -> bool:
+        """Whether the process that forked us has ended, or our master has been silent too long in mid-run."""
+        if self._parent is not None and os.getppid() != self._parent:
+            return True
+        if self.part is None:
+            self.heartbeat()
+        return time.monotonic() - self._heard_at > MASTER_LOST_S
+
     def _watch_master(self) -> None:
-        """End the load where the master has gone: Locust would go on for a minute."""
-        while True:
+        """End where the master has gone: Locust would go on for a minute."""
+        while not self._has_lost_master():
             gevent.sleep(1)
-            if self.part is None:
-                self.heartbeat()
-            elif time.monotonic() - self._heard_at > MASTER_LOST_S:
-                break
-        logger.error("The master has not answered for %g s: ending our part of the run", MASTER_LOST_S)
-        part = self.part
-        assert part is not None
-        self.drain(part.orders.stop_timeout_s)
-        part.put_back()
-        logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
+        logger.error("The master is gone: ending")
+        if self.part is not None:
+            self.drain(self.part.orders.stop_timeout_s)
+            self.part.put_back()
+            logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
         self.environment.process_exit_code = LOST
         self._told_all = True
         self._worker.quit()

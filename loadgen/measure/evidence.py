@@ -56,6 +56,8 @@ class Evidence:
     calibration: Envelope | None = None
     no_calibration: str | None = None
     """Why there is none."""
+    ended_why: str | None = None
+    """What ended the load early, where that was neither time nor somebody's wish."""
     kind: str = "throughput"
     workers: Sequence[WorkerFacts] = ()
     steps: Sequence[StepFacts] = ()

@@ -55,8 +55,10 @@ class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     epoch_ns: int | None = None
     """Time 0 of the schedule on the clock of worker 0; None until it has begun."""
     window_ns: tuple[int, int] | None = None
-    """What counts, after the engine has become steady and before the drain."""
+    """What counts, after the engine has become steady and before the drain. Found when the run is summarised, so None
+    in ``run.json``."""
     unsteady: str | None = None
+    """Likewise: why it is not taken for a steady state, if so."""
 
 
 class EngineCounters(msgspec.Struct, frozen=True, kw_only=True):

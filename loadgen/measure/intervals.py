@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.measure.statistics import QUANTILES, Estimate, index_of
+from loadgen.measure.statistics import QUANTILES, Estimate, index_of, smallest_sample
 
 SMALLEST_EFFECTIVE = 250
 """Fewest effectively independent values for the interval of a quantile, and for any word on p95 and p99. With fewer,
@@ -126,11 +126,6 @@ def quantile_of_series(values: Values, quantile: float) -> QuantileEstimate:
     """
     x = np.asarray(values, dtype=float)
     return _quantile(x, np.sort(x), effective_sample_size(x), quantile)
-
-
-def smallest_sample(quantile: float) -> int:
-    """Return the fewest independent values for a two-sided 95 % interval of a quantile: p^n <= 0.025."""
-    return math.ceil(math.log((1 - _CONFIDENCE) / 2) / math.log(max(quantile, 1 - quantile)))
 
 
 def share(good: float, n: int, n_eff: float) -> Estimate:

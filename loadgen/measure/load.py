@@ -1,6 +1,6 @@
 """How many requests were in flight, and what was served while the load was constant."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,27 +64,8 @@ def requests_per_minute(records: Sequence[RequestRecord], window: Window) -> flo
     Counting those that end in it would depend on how the edges of the window fall between answers: with users in step,
     by as much as an answer of each.
     """
-    return 60 * sum(share for _, share in _parts_in(records, window)) / window.seconds
-
-
-def output_tokens_per_second(records: Sequence[RequestRecord], window: Window) -> float | None:
-    """Return output tokens served in the window, by the same parts, per second; None where one was not counted."""
-    tokens = 0.0
-    for r, share in _parts_in(records, window):
-        if r.output_tokens is None:
-            return None
-        tokens += share * r.output_tokens
-    return tokens / window.seconds
-
-
-def _parts_in(records: Sequence[RequestRecord], window: Window) -> Iterator[tuple[RequestRecord, float]]:
-    """Give the complete answers that reach into the window, each with the share of its time that lies within."""
-    for r in records:
-        if r.outcome is not Outcome.OK or r.sent_ns is None or r.end_ns is None or r.end_ns <= r.sent_ns:
-            continue
-        within = min(r.end_ns, window.end) - max(r.sent_ns, window.start)
-        if within > 0:
-            yield r, within / (r.end_ns - r.sent_ns)
+    edges = np.array([window.start, window.end], dtype=np.int64)
+    return 60 * float(Spans.of(records).answers_served(edges)[0]) / window.seconds
 
 
 @dataclass(frozen=True, slots=True)

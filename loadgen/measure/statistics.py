@@ -1,5 +1,6 @@
 """Estimates with their intervals, and percentiles where the sample supports them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,17 @@ RESAMPLES = 9_999
 SEED = 0
 """Of the bootstrap: the same records give the same report."""
 
-SMALLEST_SAMPLE = {"p50": 6, "p90": 36, "p95": 72, "p99": 368}
-"""Fewest values from which a percentile is printed: below, no two-sided 95 % interval of it exists without assumptions
-on the distribution (p^n > 0.025). They hold for independent values."""
-
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+def smallest_sample(quantile: float) -> int:
+    """Return the fewest independent values for a two-sided 95 % interval of a quantile: p^n <= 0.025."""
+    return math.ceil(math.log(0.025) / math.log(max(quantile, 1 - quantile)))
+
+
+SMALLEST_SAMPLE = {name: smallest_sample(quantile) for name, quantile in QUANTILES.items()}
+"""Fewest values from which a percentile is printed: below, no interval of it exists without assumptions on the
+distribution. They hold for independent values."""
 
 
 @dataclass(frozen=True, slots=True)

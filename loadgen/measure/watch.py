@@ -51,6 +51,10 @@ class StepWatch:
         """Take requests that have ended."""
         self._records += [r for r in records if r.end_ns is not None and r.end_ns > self._full]
 
+    def sent_in(self, window: Window) -> list[RequestRecord]:
+        """Return the requests sent in a window."""
+        return [r for r in self._records if r.sent_ns is not None and window.start <= r.sent_ns < window.end]
+
     def round_trip_ms(self) -> float | None:
         """Return the median time of a request, ms."""
         times = [(r.end_ns - r.sent_ns) / 1e6 for r in self._records if r.end_ns is not None and r.sent_ns is not None]
@@ -66,7 +70,7 @@ class StepWatch:
             return self._precise(settled)
         if settled < self._due and now < self._due + PATIENCE_S * SECOND:
             return None
-        return self._at_last(min(settled, self._due))
+        return self._judged(Window(self._full, min(settled, self._due)), "step-time")
 
     def _precise(self, settled: int) -> Found | None:
         whole = Window(self._full, settled)
@@ -78,9 +82,6 @@ class StepWatch:
         served = self._spans().answers_served(edges_of(found.window, self._bin))
         enough = served.sum() >= ENOUGH_REQUESTS and narrow_enough(served, self._precision)
         return found if enough else None
-
-    def _at_last(self, end: int) -> Found | None:
-        return self._judged(Window(self._full, end), "step-time")
 
     def _judged(self, whole: Window, ended_by: Literal["precision", "step-time"]) -> Found | None:
         """Cut the start off that is not steady; where no cut helps, the second half stands, and is said not to be."""

@@ -14,6 +14,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended; without it the run broke off."""
 
     reason: Literal["completed", "run-time", "interrupted"]
+    why: str | None = None
+    """What ended the load early, where that was neither time nor somebody's wish."""
     at: str
     """Wall time, ISO 8601."""
     started_requests: int

@@ -43,8 +43,7 @@ def window_of(arrivals: Arrivals, measured: Sequence[RequestRecord]) -> tuple[Wi
 
 
 def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:
-    """Return the figures; latencies are of requests due in the window, those that failed left out."""
-    window, unsteady = window_of(arrivals, measured)
+    """Return the figures; latencies are of requests due in the window of ``arrivals``, those that failed left out."""
     shown: Summary = {
         "asked_per_second": arrivals.rate,
         "process": arrivals.process,
@@ -52,10 +51,11 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
         "max_in_flight": arrivals.max_in_flight,
         "scheduled": sum(r.scheduled_ns is not None for r in measured),
         "dropped": sum(r.outcome is Outcome.DROPPED for r in measured),
-        "unsteady": unsteady,
+        "unsteady": arrivals.unsteady,
     }
-    if window is None:
+    if arrivals.window_ns is None:
         return shown
+    window = Window(*arrivals.window_ns)
     due = sorted(
         (r for r in measured if r.scheduled_ns is not None and window.start <= r.scheduled_ns < window.end),
         key=lambda r: r.scheduled_ns or 0,

@@ -30,7 +30,7 @@ def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -
     Throughput is of all that was served in the window, latencies are of the requests sent in it: none is left out for
     being long.
     """
-    shown: Summary = {
+    said: Summary = {
         "step": facts.number,
         "concurrency": facts.concurrency,
         "steady": None if facts.window_ns is None else facts.unsteady is None,
@@ -38,7 +38,7 @@ def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -
         "ended_by": facts.ended_by,
     }
     if facts.window_ns is None:
-        return shown | {
+        return said | {
             "window_seconds": None,
             "requests_per_minute": None,
             "output_tokens_per_second": None,
@@ -46,7 +46,7 @@ def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -
             "goodput": None,
         }
     window = Window(*facts.window_ns)
-    return shown | served(window, measured) | of_those_sent(window, measured, slo)
+    return said | served(window, measured) | of_those_sent(window, measured, slo)
 
 
 def served(window: Window, measured: Sequence[RequestRecord]) -> Summary:
@@ -65,7 +65,7 @@ def served(window: Window, measured: Sequence[RequestRecord]) -> Summary:
     return {
         "window_seconds": window.seconds,
         "answers": round(float(answers.sum()), 1),
-        "requests_per_minute": _shown(per_minute) if enough else {"value": None, "ci95": None, "n": len(answers)},
+        "requests_per_minute": shown(per_minute) if enough else {"value": None, "ci95": None, "n": len(answers)},
         "output_tokens_per_second": per_second.value if per_second and enough else None,
         "output_tokens_per_second_ci95": list(per_second.ci95)
         if per_second and per_second.ci95 and enough and long
@@ -124,12 +124,13 @@ def goodput(window: Window, sent: Sequence[RequestRecord], slo: Slo | None) -> S
     n_eff = effective_sample_size(np.array(good, dtype=float))
     return {
         "requests_per_minute": 60 * sum(good) / window.seconds,
-        "share": _shown(share(sum(good), len(good), n_eff)),
+        "share": shown(share(sum(good), len(good), n_eff)),
         "slo": slo.text,
     }
 
 
-def _shown(estimate: Estimate | None) -> Summary | None:
+def shown(estimate: Estimate | None) -> Summary | None:
+    """Return an estimate as it stands in ``summary.json``."""
     if estimate is None:
         return None
     return {"value": estimate.value, "ci95": estimate.ci95 and list(estimate.ci95), "n": estimate.n}

@@ -1,6 +1,6 @@
 """``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import fmean
@@ -13,8 +13,8 @@ from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
 from loadgen.measure.facts import Arrivals, StepFacts
-from loadgen.measure.load import full_window
-from loadgen.measure.statistics import Estimate, distribution, mean, percentile, ratio_of_totals
+from loadgen.measure.load import full_window, peak_in_flight
+from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results import steps
@@ -57,8 +57,8 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         return summary | {"speed": _speed(evidence.ok)}
     slo = parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
     if manifest.kind == "rate":
-        assert manifest.arrivals is not None
-        return summary | {"rate": rate(manifest.arrivals, evidence.measured, slo)}
+        assert evidence.arrivals is not None
+        return summary | {"rate": rate(evidence.arrivals, evidence.measured, slo)}
     return summary | _throughput(evidence, verdict, summary["latency"], slo)
 
 
@@ -74,6 +74,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         started=ended.started_requests if ended else None,
         planned=manifest.planned_requests,
         ended=ended.reason if ended else None,
+        ended_why=ended.why if ended else None,
         users=manifest.users,
         users_changed=manifest.users_changed,
         max_tokens=int(manifest.scenario["max_tokens"]),
@@ -101,11 +102,18 @@ def _looked_at(manifest: Manifest, records: Sequence[RequestRecord]) -> Arrivals
 
 
 def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> StreamLoad | None:
-    """Return the load, where it is of the kind that is calibrated: TLS costs a client more than a plain socket."""
-    if manifest.host.startswith("https:"):
+    """Return the load of the busiest process, where it is of the kind that is calibrated.
+
+    TLS costs a client more than a plain socket, and other hosts are other machines.
+    """
+    if manifest.host.startswith("https:") or len({w.host for w in manifest.workers}) > 1:
         return None
-    measured = (r for r in records if r.phase is Phase.MEASURE)
-    return stream_load(measured, manifest.users, manifest.itl_share)
+    measured = [r for r in records if r.phase is Phase.MEASURE]
+    by_worker: dict[int, list[RequestRecord]] = defaultdict(list)
+    for r in measured:
+        by_worker[r.worker].append(r)
+    streams = max((peak_in_flight(of_one) for of_one in by_worker.values()), default=0)
+    return stream_load(measured, streams, manifest.itl_share)
 
 
 def _verdict(verdict: Verdict, checks: Sequence[Check]) -> Summary:
@@ -140,8 +148,8 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
     rates = [rate for r in ok if (rate := metrics.tokens_per_second(r)) is not None]
     pairs = [(r.output_tokens, e2e / 1e3) for r in ok if r.output_tokens and (e2e := metrics.e2e_ms(r)) is not None]
     return {
-        "tokens_per_second_mean": _estimate(mean(rates)),
-        "tokens_per_second_total": _estimate(ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])),
+        "tokens_per_second_mean": steps.shown(mean(rates)),
+        "tokens_per_second_total": steps.shown(ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])),
     }
 
 
@@ -156,12 +164,6 @@ def _throughput(evidence: Evidence, verdict: Verdict, whole: Summary, slo: Slo |
     if not evidence.steps:
         found = [s | {"latency": whole, "steady": None} for s in found if s["window_seconds"] is not None]
     return {"steps": found, "throughput": steps.throughput(found, evidence.users)}
-
-
-def _estimate(estimate: Estimate | None) -> Summary | None:
-    if estimate is None:
-        return None
-    return {"value": estimate.value, "ci95": estimate.ci95 and list(estimate.ci95), "n": estimate.n}
 
 
 def _tokens(ok: Sequence[RequestRecord]) -> Summary:

@@ -63,6 +63,21 @@ def record_of(
     )
 
 
+def dropped(job: Job, why: str) -> RequestRecord:
+    """Return the record of a request that was due and is not made."""
+    return RequestRecord(
+        request_id=job.request_id,
+        phase=job.phase,
+        worker=job.worker,
+        step=job.step,
+        prompt_row=job.prompt_row,
+        round=job.round,
+        scheduled_ns=job.scheduled,
+        outcome=Outcome.DROPPED,
+        error=why,
+    )
+
+
 def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | None, CountedBy | None]:
     """Return the output tokens of a complete answer and who counted them: the server, a tokenizer, or its chunks."""
     if answer.outcome is not Outcome.OK:

@@ -5,7 +5,7 @@ from functools import partial
 
 from benchmarks import sweeps
 from benchmarks.figures import Figures, Section
-from benchmarks.machine import CLIENT_CORE
+from benchmarks.machine import CLIENT_CORE, environment
 from benchmarks.options import counts
 from benchmarks.ours import RunError
 from benchmarks.rounds import run_rounds
@@ -64,7 +64,7 @@ def _round(bound: Bound, seed: str, found: list[Headline]) -> Figures:
         usage = run(
             sweeps.command(place, "--seed", seed),
             core=CLIENT_CORE,
-            env=sweeps.environment(),
+            env=environment(),
             cwd=place.folder,
             timeout=_TIMEOUT_S,
         )

@@ -4,7 +4,6 @@ import argparse
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import msgspec
 import psutil
 
 from benchmarks.figures import Figures, Section
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, environment, free_port
 from benchmarks.ours import RunError
 from benchmarks.rounds import run_rounds
 from loadgen.clock import MS, SECOND, now
@@ -38,7 +37,6 @@ ORPHANS_S = 20.0
 _INVALID, _INCONCLUSIVE = 3, 4
 _STARTS_S = 60.0
 _ENDS_S = 60.0
-_NOT_USED = ("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH")
 _LOAD = ("--users", "8", "--sample", "50", "--warmup", "2", "--max-tokens", "16", "--requests", "1000000")
 
 
@@ -231,17 +229,6 @@ def end_group(leader: int) -> None:
     """End what is left of a group that we started."""
     for pid in group(leader):
         os.kill(pid, signal.SIGKILL)
-
-
-def environment() -> dict[str, str]:
-    """Return ours without what would change the run."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(_NOT_USED)}
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _run_folder(started: "subprocess.Popen[bytes]", folder: Path) -> Path:

@@ -1,14 +1,29 @@
-"""The machine: what it is, which core is whose, how many files may be open."""
+"""The machine: what it is, which core is whose, which ports are free, what its environment says."""
 
 import os
 import platform
 import re
 import resource
+import socket
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CLIENT_CORE, SERVER_CORE = 0, 1
+
+
+_NOT_USED = ("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH")
+
+
+def environment() -> dict[str, str]:
+    """Return ours without what would change a run."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(_NOT_USED)}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def pin_server(pid: int) -> None:

@@ -1,6 +1,5 @@
 """Our own client against the truth server, each on a core of its own: one run, and all that is known of it."""
 
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from benchmarks.machine import CLIENT_CORE, ROOT, pin_server
+from benchmarks.machine import CLIENT_CORE, ROOT, environment, pin_server
 from benchmarks.peers.peer import MODEL, Answer, Load, Peer, Reported
 from benchmarks.usage import Usage, run
 from engines.simulated.script import Script
@@ -142,9 +141,8 @@ def _server_options(setup: Setup) -> dict[str, str | float | bool]:
 
 def _environment(setup: Setup) -> dict[str, str]:
     """Return ours without what would change the run."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH"))}
     authority = {"SSL_CERT_FILE": setup.certificate["authority"]} if setup.certificate else {}
-    return kept | authority | dict(setup.environment)
+    return environment() | authority | dict(setup.environment)
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,7 +1,6 @@
 """The same sweep by one process, by ``--processes 2``, and by a master with two workers started by hand."""
 
 import argparse
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import IO
 from benchmarks import sweeps
 from benchmarks.capacity import BOUNDS
 from benchmarks.figures import Figures, Section
+from benchmarks.machine import environment, free_port
 from benchmarks.options import counts
 from benchmarks.ours import RunError
 from benchmarks.rounds import run_rounds
@@ -94,13 +94,13 @@ def _alone(place: Place, options: Sequence[str]) -> str:
 
 
 def _forked(place: Place, options: Sequence[str]) -> str:
-    port = str(_free_port())
+    port = str(free_port())
     both = ["--master-bind-port", port, "--master-port", port]
     return _ended(place, [sweeps.command(place, *options, "--processes", str(_WORKERS), *both)])
 
 
 def _by_hand(place: Place, options: Sequence[str]) -> str:
-    port = str(_free_port())
+    port = str(free_port())
     asked = ["--master", "--expect-workers", str(_WORKERS), "--master-bind-host", "127.0.0.1"]
     master = sweeps.command(place, *options, *asked, "--master-bind-port", port)
     worker = [sys.executable, "-m", "locust", "-f", str(SWEEP), "--worker", "--loglevel", "ERROR"]
@@ -136,10 +136,5 @@ def _start(place: Place, command: Sequence[str], output: IO[bytes]) -> subproces
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=place.folder,
-        env=sweeps.environment(),
+        env=environment(),
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -1,7 +1,6 @@
 """Sweeps of our client on engines whose capacity is known: one run of ``locustfiles/sweep.py``, and what it says."""
 
 import json
-import os
 import random
 import sys
 import tempfile
@@ -25,7 +24,6 @@ PROMPTS = 2000
 LEAST_ALLOWED = 0.01
 """A difference from the closed form of this share is none, however narrow the interval."""
 _WORDS = ("stone", "river", "cloud", "light", "night", "tree", "house", "bird", "song", "road", "field", "wind")
-_NOT_USED = ("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +123,6 @@ def command(place: Place, *options: str) -> list[str]:
     """Return the command line of a sweep."""
     base = [sys.executable, "-m", "locust", "-f", str(SWEEP), "--headless", "--loglevel", "ERROR"]
     return [*base, *place.options, "--results", str(place.results), *options]
-
-
-def environment() -> dict[str, str]:
-    """Return ours without what would change the run."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(_NOT_USED)}
 
 
 def headline(place: Place, tail: Callable[[], str]) -> Headline:

@@ -16,6 +16,9 @@ def run_complete(e: Evidence) -> Check:
     if e.ended is None:
         text = f"cut short: {done} requests recorded, the run's end is missing"
         return Check(name, Status.INCONCLUSIVE, text, "an end", "Repeat it; the figures are of what was finished.")
+    if e.ended_why is not None:
+        value = f"broken off after {done} requests: {e.ended_why}"
+        return Check(name, Status.INCONCLUSIVE, value, "an end", "Mend that, and repeat it.")
     if e.ended == "interrupted":
         of = f" of {e.planned}" if e.planned is not None else ""
         return Check(name, Status.INCONCLUSIVE, f"interrupted after {done}{of} requests", "an end", "Let it end.")

@@ -59,7 +59,9 @@ def calibrated(e: Evidence) -> Check:
     """Tell whether the load was one that this machine was measured to hold."""
     name = "inside the calibrated envelope"
     if e.load is None:
-        return Check(name, Status.NOT_CHECKED, advice="Calibrated are streams of the own client without TLS.")
+        return Check(
+            name, Status.NOT_CHECKED, advice="Calibrated are streams of the own client on this machine, without TLS."
+        )
     value = f"{streams_text(e.load.streams)} at {e.load.tokens_per_second:.0f} tokens/s each"
     if e.calibration is None:
         why = e.no_calibration or "this machine was not calibrated"
