@@ -1,5 +1,6 @@
 """The arithmetic on records, with the numbers worked out beside it."""
 
+import random
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,12 @@ def test_users_in_step_are_counted_alike_wherever_the_window_ends() -> None:
     for start, end in ((0, 1500), (10, 1400), (149, 151), (75, 900)):
         window = load.Window(start * MS, end * MS)
         assert load.requests_per_minute(answers, window) == pytest.approx(60 / 0.15)
+
+
+def test_nothing_is_served_where_nothing_was_in_flight() -> None:
+    second, draw = 1_000_000_000, random.Random(1)
+    spans = ((7 * second + draw.randrange(4 * second), draw.randrange(10**7, 10**8)) for _ in range(3000))
+    busy = [record(i, sent_ns=at, end_ns=at + lasts) for i, (at, lasts) in enumerate(spans)]
+    served = load.Spans.of(busy).tokens_served(np.arange(7 * second, 60 * second, 100_000_000))
+    assert served.sum() == pytest.approx(5 * 3000)
+    assert not served[42:].any()

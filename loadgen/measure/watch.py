@@ -9,7 +9,7 @@ import numpy as np
 from loadgen.clock import SECOND
 from loadgen.measure.intervals import mean_of_series, narrow_enough
 from loadgen.measure.limits import ENOUGH_REQUESTS, ROUND_TRIPS
-from loadgen.measure.load import Spans, Window, edges_of
+from loadgen.measure.load import Series, Spans, Window, edges_of
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.steady import steady
 from loadgen.record import RequestRecord
@@ -67,28 +67,33 @@ class StepWatch:
         load was constant until each of its requests had ended.
         """
         if now < self._due:
-            return self._precise(settled)
+            judged = self._judged(settled, "precision")
+            return judged[0] if judged is not None and self._is_enough(*judged) else None
         if settled < self._due and now < self._due + PATIENCE_S * SECOND:
             return None
-        return self._judged(Window(self._full, min(settled, self._due)), "step-time")
+        judged = self._judged(min(settled, self._due), "step-time")
+        return None if judged is None else judged[0]
 
-    def _precise(self, settled: int) -> Found | None:
-        whole = Window(self._full, settled)
-        found = self._judged(whole, "precision")
-        if found is None or found.unsteady is not None:
-            return None
-        if found.window.seconds < self._least_s or not self._is_long(found.window):
-            return None
-        served = self._spans().answers_served(edges_of(found.window, self._bin))
-        enough = served.sum() >= ENOUGH_REQUESTS and narrow_enough(served, self._precision)
-        return found if enough else None
+    def _is_enough(self, found: Found, per_minute: Series) -> bool:
+        """Whether a window may be the last; ``per_minute``: requests/min in each of its bins."""
+        answers = per_minute.sum() * self._bin / (60 * SECOND)
+        return (
+            found.unsteady is None
+            and found.requests_per_minute.ci95 is not None
+            and found.window.seconds >= self._least_s
+            and answers >= ENOUGH_REQUESTS
+            and narrow_enough(per_minute, self._precision)
+        )
 
-    def _judged(self, whole: Window, ended_by: Literal["precision", "step-time"]) -> Found | None:
-        """Cut the start off that is not steady; where no cut helps, the second half stands, and is said not to be."""
-        edges = edges_of(whole, self._bin)
+    def _judged(self, end: int, ended_by: Literal["precision", "step-time"]) -> tuple[Found, Series] | None:
+        """Return the window up to ``end``, without what is not steady of its start, and requests/min in its bins.
+
+        Where no cut helps, the second half stands, and is said not to be steady.
+        """
+        edges = edges_of(Window(self._full, end), self._bin)
         if len(edges) < 3:  # noqa: PLR2004 one bin says nothing
             return None
-        spans = self._spans()
+        spans = Spans.of(self._records)
         series = {
             "requests/min": spans.answers_served(edges) * 60 * SECOND / self._bin,
             "output tokens/s": spans.tokens_served(edges) * SECOND / self._bin,
@@ -103,12 +108,9 @@ class StepWatch:
         window = Window(int(edges[cut]), int(edges[-1]))
         if not self._is_long(window):
             estimate = replace(estimate, ci95=None)
-        return Found(window, state.unsteady, ended_by, estimate)
+        return Found(window, state.unsteady, ended_by, estimate), kept
 
     def _is_long(self, window: Window) -> bool:
         """Whether a window is long enough for an interval of its throughput."""
         round_trip = self.round_trip_ms()
         return round_trip is not None and window.seconds >= ROUND_TRIPS * round_trip / 1000
-
-    def _spans(self) -> Spans:
-        return Spans.of(self._records)
