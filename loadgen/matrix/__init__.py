@@ -1,0 +1,1 @@
+"""Engines x models: started, measured and tabled one after the other."""

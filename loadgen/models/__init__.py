@@ -1,0 +1,1 @@
+"""The models that engines are compared on: what they are, not where they run."""
