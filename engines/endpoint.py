@@ -1,5 +1,31 @@
-"""Any OpenAI-compatible endpoint: nothing is assumed beyond the protocol."""
+"""Any OpenAI-compatible endpoint that runs somewhere already: nothing is assumed beyond the protocol."""
 
+from engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
+from engines.engine import Engine, Metrics, Names
 from loadgen.wire.openai_chat import OpenAIChat
 
-DIALECT = OpenAIChat()
+_KNOWN = [engine.METRICS for engine in (vllm, sglang, tgi, llamacpp, lmdeploy, tensorrt_llm)]
+
+
+def _all(ours: str) -> Names:
+    """Return what all engines that we know call it: which one answers is not known."""
+    return tuple(name for metrics in _KNOWN for name in metrics.names[ours])
+
+
+ENGINE = Engine(
+    name="endpoint",
+    title="endpoint",
+    dialect=OpenAIChat(),
+    health=None,
+    metrics=Metrics(
+        prompt_tokens=_all("prompt_tokens"),
+        output_tokens=_all("output_tokens"),
+        requests=_all("requests"),
+        running=_all("running"),
+        waiting=_all("waiting"),
+        prefix_hits=_all("prefix_hits"),
+        prefix_queries=_all("prefix_queries"),
+    ),
+    accepts=frozenset({"stream_options"}),
+    notes=("The key is that of OPENAI_API_KEY or OPENAI_API_KEY_FILE; matrix.toml may name another variable.",),
+)

@@ -1,21 +1,23 @@
-"""What an engine's file is made of. It declares one :class:`Engine`; everything here is data, nothing starts anything."""
+"""What an engine's file is made of. It declares one :class:`Engine`: data, from which others start it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from loadgen.models.model import Model
 from loadgen.wire.dialect import Dialect
 
 Command = Sequence[str]
-"""One process. ``{python}`` stands for the interpreter of the engine's environment."""
+"""One process. ``{bin}`` stands for the folder of the programs of the engine's environment."""
+
+Options = Mapping[str, str | int | float | bool]
+"""What ``matrix.toml``, or ``--option``, says beside, for this engine's own use."""
 
 Split = Literal["tensor", "layers"]
 """How a model is spread over GPUs: all of them work at each layer, or one after the other."""
 
-RandomWeights = Literal["safetensors", "gguf", "config", "none"]
-"""What an engine takes for a model of random weights: files of ours in one of two formats; configuration and tokenizer
-alone, with weights that it makes up itself; or nothing, as it has no weights."""
+Files = Literal["safetensors", "gguf", "none"]
+"""What a model is loaded from: a folder as the Hub has it, one file, or nothing, as the engine has no weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +32,21 @@ class Start:
     port: int
     """To listen on, on loopback; inside a container the image's own port."""
     host: str
+    more_ports: tuple[int, ...]
+    """Two further ones that nobody has, for engines of several processes."""
     gpus: tuple[int, ...]
     """Indices of the GPUs it may use, as the system counts them; empty on a machine without."""
     context: int
     """Tokens of one conversation, prompt and answer."""
-    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    """What ``matrix.toml`` says beside, for this engine's own use."""
+    options: Options = field(default_factory=dict)
+
+
+def _by_name(start: Start) -> str:
+    return start.model.name
+
+
+def _nothing(_model: Model, _options: Options) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +82,40 @@ class Launch:
     """Its processes in the order of their start. In a container there is one, without the image."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables."""
-    random_weights: RandomWeights = "safetensors"
+    uses_gpu: bool = True
+    """Whether it can; else it runs on the CPU wherever it is."""
+    files: Files = "safetensors"
+    makes_weights: bool = False
+    """Whether it makes up random weights itself, and needs but configuration and tokenizer."""
     split: Split | None = "tensor"
     """How it uses two GPUs; None if it cannot."""
     startup_s: float = 60.0
     """What a start takes, about, once everything is on the disk."""
 
 
+Names = tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Its own metrics: route, and the names that it has for what we know. Each of several names may be absent."""
+    """Its own metrics: route, and the names that it has, or had in some version, for what we know; none: not told."""
 
     path: str = "/metrics"
-    prompt_tokens: str | None = None
-    output_tokens: str | None = None
-    requests: str | None = None
-    running: str | None = None
-    waiting: str | None = None
-    prefix_hits: str | None = None
-    prefix_queries: str | None = None
+    prompt_tokens: Names = ()
+    output_tokens: Names = ()
+    requests: Names = ()
+    """Requests that have ended, whatever became of them."""
+    running: Names = ()
+    waiting: Names = ()
+    prefix_hits: Names = ()
+    """Prompt tokens that were found in the prefix cache."""
+    prefix_queries: Names = ()
+    """Prompt tokens that were looked for in it."""
+
+    @property
+    def names(self) -> dict[str, Names]:
+        """All but the route, by our names."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "path"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +134,20 @@ class Engine:
     tells: tuple[str, ...] = ()
     """Routes at which a running engine tells its version and flags."""
     metrics: Metrics | None = None
-    serves: Callable[[Start], str] = lambda start: start.model.name
+    serves: Callable[[Start], str] = _by_name
     """Name by which requests have to ask for the model."""
-    refuses: Callable[[Model], str | None] = lambda _: None
+    refuses: Callable[[Model, Options], str | None] = _nothing
     """Tells why it cannot serve a model, if so."""
     accepts: frozenset[str] = frozenset()
     """Of ``ignore_eos``, ``min_tokens``, ``stream_options``: fields of a request that it does not refuse."""
+    options: tuple[str, ...] = ()
+    """Names of the options that it knows."""
     notes: tuple[str, ...] = ()
     """What a reader of its figures has to know: how it counts, defaults that were overridden."""
+    file: str | None = None
+    """Where it was read from, if it is none of ours."""
+
+    @property
+    def spec(self) -> str:
+        """What finds it again: its file, or its name."""
+        return self.file or self.name

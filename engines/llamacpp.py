@@ -1,5 +1,64 @@
-"""llama.cpp's server: it reports its own timings. Its prompt cache is off, or a repeated prompt would cost nothing."""
+"""llama.cpp's server. Its prompt cache is off, or a repeated prompt would cost nothing.
 
+Without a GPU it is the one that comes with this project, built for the CPU; with one, the project's image.
+"""
+
+from collections.abc import Sequence
+
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
-DIALECT = OpenAIChat(extra={"cache_prompt": False})
+SLOTS = 16
+"""Requests at once, unless ``slots`` says otherwise; others wait."""
+
+METRICS = Metrics(
+    prompt_tokens=("llamacpp:prompt_tokens_total",),
+    output_tokens=("llamacpp:tokens_predicted_total",),
+    running=("llamacpp:requests_processing",),
+    waiting=("llamacpp:requests_deferred",),
+)
+
+
+def _slots(start: Start) -> int:
+    return int(start.options.get("slots", SLOTS))
+
+
+def _server(start: Start) -> Sequence[Command]:
+    slots, context = str(_slots(start)), str(start.context)
+    command = ["{bin}/python", "-m", "loadgen.launch.embedded_server", start.source, slots, context]
+    return [[*command, "--port", str(start.port), "--alias", start.model.name, "--until-killed"]]
+
+
+def _image(start: Start) -> Sequence[Command]:
+    # The context is that of all slots together. -sm layer: each GPU has some of the layers.
+    command = ["-m", start.source, "--alias", start.model.name, "--host", start.host, "--port", str(start.port)]
+    command += ["-ngl", "all", "-sm", "layer", "--parallel", str(_slots(start)), "--metrics", "--no-webui"]
+    return [[*command, "--ctx-size", str(_slots(start) * start.context)]]
+
+
+ENGINE = Engine(
+    name="llamacpp",
+    title="llama.cpp",
+    dialect=OpenAIChat(extra={"cache_prompt": False}),
+    launches=(
+        Launch(
+            runs_in=Container(image="ghcr.io/ggml-org/llama.cpp:server-cuda", port=8080),
+            commands=_image,
+            files="gguf",
+            split="layers",
+        ),
+        Launch(
+            runs_in=Environment(),
+            commands=_server,
+            files="gguf",
+            uses_gpu=False,
+            split=None,
+            startup_s=3,
+        ),
+    ),
+    tells=("/props",),
+    metrics=METRICS,
+    accepts=frozenset({"ignore_eos", "stream_options"}),
+    options=("slots",),
+    notes=("cache_prompt is false in each request; the default would skip the prefill of a repeated prompt.",),
+)

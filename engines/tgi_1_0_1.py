@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from engines.engine import Command, Container, Engine, Launch, Start
 from loadgen.wire.dialect import Ask, Delta, DialectError, Usage
 
 
@@ -94,4 +95,26 @@ def _read(data: bytes) -> _Generation:
         raise DialectError(f"not a generation: {error}: {data!r}") from None
 
 
-DIALECT = Generate()
+def _launcher(start: Start) -> Sequence[Command]:
+    # Without --num-shard it takes all GPUs that it sees. The limits of lengths are checked before the model is asked.
+    command = ["--model-id", start.source, "--num-shard", str(max(1, len(start.gpus))), "--dtype", "float16"]
+    command += ["--max-input-length", str(start.context - 1), "--max-total-tokens", str(start.context)]
+    command += ["--max-batch-prefill-tokens", str(max(4096, start.context))]
+    return [[*command, "--trust-remote-code"] if start.model.remote_code else command]
+
+
+ENGINE = Engine(
+    name="tgi-1.0.1",
+    title="TGI 1.0.1",
+    dialect=Generate(),
+    launches=(
+        Launch(
+            runs_in=Container(image="ghcr.io/huggingface/text-generation-inference:1.0.1", port=80),
+            commands=_launcher,
+            split="tensor",
+            startup_s=180,
+        ),
+    ),
+    tells=("/info",),
+    notes=("The prompt goes out as it is, without the model's chat template.",),
+)

@@ -1,5 +1,53 @@
-"""``transformers serve``: usage always comes in the last chunk, there is no ``[DONE]``, unknown fields are refused."""
+"""``transformers serve``: usage always comes in the last chunk, there is no ``[DONE]``, unknown fields are refused.
 
+One request at a time, others wait, unless ``continuous_batching`` is set. It counts the end-of-sequence token.
+"""
+
+from collections.abc import Sequence
+
+from engines.engine import Command, Engine, Environment, Launch, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
-DIALECT = OpenAIChat(ask_usage=False)
+VERSION = "5.23.0"
+
+
+def _serve(start: Start) -> Sequence[Command]:
+    device = "auto" if start.gpus else "cpu"
+    command = ["{bin}/transformers", "serve", start.source, "--host", start.host, "--port", str(start.port)]
+    command += ["--device", device, "--dtype", start.model.dtype]
+    if start.model.remote_code:
+        command += ["--trust-remote-code"]
+    return [[*command, *_batching(start)]]
+
+
+def _batching(start: Start) -> list[str]:
+    """Continuous batching. Without the number of its blocks the KV cache would take whatever memory is free."""
+    if not start.options.get("continuous_batching"):
+        return []
+    block = 32
+    blocks = -(-start.context * int(start.options.get("slots", 16)) // block)
+    size = ["--cb-block-size", str(block), "--cb-num-blocks", str(blocks)]
+    return ["--continuous-batching", *size, "--cb-max-batch-tokens", str(start.options.get("batch_tokens", 512))]
+
+
+def _path(start: Start) -> str:
+    return start.source
+
+
+ENGINE = Engine(
+    name="transformers",
+    title=f"Transformers {VERSION}",
+    dialect=OpenAIChat(ask_usage=False),
+    launches=(
+        Launch(
+            runs_in=Environment(requirements=(f"transformers[serving]=={VERSION}", "torch==2.13.0"), size_gb=1.2),
+            commands=_serve,
+            variables={"HF_HUB_DISABLE_TELEMETRY": "1"},
+            split="layers",
+            startup_s=20,
+        ),
+    ),
+    serves=_path,
+    options=("continuous_batching", "slots", "batch_tokens"),
+    notes=("One request at a time, unless continuous_batching is set.",),
+)

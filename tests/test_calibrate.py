@@ -20,7 +20,7 @@ from test_measure import record, shifted
 from test_results import manifest
 from test_simulated import simulated
 
-from loadgen import cli
+from loadgen.cli.calibrate import calibrate
 from loadgen.clock import MS
 from loadgen.errors import UsageError
 from loadgen.launch.calibrate import Grid
@@ -368,7 +368,7 @@ def test_reports_quote_the_envelope() -> None:
 def test_a_small_grid_is_measured_kept_and_quoted_by_a_run(kept: Path, tmp_path: Path, locust: Locust) -> None:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        status = cli.calibrate(Grid(rates=(100,), streams=(1, 8), answer_s=0.5))
+        status = calibrate(Grid(rates=(100,), streams=(1, 8), answer_s=0.5))
     assert status == 0
     assert err.getvalue().count("tokens/s each: ") == err.getvalue().count("\n")  # a line per cell
     assert "Calibrated envelope" in out.getvalue()
@@ -459,5 +459,5 @@ def test_a_mistake_is_named_before_anything_is_measured(
 def test_a_truth_server_that_does_not_start_is_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(UsageError, match="the truth server"):
-        cli.calibrate(Grid(rates=(100,), streams=(1,)))
+        calibrate(Grid(rates=(100,), streams=(1,)))
     assert not kept.exists()

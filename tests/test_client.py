@@ -26,7 +26,7 @@ from serving import (
     usage,
 )
 
-from engines import DIALECTS
+from engines.catalogue import ENGINES
 from loadgen.clock import MS, Ns, now
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
@@ -58,7 +58,7 @@ def kernel_stamping() -> Iterator[None]:
 
 def settings_for(server: ScriptServer | str, engine: str = "endpoint") -> Settings:
     url = server if isinstance(server, str) else server.url
-    return Settings(parse_target(url), DIALECTS[engine], TIMEOUTS)
+    return Settings(parse_target(url), ENGINES[engine].dialect, TIMEOUTS)
 
 
 def ask(client: Client, *, streamed: bool = True, request_id: str = "r1") -> RequestRecord:

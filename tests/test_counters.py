@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.counters import parse
+from engines.endpoint import ENGINE as ANY
+from loadgen.measure import counters
 from loadgen.measure.facts import EngineCounters
+
+
+def parse(exposition: str, at_ns: int) -> EngineCounters | None:
+    """By the names of all engines, as for one that is not known."""
+    assert ANY.metrics is not None
+    return counters.parse(exposition, at_ns, ANY.metrics.names)
+
 
 VLLM = """\
 # HELP python_gc_collections_total Number of times this generation was collected

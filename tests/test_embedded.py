@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import Locust, records_of
 
-from engines import DIALECTS
+from engines.catalogue import ENGINES
 from loadgen.errors import UsageError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
-from loadgen.launch.random_llama import Shape, write_model
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.client import Client, Settings
@@ -42,7 +41,7 @@ def engine() -> Iterator[ChildServer]:
 
 @pytest.fixture
 def settings(engine: ChildServer) -> Settings:
-    return Settings(parse_target(engine.host), DIALECTS["llamacpp"], Timeouts(5, 60, 60, 120))
+    return Settings(parse_target(engine.host), ENGINES["llamacpp"].dialect, Timeouts(5, 60, 60, 120))
 
 
 def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[RequestRecord]:
@@ -87,14 +86,6 @@ def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
     assert {(r.client, r.stamp) for r in sdk} == {("openai", "user")}
     assert {r.client for r in own} == {"own"}
     assert all(r.first_token_interval_ns is None for r in sdk)
-
-
-def test_the_same_seed_makes_the_same_model_and_another_one_another(tmp_path: Path) -> None:
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        shape = Shape(vocabulary=300, hidden=32, layers=1, feed_forward=32, heads=2, kv_heads=1, seed=seed)
-        write_model(tmp_path / name, shape)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
 
 def test_a_run_on_it_says_so_everywhere(locust: Locust) -> None:

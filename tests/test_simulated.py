@@ -1,6 +1,10 @@
 """The truth server: it does what its script says, and its log is what was sent."""
 
+import json
+import signal
 import statistics
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -13,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import Locust
 
-from engines import DIALECTS
+from engines.catalogue import ENGINES
 from engines.simulated.batching import MS
 from engines.simulated.script import Script, timeline
 from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
@@ -43,7 +47,7 @@ def simulated(tmp_path: Path, **options: Any) -> Iterator[SimulatedServer]:
 def ask(
     server: SimulatedServer, tokens: int = 8, *, stream: bool = True, **changes: Any
 ) -> tuple[RequestRecord, Truth]:
-    settings = Settings(parse_target(server.host), DIALECTS["simulated"], Timeouts(5, 5, 1, 30))
+    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(5, 5, 1, 30))
     records: list[RequestRecord] = []
     client = Client(replace(settings, **changes), PollWaiter())
     client.send(Job("r1", Ask("a b c", "simulated", tokens, 0.0, stream), Phase.MEASURE, 0), records.append)
@@ -141,6 +145,47 @@ def test_it_has_vllms_routes(tmp_path: Path) -> None:
                 assert words in reply.read()
 
 
+def test_it_serves_under_the_name_that_it_is_given(tmp_path: Path) -> None:
+    name = 'llama2-70b-chat "ä"'
+    for options in ({"ttft_ms": 1, "itl_ms": 1}, {"profile": "batch-bound", "time_factor": 10}):
+        with simulated(tmp_path, model=name, **options) as server:
+            with urllib.request.urlopen(server.host + "/v1/models", timeout=5) as reply:
+                assert [model["id"] for model in json.load(reply)["data"]] == [name]
+            for stream in (True, False):
+                chat = {
+                    "model": "any",
+                    "messages": [{"role": "user", "content": "a"}],
+                    "max_tokens": 2,
+                    "stream": stream,
+                }
+                asked = urllib.request.Request(server.host + "/v1/chat/completions", json.dumps(chat).encode())
+                with urllib.request.urlopen(asked, timeout=5) as reply:
+                    events = [line.removeprefix(b"data: ") for line in reply if line.strip()]
+                names = [json.loads(event)["model"] for event in events if event.strip() != b"[DONE]"]
+                assert set(names) == {name}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_killed_if_told_to_and_ends_well(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "truth.jsonl"
+    command = [sys.executable, "-m", "engines.simulated", "--until-killed", "--log", str(log), "--ttft-ms", "1"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            host = process.stdout.readline().strip()
+            with urllib.request.urlopen(host + "/health", timeout=5) as reply:
+                assert reply.status == 200
+            chat = json.dumps({"messages": [{"content": "a"}], "max_tokens": 2}).encode()
+            with urllib.request.urlopen(host + "/v1/chat/completions", chat, timeout=5) as reply:
+                assert reply.status == 200
+            assert process.poll() is None
+            process.send_signal(number)
+            assert process.wait(timeout=5) == 0
+        finally:
+            process.kill()
+    assert len(log.read_text().splitlines()) == 1
+
+
 def test_every_result_against_it_says_simulated(tmp_path: Path, locust: Locust) -> None:
     with simulated(tmp_path, ttft_ms=5, itl_ms=1) as server:
         done = locust("--host", server.host, "--sample", "30", "--max-tokens", "8")
@@ -169,7 +214,7 @@ def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
 
 
 def ask_lazily(server: SimulatedServer, tokens: int, **changes: Any) -> tuple[RequestRecord, Truth]:
-    settings = Settings(parse_target(server.host), DIALECTS["simulated"], Timeouts(5, 5, 1, 30))
+    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(5, 5, 1, 30))
     records: list[RequestRecord] = []
     client = Client(replace(settings, **changes), PollWaiter())
     for number in range(2):  # the second one on a kept connection, where there is one

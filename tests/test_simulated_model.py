@@ -1,13 +1,15 @@
 """The model of an engine with continuous batching, in simulated time, without sockets."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.simulated.batching import MS, PROFILES, Engine, Profile
+from engines.simulated.batching import ANSWER_TOKENS, MS, PROFILES, SPECIFIED, SPECIFIED_THROUGHPUT, Engine, Profile
 from engines.simulated.batching import Sequence as Slot
+from loadgen.matrix import reference
 
 
 def run_to_end(profile: Profile, clients: int, prompt: int, output: int, requests: int, factor: float = 1.0) -> float:
@@ -59,6 +61,35 @@ def test_one_user_of_a_profile_gets_the_time_per_token_that_was_specified() -> N
     assert len(times) == 100
     per_second = 99e9 / (times[-1] - times[0])
     assert per_second == pytest.approx(17.0, rel=0.01)  # the specification's figure for llama2-70b-chat
+
+
+@pytest.mark.parametrize("output", [1, 7, 953])
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_one_user_gets_the_specifications_figure_over_the_whole_round_trip(name: str, output: int) -> None:
+    alone = replace(PROFILES[name], batch=1)
+    assert output * alone.requests_per_second(60, output) == pytest.approx(SPECIFIED[name], rel=1e-9)
+    stepped = run_to_end(PROFILES[name], 1, 60, output, 6)
+    assert output * stepped == pytest.approx(SPECIFIED[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("engine", SPECIFIED_THROUGHPUT)
+def test_the_throughput_of_llama2_is_the_one_that_was_published_later(engine: str) -> None:
+    profile = PROFILES[f"{engine}/llama2-70b-chat"]
+    told = SPECIFIED_THROUGHPUT[engine]
+    assert 60 * profile.requests_per_second(60, ANSWER_TOKENS) == pytest.approx(told, rel=1e-3)
+    clients = 2 * profile.batch
+    assert 60 * run_to_end(profile, clients, 60, ANSWER_TOKENS, 4 * clients) == pytest.approx(told, rel=1e-3)
+
+
+def test_no_step_of_a_specified_profile_is_free_or_gets_shorter_with_more_requests() -> None:
+    assert all(PROFILES[name].a > 0 and PROFILES[name].b >= 0 for name in SPECIFIED)
+
+
+def test_the_specified_profiles_are_made_from_the_reference_results() -> None:
+    speeds = {f"{e}/{m}": r.value for (e, m), r in reference.SPEED.items() if r.since == "specification"}
+    assert speeds == SPECIFIED
+    throughputs = {e: r.value for (e, m), r in reference.THROUGHPUT.items() if m == "llama2-70b-chat"}
+    assert throughputs == SPECIFIED_THROUGHPUT
 
 
 def test_a_cancelled_request_leaves_its_place() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines import DIALECTS
+from engines.catalogue import ENGINES
 from loadgen.clock import Ns
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.decode import decode
@@ -47,7 +47,7 @@ EXPECTED = {
     "vllm": Expected("vllm", 3, CountedBy.USAGE, 3, 14, "length", 26, 1),
     "vllm-continuous-usage": Expected("vllm", 5, CountedBy.USAGE, 2, 7, "stop", 26, 2),
     "transformers": Expected("transformers", 2, CountedBy.USAGE, 2, 8, "length", 26, 1),
-    "fastchat": Expected("fastchat", 2, CountedBy.CHUNKS, 2, 14, "length"),
+    "transformers-4.31.0": Expected("transformers-4.31.0", 2, CountedBy.CHUNKS, 2, 14, "length"),
     "sglang": Expected("sglang", 8, CountedBy.USAGE, 4, 20, "tool_calls", 26),
     "tgi": Expected("tgi", 3, CountedBy.USAGE, 2, 5, "stop", 26),
     "tgi-1.0.1": Expected("tgi-1.0.1", 3, CountedBy.USAGE, 3, 9, "eos_token", None, 1),
@@ -94,7 +94,7 @@ def read_back(raw: bytes, cuts: list[int], expected: Expected, *, lazily: bool =
     arrivals = transcript.arrivals()
     transcript.settle_end(arrivals, Ns(0))
     transcript.lazy = lazily
-    answer = decode(transcript, arrivals, DIALECTS[expected.engine], stream=expected.stream, in_full=not lazily)
+    answer = decode(transcript, arrivals, ENGINES[expected.engine].dialect, stream=expected.stream, in_full=not lazily)
     ask = Ask("?", "tiny", 8, 0.0, expected.stream)
     return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, arrivals, answer, None)
 
@@ -123,7 +123,7 @@ def test_every_transcript_is_tested() -> None:
 
 
 def test_every_engine_has_a_transcript() -> None:
-    assert {e.engine for e in EXPECTED.values()} == set(DIALECTS) - {"simulated"}
+    assert {e.engine for e in EXPECTED.values()} == set(ENGINES) - {"simulated"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -1,8 +1,13 @@
-"""``python -m engines.simulated``: start the truth server; it prints its address and stops when standard input ends."""
+"""``python -m engines.simulated``: start the truth server; it prints its address and stops when standard input ends.
+
+With ``--until-killed`` it stops at SIGTERM or SIGINT instead, and that is no error either.
+"""
 
 import argparse
 import contextlib
 import gc
+import os
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -20,11 +25,20 @@ def sleep_exactly() -> None:
         Path("/proc/self/timerslack_ns").write_text("1")
 
 
+def readable_when_killed() -> int:
+    """Return a file descriptor that is readable as soon as somebody wants this process to end."""
+    readable, writable = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(writable, b"."))
+    return readable
+
+
 def main() -> int:
-    """Serve until standard input ends."""
+    """Serve until it is time to stop."""
     parser = argparse.ArgumentParser(prog="python -m engines.simulated", description="A server whose truth is known.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--log", help="file to which the times of all sends are appended, JSON lines")
+    parser.add_argument("--until-killed", action="store_true", help="stop at SIGTERM, not when standard input ends")
     parser.add_argument("--profile", choices=sorted(PROFILES), help="model an engine instead of playing a script")
     parser.add_argument("--time-factor", type=float, default=1.0, help="run a profile so many times faster")
     parser.add_argument("--tls-cert", help="serve https with this certificate, a PEM file")
@@ -44,11 +58,12 @@ def main() -> int:
     sys.stderr.write(raise_limit_of_files())
     sleep_exactly()
     server = Server(script, profile, time_factor=options.time_factor, log=options.log, port=options.port, tls=tls)
+    stop_fd = readable_when_killed() if options.until_killed else sys.stdin.fileno()
     gc.freeze()
     gc.disable()  # nothing here makes cycles that matter, and a pause would be a late send
     sys.stdout.write(server.url + "\n")
     sys.stdout.flush()
-    server.run(sys.stdin.fileno())
+    server.run(stop_fd)
     return 0
 
 

@@ -11,6 +11,7 @@ limit or, where that is smaller, the number of requests that the KV cache holds.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MS = 1_000_000
@@ -38,6 +39,53 @@ class Profile:
         return 1000 * running / ((output - 1) * (self.a + self.b * running) + running * prefill)
 
 
+SPECIFIED = {
+    "vllm-0.1.3/mpt-7b-chat": 84.37,
+    "tgi-1.0.1/mpt-7b-chat": 67.16,
+    "vllm-0.1.3/falcon-7b-instruct": 82.68,
+    "vllm-0.1.3/vicuna-13b-v1.3": 41.14,
+    "transformers-4.31.0/vicuna-13b-v1.5": 30.40,
+    "vllm-0.1.3/vicuna-13b-v1.5": 48.42,
+    "tgi-1.0.1/vicuna-13b-v1.5": 49.48,
+    "transformers-4.31.0/oasst-30b": 14.89,
+    "vllm-0.1.3/oasst-30b": 21.80,
+    "tgi-1.0.1/oasst-30b": 22.05,
+    "transformers-4.31.0/llama2-70b-chat": 9.53,
+    "vllm-0.1.3/llama2-70b-chat": 17.00,
+    "tgi-1.0.1/llama2-70b-chat": 18.61,
+}
+"""Output tokens/s of one user over the whole round trip: the specification's figures, by ``ENGINE/MODEL``."""
+
+SPECIFIED_THROUGHPUT = {"transformers-4.31.0": 0.6, "vllm-0.1.3": 14.4, "tgi-1.0.1": 6.0}
+"""Requests/min of llama2-70b-chat by engine, as the specification's author published them later."""
+
+ANSWER_TOKENS = 953
+"""Of the answers of that throughput: at 9.53 tokens/s one after the other, they make 0.6 requests/min."""
+
+_BATCH = {"transformers-4.31.0": 1, "vllm-0.1.3": 32, "tgi-1.0.1": 16}
+"""Not published. Transformers answers one request after the other, and vLLM's paged KV cache holds more of them."""
+
+
+def _specified() -> Iterator[tuple[str, Profile]]:
+    """Return the profiles that reproduce the specification's figures.
+
+    A prefill takes as long as a step of one request, ``1000 / figure`` ms, so that one user gets the figure whatever
+    the answer's length. What a further request adds to a step follows for llama2-70b-chat from the throughput, by the
+    closed form; for an engine's other models it is the same share of the step, as nothing else is known.
+    """
+    shares: dict[str, float] = {}
+    for engine, requests_per_minute in SPECIFIED_THROUGHPUT.items():
+        step, batch = 1000 / SPECIFIED[f"{engine}/llama2-70b-chat"], _BATCH[engine]
+        if batch > 1:
+            full = (60_000 / requests_per_minute - step) * batch / (ANSWER_TOKENS - 1)
+            shares[engine] = (full / step - 1) / (batch - 1)
+    for name, tokens_per_second in SPECIFIED.items():
+        engine = name.partition("/")[0]
+        step = 1000 / tokens_per_second
+        b = shares.get(engine, 0.0) * step
+        yield name, Profile(a=step - b, b=b, prefill_ms=step, batch=_BATCH[engine])
+
+
 # a + b is the time per token that the specification's figure for one user implies; b and the rest are plausible.
 PROFILES = {
     "vllm-0.1.3-llama2-70b": Profile(a=58.0, b=0.82, prefill_ms=20, prefill_ms_per_token=0.35, kv_tokens=60_000),
@@ -47,8 +95,9 @@ PROFILES = {
     "prefill-bound": Profile(a=2.0, b=0.01, prefill_ms=10, prefill_ms_per_token=0.5, batch=64),
     "batch-bound": Profile(a=10.0, b=0.1, batch=16),
     "kv-bound": Profile(a=10.0, b=0.1, batch=256, kv_tokens=4_000),
+    **dict(_specified()),
 }
-"""Engines by name, each of the last three bound by what its name says."""
+"""Engines by name: plausible ones, three that are bound by what their name says, and the specification's figures."""
 
 
 @dataclass(slots=True, eq=False)

@@ -50,7 +50,7 @@ def _plan(script: Script, chat: Chat, seed: str, keep_alive: bool) -> Plan:  # n
     if chat.stream:
         return _columns([Send(0, wire.head(keep_alive=keep_alive), "h"), *sends[1:]])
     usage = None if script.no_usage else chat.prompt
-    body = wire.answer(200, wire.whole(usage, chat.output), keep_alive=keep_alive)
+    body = wire.answer(200, wire.whole(script.model, usage, chat.output), keep_alive=keep_alive)
     return _columns([Send(sends[-1].at, body, "t" * chat.output + "e", chat.output)])
 
 

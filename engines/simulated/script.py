@@ -44,6 +44,8 @@ class Script:
     """Index of the chunk in whose place the connection is reset."""
     status: int = 200
     """Answer with this status instead, at once."""
+    model: str = wire.MODEL
+    """The name under which it serves. What a request asks for is not looked at."""
     prefix_cache: bool = False
     """A prompt that was asked before is found in the prefix cache: it is counted so, and takes a profile no prefill."""
 
@@ -65,13 +67,13 @@ def timeline(script: Script, output: int, given: int, seed: str, *, usage: bool 
     """Return the sends of one streamed answer of ``output`` tokens, in order of time."""
     sends = [Send(0, b"", "h")]
     if script.role == "early":
-        sends.append(Send(0, wire.role(), "r"))
+        sends.append(Send(0, wire.role(script.model), "r"))
     elif script.role == "first":
-        sends.append(Send(int(script.ttft_ms * MS), wire.role(), "r"))
+        sends.append(Send(int(script.ttft_ms * MS), wire.role(script.model), "r"))
     sends += _chunks(script, output, seed)
     if sends[-1].kinds == "t":
         with_usage = usage and not script.no_usage
-        end = wire.usage(given, output) + wire.done() if with_usage else wire.done()
+        end = wire.usage(script.model, given, output) + wire.done() if with_usage else wire.done()
         sends.append(Send(sends[-1].at + int(script.done_ms * MS), end, "ud" if with_usage else "d"))
     if not script.never_close and sends[-1].kinds != "x":
         sends.append(Send(sends[-1].at + int(script.close_ms * MS), wire.LAST_CHUNK, "e"))
@@ -90,7 +92,7 @@ def _chunks(script: Script, output: int, seed: str) -> list[Send]:
             return [*sends, Send(at, b"", "x")]
         if index == script.fail_at:
             return [*sends, Send(at, wire.error_event(), "f")]
-        sends.append(Send(at, wire.tokens(count, "length" if index == last else None), "t", count))
+        sends.append(Send(at, wire.tokens(script.model, count, "length" if index == last else None), "t", count))
     return sends
 
 

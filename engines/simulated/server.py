@@ -44,7 +44,7 @@ class Server:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._engine = None if profile is None else Engine(profile, time_factor)
-        modelled = Script(ttft_ms=0, itl_ms=0, no_usage=script.no_usage, status=script.status)
+        modelled = Script(ttft_ms=0, itl_ms=0, no_usage=script.no_usage, status=script.status, model=script.model)
         self._script = script if profile is None else modelled
         self._journal = Journal(log)
         self._prompts = PromptCache(self._journal.metrics) if script.prefix_cache else None
@@ -206,7 +206,7 @@ class Server:
             if request.path == "/health":
                 return 200, b"", kind
             if request.path == "/v1/models":
-                return 200, wire.MODELS, kind
+                return 200, wire.models(self._script.model), kind
             if request.path == "/metrics":
                 return 200, self._metrics(), "text/plain; version=0.0.4; charset=utf-8"
         return 404, wire.error(404, "no such route"), kind

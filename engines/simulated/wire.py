@@ -5,16 +5,20 @@ from functools import cache
 from http import HTTPStatus
 
 MODEL = "simulated"
+"""The model's name, if it is given no other."""
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: simulated\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\nconnection: %s\r\n\r\n"
 )
-_ENVELOPE = (
-    '"id":"chatcmpl-a9aa4a96712c47b4","object":"chat.completion.chunk","created":1795422235,"model":"' + MODEL + '"'
-)
+_ENVELOPE = '"id":"chatcmpl-a9aa4a96712c47b4","object":"chat.completion.chunk","created":1795422235,"model":'
 LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-MODELS = f'{{"object":"list","data":[{{"id":"{MODEL}","object":"model","owned_by":"simulated"}}]}}'.encode()
+
+
+@cache
+def models(model: str) -> bytes:
+    """Return the list of models."""
+    return f'{{"object":"list","data":[{{"id":{json.dumps(model)},"object":"model","owned_by":"simulated"}}]}}'.encode()
 
 
 def head(*, keep_alive: bool) -> bytes:
@@ -28,26 +32,26 @@ def http_chunk(data: bytes) -> bytes:
 
 
 @cache
-def role() -> bytes:
+def role(model: str) -> bytes:
     """Return the chunk that names the role and holds no token."""
     return _event(
-        '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
+        model, '"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
     )
 
 
 @cache
-def tokens(count: int, finish: str | None = None) -> bytes:
+def tokens(model: str, count: int, finish: str | None = None) -> bytes:
     """Return a chunk of so many tokens; the last one carries the finish reason."""
     reason = "null" if finish is None else f'"{finish}"'
     text = " word" * count
     choice = f'{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":{reason},"token_ids":null}}'
-    return _event(f'"choices":[{choice}]')
+    return _event(model, f'"choices":[{choice}]')
 
 
-def usage(given: int, output: int) -> bytes:
+def usage(model: str, given: int, output: int) -> bytes:
     """Return the chunk with the counts."""
     counts = f'{{"prompt_tokens":{given},"total_tokens":{given + output},"completion_tokens":{output}}}'
-    return _event(f'"choices":[],"usage":{counts}')
+    return _event(model, f'"choices":[],"usage":{counts}')
 
 
 @cache
@@ -75,15 +79,15 @@ def error(status: int, message: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": "Error", "param": None, "code": status}}).encode()
 
 
-def whole(given: int | None, output: int) -> bytes:
+def whole(model: str, given: int | None, output: int) -> bytes:
     """Return the body of an answer that was not streamed; without usage if ``given`` is None."""
     message = {"role": "assistant", "content": " word" * output}
-    said: dict[str, object] = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1795422235, "model": MODEL}
+    said: dict[str, object] = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1795422235, "model": model}
     said["choices"] = [{"index": 0, "message": message, "finish_reason": "length"}]
     if given is not None:
         said["usage"] = {"prompt_tokens": given, "total_tokens": given + output, "completion_tokens": output}
     return json.dumps(said).encode()
 
 
-def _event(fields: str) -> bytes:
-    return http_chunk(f"data: {{{_ENVELOPE},{fields}}}\n\n".encode())
+def _event(model: str, fields: str) -> bytes:
+    return http_chunk(f"data: {{{_ENVELOPE}{json.dumps(model)},{fields}}}\n\n".encode())

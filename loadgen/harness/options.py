@@ -8,7 +8,7 @@ from typing import Any
 
 from locust.argument_parser import LocustArgumentParser
 
-from engines import DIALECTS
+from engines.catalogue import find_engine
 from loadgen.errors import UsageError
 from loadgen.harness.load_kind import LoadKind
 from loadgen.scenario import Scenario, flag, resolve
@@ -46,9 +46,11 @@ def scenario_of(options: Namespace, kind: LoadKind, form: Mapping[str, str] | No
     scenario = resolve(vars(options) | _filled(form or {}, options))
     _check_locusts_own(options, form or {})
     _check_kind(scenario, kind)
-    if scenario.engine not in DIALECTS:
-        raise UsageError(f"--engine: unknown engine {scenario.engine!r}; there are {', '.join(sorted(DIALECTS))}.")
-    if scenario.client == "openai" and not DIALECTS[scenario.engine].path(stream=True).startswith("/v1/"):
+    try:
+        dialect = find_engine(scenario.engine).dialect
+    except UsageError as error:
+        raise UsageError(f"--engine: {error}") from None
+    if scenario.client == "openai" and not dialect.path(stream=True).startswith("/v1/"):
         raise UsageError(f"--client openai: {scenario.engine} has no OpenAI route; use the own client.")
     return scenario
 

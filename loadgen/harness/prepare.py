@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines import DIALECTS
+from engines.catalogue import find_engine
+from engines.engine import Metrics
 from loadgen.errors import UsageError
 from loadgen.harness import preflight
 from loadgen.harness.secrets import api_key
 from loadgen.launch import simulated
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
+from loadgen.launch.registry import launched_at
+from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
 from loadgen.scenario import Scenario
 from loadgen.wire.client import Settings
@@ -22,16 +25,20 @@ from loadgen.workload import datasets
 from loadgen.workload.plan import Plan, draw
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A run that can begin."""
 
     scenario: Scenario
     settings: Settings
     dialect: str
-    """By whose rules the server is spoken to."""
+    """By whose rules the server is spoken to: an engine's name or file."""
     engine: str
+    """Its name, as reports have it."""
     model: str
+    """As requests ask for it."""
+    called: str
+    """The model, as reports have it."""
     server: dict[str, Any]
     """What the server says of itself."""
     plan: Plan
@@ -39,6 +46,10 @@ class Prepared:
     """What the embedded engine is, where it is used."""
     simulated: bool
     """Whether it is the truth server that answers."""
+    metrics: Metrics | None
+    """Where it tells its own counters, and what it calls them."""
+    launched: Launched | None
+    """How it was started, where that was done here."""
 
 
 def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: Waiter) -> Prepared:
@@ -48,24 +59,41 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
     """
     check_writable(Path(scenario.results))
     plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
-    name = ENGINE if engine else scenario.engine
+    launched = None if engine else launched_at(host)
+    name = ENGINE if engine else _spoken_by(scenario, launched)
     if engine and scenario.engine not in {"endpoint", ENGINE}:
         raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
     settings = settings_of(scenario, host, name)
-    wanted = scenario.model or (MODEL if engine else None)
+    wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
     found = preflight.check(settings, wanted, waiter, stream=scenario.stream, temperature=scenario.temperature)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
-    called = simulated.ENGINE if is_simulated else name
+    spoken = find_engine(name)
     return Prepared(
-        scenario, settings, name, called, found.model, found.server, plan, LABEL if engine else None, is_simulated
+        scenario=scenario,
+        settings=settings,
+        dialect=name,
+        engine=simulated.ENGINE if is_simulated else spoken.name,
+        model=found.model,
+        called=launched.model if launched and found.model == launched.serves else found.model,
+        server=found.server,
+        plan=plan,
+        embedded=LABEL if engine else None,
+        simulated=is_simulated,
+        metrics=spoken.metrics,
+        launched=launched,
     )
+
+
+def _spoken_by(scenario: Scenario, launched: Launched | None) -> str:
+    """Return the engine whose dialect is spoken: the one that was named, else the one that was started there."""
+    return launched.engine if launched and scenario.engine == "endpoint" else scenario.engine
 
 
 def settings_of(scenario: Scenario, host: str, engine: str) -> Settings:
     """Return how requests are made; raises UsageError where that needs what is not there, a tokenizer or a key."""
     return Settings(
         target=parse_target(host, verify=not scenario.insecure),
-        dialect=DIALECTS[engine],
+        dialect=find_engine(engine).dialect,
         timeouts=Timeouts(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),

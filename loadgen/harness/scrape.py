@@ -1,5 +1,6 @@
 """Asks the engine for its own counters, before the first request and after the last."""
 
+from engines.engine import Metrics
 from loadgen.clock import now
 from loadgen.measure.counters import parse
 from loadgen.measure.facts import EngineCounters
@@ -12,10 +13,12 @@ TIMEOUT_S = 5.0
 _OK = 200
 
 
-def read_counters(settings: Settings, waiter: Waiter) -> EngineCounters | None:
-    """Return what ``/metrics`` says now; None where there is none, or it says nothing that we know."""
+def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -> EngineCounters | None:
+    """Return what the engine's metrics say now; None where it has none, or they say nothing that we know."""
+    if metrics is None:
+        return None
     try:
-        reply = get(settings.target, "/metrics", waiter, timeout=TIMEOUT_S, api_key=settings.api_key)
+        reply = get(settings.target, metrics.path, waiter, timeout=TIMEOUT_S, api_key=settings.api_key)
     except WireError:
         return None
-    return parse(reply.body.decode(errors="replace"), now()) if reply.status == _OK else None
+    return parse(reply.body.decode(errors="replace"), now(), metrics.names) if reply.status == _OK else None

@@ -141,7 +141,7 @@ class Session(Process):
             own=own,
             new_client=self.new_client,
             set_users=self._set_users,
-            counters=partial(read_counters, prepared.settings, self.waiter),
+            counters=partial(read_counters, prepared.settings, prepared.metrics, self.waiter),
             drain=partial(self.drain, stop_timeout_s),
             stop_timeout_s=stop_timeout_s,
             on_warm=self._locust.stats.clear_all,

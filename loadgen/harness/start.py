@@ -47,13 +47,14 @@ def manifest(prepared: Prepared, kind: LoadKind, *, users: int, run_time: float 
     calibration, no_calibration = envelope_here()
     is_called = _kind(kind, users)
     return Manifest(
-        run_id=_run_id(is_called, prepared.model),
+        run_id=_run_id(is_called, prepared.called),
         kind=is_called,
         engine=prepared.engine,
-        model=prepared.model,
+        model=prepared.called,
         host=prepared.settings.target.url,
         simulated=prepared.simulated,
         embedded=prepared.embedded,
+        launched=prepared.launched,
         scenario=asdict(scenario),
         users=users,
         run_time_s=run_time,

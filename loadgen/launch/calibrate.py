@@ -3,7 +3,6 @@
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadgen.errors import UsageError
+from loadgen.launch.client import start_client
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.live.cells import CellProgress
 from loadgen.measure.envelope import Asked, Cell, CellStatus, Sweep, envelope, judged, streams_text
@@ -23,20 +23,6 @@ from loadgen.results.machine import this_machine
 from loadgen.scenario import EAGER_TOKENS_PER_SECOND
 
 TTFT_MS = 50.0
-LOCUSTFILE = '''\
-"""What locustfiles/chat.py does."""
-
-from locust import task
-
-from loadgen.harness import ClosedLoopUser
-
-
-class Chat(ClosedLoopUser):
-    @task
-    def ask(self) -> None:
-        self.ask_next_prompt()
-'''
-
 _SPREAD_S = 2.0
 """Over which a run spreads its users' starts."""
 
@@ -169,8 +155,6 @@ def _truth_server(folder: Path, asked: Asked) -> Iterator[SimulatedServer]:
 
 def _run_locust(server: SimulatedServer, folder: Path, asked: Asked, patience: float, said: int) -> int | None:
     """Run the client to its end; return its exit status, None if it was not done in time."""
-    locustfile = folder / "chat.py"
-    locustfile.write_text(LOCUSTFILE)
     options = {
         "--host": server.host,
         "--users": asked.streams,
@@ -181,17 +165,7 @@ def _run_locust(server: SimulatedServer, folder: Path, asked: Asked, patience: f
         "--results": folder / "results",
         "--loglevel": "ERROR",
     }
-    command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless"]
-    command += [str(word) for pair in options.items() for word in pair]
-    process = subprocess.Popen(  # noqa: S603 our own
-        command,
-        cwd=folder,
-        env=_plain_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=said,
-        start_new_session=True,  # a Ctrl-C in the terminal is for us, who end it at once
-    )
+    process = start_client("closed", options, folder, errors=said)
     try:
         _pin(process.pid, _cores()[:-1])
         return int(process.wait(timeout=patience))
@@ -210,12 +184,6 @@ def _requests(asked: Asked) -> int:
 def _expected_s(asked: Asked) -> float:
     answer_s = (asked.ttft_ms + asked.gap_ms * asked.tokens) / 1000
     return _START_S + _SPREAD_S + answer_s * (1 + _requests(asked) / asked.streams)
-
-
-def _plain_environment() -> dict[str, str]:
-    """Return the environment without what would change a run."""
-    ours = ("LOADGEN_", "LOCUST_", "OPENAI_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def _cores() -> Sequence[int]:

@@ -5,7 +5,9 @@ import importlib.util
 from loadgen.errors import UsageError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded_server import ALIAS
-from loadgen.launch.random_llama import cached_model
+from loadgen.launch.weights.random_model import random_model
+from loadgen.models.model import Model
+from loadgen.models.shape import Shape
 
 ENGINE = "llamacpp"
 """Its name among the dialects."""
@@ -14,6 +16,13 @@ LABEL = "embedded engine, random weights"
 """Said in every output of a run on it."""
 
 MODEL = ALIAS
+SHAPED = Model(
+    name=MODEL,
+    shape=Shape(layers=6, hidden=256, heads=8, kv_heads=2, feed_forward=704, vocabulary=2048, context=8192),
+    dtype="float32",
+)
+"""6 M parameters: some 2 ms a token on one core."""
+
 SLOTS = 8
 CONTEXT = 4096
 
@@ -24,6 +33,7 @@ def start_embedded() -> ChildServer:
     if importlib.util.find_spec("xllamacpp") is None:
         raise UsageError(f"the embedded engine needs xllamacpp, which has no wheel for this platform. {way_out}")
     try:
-        return ChildServer("loadgen.launch.embedded_server", [str(cached_model()), str(SLOTS), str(CONTEXT)])
+        model = random_model(SHAPED, "gguf")
+        return ChildServer("loadgen.launch.embedded_server", [str(model), str(SLOTS), str(CONTEXT)])
     except ChildProcessError as error:
         raise UsageError(f"the embedded engine did not start ({error}). {way_out}") from None

@@ -1,5 +1,6 @@
 """What a run says of itself beside its records: its processes, its steps, its schedule, the engine's own counters."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -75,3 +76,41 @@ class EngineCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt tokens that were found in the prefix cache."""
     prefix_queries: float | None = None
     """Prompt tokens that were looked for in it."""
+
+
+class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one GPU when it is looked at; None where it does not say."""
+
+    index: int
+    """As the system counts, from 0."""
+    uuid: str | None = None
+    name: str | None = None
+    bus_id: str | None = None
+    """Of PCI, as in ``00000000:07:00.0``."""
+    memory_bytes: int | None = None
+    memory_free_bytes: int | None = None
+    driver: str | None = None
+    """Version of the driver."""
+    cuda: str | None = None
+    """Newest version of CUDA that the driver knows, as in ``13.0``."""
+    compute_capability: str | None = None
+    """As in ``8.0``."""
+    sm_clock_mhz: int | None = None
+    """At this moment: low where nothing runs."""
+    memory_clock_mhz: int | None = None
+    max_sm_clock_mhz: int | None = None
+    max_memory_clock_mhz: int | None = None
+    power_cap_w: float | None = None
+    """The limit in force."""
+    power_default_w: float | None = None
+    """The limit it comes with."""
+    persistence: bool | None = None
+    """Whether the driver stays loaded while nothing uses it."""
+    ecc: bool | None = None
+    """Whether its memory corrects errors."""
+    mig: bool | None = None
+    """Whether it may be cut into instances."""
+    links: Mapping[int, str] | None = None
+    """How it is joined to each other GPU that counts, by index: ``NV12``, so many NVLinks; ``PIX``, one PCIe bridge;
+    ``PXB``, several; ``PHB``, the processor's; ``NODE``, within a NUMA node; ``SYS``, across; ``PSB``, one board. One
+    of which it does not say is missing."""

@@ -12,6 +12,8 @@ class Model:
     name: str
     source: str | None = None
     """Hub id, or path of a folder or file; None: only its shape is known, for random weights."""
+    gguf: str | None = None
+    """Path of the same model as a GGUF file, for engines that take those."""
     shape: Shape | None = None
     """None where it was not told: then there is no bound, no memory estimate and no random weights."""
     dtype: Dtype = "float16"

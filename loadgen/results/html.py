@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadgen.results.pictures import pictures, svg
@@ -13,8 +13,7 @@ from loadgen.results.text import title
 
 def html(summary: Mapping[str, Any]) -> str:
     """Return the report as a page without a reference to anything outside it; everything is escaped."""
-    environment = Environment(loader=PackageLoader("loadgen.results"), autoescape=True, undefined=StrictUndefined)
-    template = environment.get_template("report.html.j2")
+    template = environment("loadgen.results").get_template("report.html.j2")
     return template.render(
         title=title(summary),
         verdict=summary["verdict"]["status"],
@@ -24,3 +23,9 @@ def html(summary: Mapping[str, Any]) -> str:
         # Drawn as SVG, in which what comes from the run is escaped already.
         pictures=[(p.title, p.note, Markup(svg(p))) for p in pictures(summary)],  # noqa: S704 see above
     )
+
+
+def environment(package: str) -> Environment:
+    """Return what draws a package's templates, in the style of the report; everything is escaped."""
+    loaders = [PackageLoader(name) for name in dict.fromkeys((package, "loadgen.results"))]
+    return Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined)

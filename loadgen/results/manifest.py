@@ -6,6 +6,7 @@ import msgspec
 
 from loadgen.measure.envelope import Envelope
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
+from loadgen.results.launched import Launched
 
 Kind = Literal["speed", "throughput", "rate"]
 
@@ -51,6 +52,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     simulated: bool
     embedded: str | None = None
     """What the embedded engine is, where it was used: said in every output."""
+    launched: Launched | None = None
+    """How the engine was started, where that was done on this machine by ``loadgen``."""
     scenario: dict[str, Any]
     users: int
     users_changed: bool = False

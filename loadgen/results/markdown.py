@@ -10,7 +10,7 @@ from loadgen.results.text import title
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Return the report in Markdown; the first line names model, engine and data set."""
-    parts = [f"# {_cell(title(summary))}", f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."]
+    parts = [f"# {escaped(title(summary))}", f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."]
     parts += [_drawn(table) for table in answers(summary)]
     parts += [_shown(picture) for picture in pictures(summary)]
     parts += [_drawn(table) for table in details(summary)]
@@ -19,9 +19,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
 
 def _drawn(table: Table) -> str:
     lines = [
-        "| " + " | ".join(_cell(c) for c in table.columns) + " |",
+        "| " + " | ".join(escaped(c) for c in table.columns) + " |",
         "|" + "---|" * len(table.columns),
-        *("| " + " | ".join(_cell(c) for c in row) + " |" for row in table.rows),
+        *("| " + " | ".join(escaped(c) for c in row) + " |" for row in table.rows),
     ]
     note = f"\n\n{table.note}" if table.note else ""
     return f"## {table.title}\n\n" + "\n".join(lines) + note
@@ -29,10 +29,10 @@ def _drawn(table: Table) -> str:
 
 def _shown(picture: Picture) -> str:
     """Refer to the file beside the report."""
-    return f"## {picture.title}\n\n![{picture.title}]({picture.name}.png)\n\n{_cell(picture.note)}"
+    return f"## {picture.title}\n\n![{picture.title}]({picture.name}.png)\n\n{escaped(picture.note)}"
 
 
-def _cell(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape what would break a table or be taken for markup: text comes from servers, too."""
     for character in "\\|<>`*_[]":
         text = text.replace(character, "\\" + character)

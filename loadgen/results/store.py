@@ -142,15 +142,20 @@ def read(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
 
     A last line that the end of a process cut in two is left out: it is a request that was in flight.
     """
+    manifest = read_manifest(folder)
+    parts = _parts(folder)
+    found = [record for path in [folder / RECORDS, *parts] for record in _records(path)]
+    return manifest, list({r.request_id: r for r in found}.values()) if parts else found
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a run; raises UsageError where the folder is none of ours."""
     try:
-        manifest = from_json((folder / MANIFEST).read_bytes())
+        return from_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise UsageError(f"{folder}: no {MANIFEST} there; name the results folder of a run.") from None
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{folder / MANIFEST}: {error}") from None
-    parts = _parts(folder)
-    found = [record for path in [folder / RECORDS, *parts] for record in _records(path)]
-    return manifest, list({r.request_id: r for r in found}.values()) if parts else found
 
 
 def _records(path: Path) -> list[RequestRecord]:

@@ -19,6 +19,7 @@ from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results import steps
 from loadgen.results.clocks import on_one_clock
+from loadgen.results.engine import engine_facts
 from loadgen.results.latency import latency
 from loadgen.results.manifest import Instrument, Manifest
 from loadgen.results.rate import rate, window_of
@@ -45,6 +46,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "model": manifest.model,
         "simulated": manifest.simulated,
         "embedded": manifest.embedded,
+        "launched": engine_facts(manifest.launched),
         "client": manifest.scenario.get("client"),
         "stream": not manifest.scenario.get("no_stream"),
         "verdict": _verdict(verdict, checks),

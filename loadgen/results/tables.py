@@ -54,7 +54,7 @@ def answers(summary: Summary) -> list[Table]:
 
 def details(summary: Summary) -> list[Table]:
     """Return the tables that say how the answer came about."""
-    found = [_latency(summary), _requests(summary), _checks(summary), _instrument(summary)]
+    found = [_latency(summary), _requests(summary), _checks(summary), _engine(summary), _instrument(summary)]
     return [table for table in found if table.rows]
 
 
@@ -293,6 +293,31 @@ def _width(width: Mapping[str, float] | None) -> str:
 
 def _calibration(calibration: Mapping[str, Any] | None) -> str:
     return "not calibrated" if calibration is None else f"{calibration['text']} ({calibration['made_at'][:10]})"
+
+
+def _engine(summary: Summary) -> Table:
+    """Return how the engine was started, where that was done here."""
+    e = summary.get("launched")
+    if e is None:
+        return Table("Engine", ("", ""), ())
+    at = f", revision {e['revision']}" if e["revision"] else ""
+    runs_in = e["image_digest"] or e["image"] or ", ".join(f"{name} {v}" for name, v in e["packages"].items())
+    gpus = ", ".join(
+        f"{gpu['name']}, driver {gpu['driver']}, power cap {short(gpu['power_cap_w'])} W" for gpu in e["gpus"]
+    )
+    rows = [
+        ("engine", e["title"]),
+        ("weights", f"{e['source']}{at}: {e['weights']}, {e['dtype']}" if e["source"] else "none"),
+        ("runs in", runs_in),
+        ("on", gpus or "the CPU"),
+        ("started as", " & ".join(" ".join(command) for command in e["commands"])),
+        ("first answer after, s", number(e["startup_s"], 1)),
+    ]
+    if (bound := e["bound"]) and (speed := (summary.get("speed") or {}).get("tokens_per_second_mean")):
+        share = 100 * speed["value"] / bound["tokens_per_second"]
+        rows.append((f"of the memory-bandwidth bound of {bound['of']}", f"{share:.0f} %"))
+    rows += [("note", note) for note in e["notes"]]
+    return Table("Engine", ("", ""), tuple(rows))
 
 
 def _instrument(summary: Summary) -> Table:

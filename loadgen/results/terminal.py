@@ -13,7 +13,7 @@ from loadgen.results.text import title
 
 _COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE": "red"}
 
-_LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Instrument")
+_LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
 
 
 def show(summary: Mapping[str, Any], folder: str) -> None:

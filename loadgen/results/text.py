@@ -26,15 +26,16 @@ def estimate(value: Value, digits: int = 2) -> str:
 
 def short(value: float | None) -> str:
     """Write a number in about four digits."""
-    return number(value, _digits(value))
+    return number(value, digits_of(value))
 
 
 def short_estimate(value: Value) -> str:
     """Write an estimate with its interval, in about four digits each."""
-    return estimate(value, _digits((value or {}).get("value")))
+    return estimate(value, digits_of((value or {}).get("value")))
 
 
-def _digits(value: float | None) -> int:
+def digits_of(value: float | None) -> int:
+    """Return how many digits after the point make about four."""
     size = abs(value or 0)
     return 0 if size >= 1_000 else 1 if size >= 100 else 2  # noqa: PLR2004 as written above
 
@@ -62,6 +63,7 @@ def title_of(manifest: Manifest) -> tuple[str, list[str]]:
         "dataset": manifest.dataset.get("name"),
         "simulated": manifest.simulated,
         "embedded": manifest.embedded,
+        "launched": None if manifest.launched is None else {"weights": manifest.launched.weights},
         "client": manifest.scenario.get("client"),
     }
     return title(found), reservations(found)
@@ -74,6 +76,8 @@ def reservations(summary: Mapping[str, Any]) -> list[str]:
         found.append("SIMULATED")
     if summary.get("embedded"):
         found.append(str(summary["embedded"]))
+    if (summary.get("launched") or {}).get("weights") == "random":
+        found.append("random weights")
     if summary.get("client") == "openai":
         found.append("through the openai SDK")
     return found

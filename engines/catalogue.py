@@ -1,0 +1,71 @@
+"""Engines by name. One of your own needs no place here: name its file instead, as in ``--engine ./my_engine.py``."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+from engines import (
+    endpoint,
+    llamacpp,
+    sglang,
+    tgi,
+    tgi_1_0_1,
+    transformers_4_31_0,
+    transformers_serve,
+    vllm,
+    vllm_0_1_3,
+)
+from engines.engine import Engine
+from engines.simulated import engine as simulated
+from loadgen.errors import UsageError
+
+ENGINES: Mapping[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        endpoint.ENGINE,
+        llamacpp.ENGINE,
+        transformers_serve.ENGINE,
+        transformers_4_31_0.ENGINE,
+        vllm.ENGINE,
+        vllm_0_1_3.ENGINE,
+        tgi.ENGINE,
+        tgi_1_0_1.ENGINE,
+        sglang.ENGINE,
+        simulated.ENGINE,
+    )
+}
+
+
+def find_engine(name: str) -> Engine:
+    """Return an engine by its name, or from the file that is named; raises UsageError."""
+    if name.endswith(".py"):
+        return _from_file(Path(name).absolute())
+    if name in ENGINES:
+        return ENGINES[name]
+    near = get_close_matches(name, ENGINES, 1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(
+        f"unknown engine {name!r}: {meant}There are {', '.join(sorted(ENGINES))}; one of your own is named by its "
+        "file, ./NAME.py."
+    )
+
+
+@cache
+def _from_file(path: Path) -> Engine:
+    if not path.is_file():
+        raise UsageError(f"engine {path}: there is no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever is wrong in it is for its author to mend
+        raise UsageError(f"engine {path}: it cannot be imported: {type(error).__name__}: {error}.") from error
+    engine = getattr(module, "ENGINE", None)
+    if not isinstance(engine, Engine):
+        raise UsageError(f"engine {path}: it has to define ENGINE, an engines.engine.Engine.")
+    return replace(engine, file=str(path))

@@ -1,0 +1,42 @@
+"""The truth server as an engine: a model of one, whose figures follow from its profile.
+
+``like`` names the engine whose profiles it takes, of which each model has its own; ``profile`` names one for all;
+``time_factor`` lets it run so many times faster.
+"""
+
+import json
+from collections.abc import Sequence
+
+from engines import vllm
+from engines.engine import Command, Engine, Environment, Launch, Options, Start
+from engines.simulated.batching import PROFILES
+from loadgen.models.model import Model
+from loadgen.wire.openai_chat import OpenAIChat
+
+
+def _profile(model: Model, options: Options) -> str:
+    return str(options.get("profile") or f"{options.get('like', 'vllm-0.1.3')}/{model.name}")
+
+
+def _refuses(model: Model, options: Options) -> str | None:
+    profile = _profile(model, options)
+    return None if profile in PROFILES else f"there is no profile {profile!r}"
+
+
+def _serve(start: Start) -> Sequence[Command]:
+    profile = _profile(start.model, start.options)
+    command = ["{bin}/python", "-m", "engines.simulated", "--port", str(start.port), "--until-killed"]
+    command += ["--model", start.model.name, "--profile", profile]
+    return [[*command, "--time-factor", json.dumps(start.options.get("time_factor", 1.0))]]
+
+
+ENGINE = Engine(
+    name="simulated",
+    title="simulated engine",
+    dialect=OpenAIChat(),
+    launches=(Launch(runs_in=Environment(), commands=_serve, files="none", uses_gpu=False, split=None, startup_s=1),),
+    metrics=vllm.METRICS,
+    refuses=_refuses,
+    options=("like", "profile", "time_factor"),
+    accepts=frozenset({"ignore_eos", "min_tokens", "stream_options"}),
+)

@@ -1,0 +1,163 @@
+"""``loadgen engine``: start an engine by hand, look at what runs, and take it away."""
+
+import argparse
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from loadgen.cli.commands import Commands
+    from loadgen.launch.registry import Running
+
+CONTEXT = 2048
+"""Tokens of a conversation that an engine is started for, unless the model has fewer: enough for LIMA."""
+
+
+def add(commands: "Commands") -> None:
+    """Declare it and its own commands."""
+    parser = commands.add_parser("engine", help="list, check, start and stop inference engines")
+    own = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = own.add_parser("list", help="the engines there are, and those that run")
+    listing.set_defaults(run=_list)
+    checking = own.add_parser("check", help="what is missing on this machine, and how to get it")
+    checking.add_argument("engine", nargs="*", help="names or files; all if none is given")
+    checking.set_defaults(run=_check)
+    _add_up(own)
+    down = own.add_parser("down", help="stop engines")
+    down.add_argument("engine", nargs="*", help="names or ids; all that run if none is given")
+    down.set_defaults(run=_down)
+    logs = own.add_parser("logs", help="what an engine has printed")
+    logs.add_argument("engine", help="name or id")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+    logs.set_defaults(run=_logs)
+
+
+def _add_up(own: "Commands") -> None:
+    up = own.add_parser("up", help="start an engine and leave it running")
+    up.add_argument("engine", help="name, or a file of your own")
+    up.add_argument("--model", required=True, help="name in the table, Hub id, folder, or GGUF file")
+    up.add_argument(
+        "--weights", choices=("trained", "random"), default="trained", help="random: made here, for speed alone"
+    )
+    up.add_argument("--gpus", help="GPUs to use, as in 0,1; as few as needed if not given")
+    up.add_argument("--in", dest="runs_in", choices=("container", "environment"), help="which way to start it")
+    up.add_argument("--context", type=int, help=f"tokens of one conversation (default: {CONTEXT}, or the model's)")
+    up.add_argument("--port", type=int, help="to listen on, on loopback; a free one if not given")
+    up.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the engine's own")
+    up.add_argument("--deadline", type=float, default=1800.0, help="seconds until it has to be ready")
+    up.set_defaults(run=_up)
+
+
+def _list(_: argparse.Namespace) -> int:
+    from loadgen.launch.inventory import engines_table, running_table
+    from loadgen.results.terminal import show_table
+
+    show_table(engines_table())
+    show_table(running_table())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from engines.catalogue import ENGINES, find_engine
+    from loadgen.launch.inventory import check_table
+    from loadgen.results.terminal import show_table
+
+    engines = [find_engine(name) for name in options.engine] or list(ENGINES.values())
+    table, all_can = check_table(engines)
+    show_table(table)
+    return 0 if all_can or not options.engine else 2
+
+
+def _up(options: argparse.Namespace) -> int:
+    from engines.catalogue import find_engine
+    from loadgen.launch.gpus import gpus
+    from loadgen.launch.launcher import log_path, start
+    from loadgen.launch.models import model_named
+    from loadgen.launch.options import chosen_gpus, engine_options
+    from loadgen.launch.order import Order
+    from loadgen.launch.placement import place
+    from loadgen.launch.sources import check
+    from loadgen.live.status import Status
+
+    engine, model = find_engine(options.engine), model_named(options.model)
+    given = engine_options(engine, options.option)
+    if (why := engine.refuses(model, given)) is not None:
+        raise UsageError(f"{engine.name} cannot serve {model.name}: {why}.")
+    context = options.context or min(CONTEXT, model.shape.context if model.shape else CONTEXT)
+    usable = chosen_gpus(gpus(), options.gpus)
+    placement = place(engine, model, usable, context=context, runs_in=options.runs_in, chosen=options.gpus is not None)
+    check(model, placement.launch, is_random=options.weights == "random")
+    order = Order(
+        engine=engine,
+        model=model,
+        is_random=options.weights == "random",
+        placement=placement,
+        context=context,
+        port=options.port,
+        options=given,
+        deadline_s=options.deadline,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is ours to end, whoever ends us
+    try:
+        with Status() as status:
+            live = start(order, stays=True, log=log_path(engine.name), status=status)
+    except KeyboardInterrupt:
+        print("loadgen: interrupted; nothing is left of it.", file=sys.stderr)
+        return 4
+    print(f"Measure it: locust -f locustfiles/chat.py --users 1 --headless --host {live.running.host}")
+    print(f"Stop it:    loadgen engine down {live.running.id}")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    from loadgen.launch.launcher import end, reap
+    from loadgen.launch.registry import registered
+    from loadgen.live.status import Status
+
+    with Status() as status:
+        reap(status)
+        running = [r for name in options.engine for r in _named(name)] if options.engine else registered()
+        for one in running:
+            status.now(f"stopping {one.name} at {one.host}")
+            end(one, status)
+            status.say(f"stopped {one.name} at {one.host}")
+        if not running:
+            status.say("no engine runs")
+    return 1 if any(one.is_there for one in running) else 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    from loadgen.launch.folders import state_folder
+
+    try:
+        log = Path(_named(options.engine)[-1].log)
+    except UsageError:
+        kept = sorted((state_folder() / "logs").glob(f"{Path(options.engine).stem}-*.log"))
+        if not kept:
+            raise
+        log = kept[-1]  # of one that has ended
+    with log.open(errors="replace") as file, suppress(KeyboardInterrupt, BrokenPipeError):
+        print(file.read(), end="")
+        while options.follow and any(str(log) == one.log for one in _all()):
+            print(file.read(), end="", flush=True)
+            time.sleep(0.2)
+    return 0
+
+
+def _named(name: str) -> "list[Running]":
+    found = [one for one in _all() if name in {one.id, one.name}]
+    if not found:
+        names = ", ".join(f"{one.name} ({one.id})" for one in _all()) or "none"
+        raise UsageError(f"engine {name}: none of that name runs; there are: {names}.")
+    return found
+
+
+def _all() -> "list[Running]":
+    from loadgen.launch.registry import registered
+
+    return [one for one in registered() if one.is_there or one.container]

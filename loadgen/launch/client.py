@@ -1,0 +1,72 @@
+"""The load generator in a process of its own: Locust with one of our loads, against a server that is there."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+_USERS = {"closed": "ClosedLoopUser", "ramped": "RampedUser"}
+
+_LOCUSTFILE = '''\
+"""What the locustfile of this load does."""
+
+from locust import task
+
+from loadgen.harness import {user}
+
+
+class Chat({user}):
+    @task
+    def ask(self) -> None:
+        self.ask_next_prompt()
+'''
+
+_INTERRUPTED_S = 90.0
+"""So long it may take to end what is in flight, and to write its report."""
+
+
+def start_client(
+    load: Literal["closed", "ramped"],
+    options: Mapping[str, object],
+    folder: Path,
+    *,
+    errors: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """Start it headless in a folder, with its standard error on a descriptor or, without one, on ours.
+
+    ``options``: Locust's and ours by flag; a flag whose value is True stands alone. ``environment``: more variables.
+    """
+    locustfile = folder / f"{load}.py"
+    locustfile.write_text(_LOCUSTFILE.format(user=_USERS[load]))
+    command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless"]
+    for flag, value in options.items():
+        command += [flag] if value is True else [flag, str(value)]
+    return subprocess.Popen(  # noqa: S603 our own
+        command,
+        cwd=folder,
+        env=_plain_environment() | dict(environment or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us, who pass it on
+    )
+
+
+def interrupt(client: "subprocess.Popen[bytes]") -> None:
+    """Have it finish what is in flight, write its report and end."""
+    with suppress(subprocess.TimeoutExpired):
+        client.send_signal(signal.SIGINT)
+        client.wait(_INTERRUPTED_S)
+    client.kill()
+    client.wait()
+
+
+def _plain_environment() -> dict[str, str]:
+    """Return the environment without what would change a run."""
+    changing = ("LOADGEN_", "LOCUST_")
+    return {n: v for n, v in os.environ.items() if not n.startswith(changing) or n == "LOADGEN_CALIBRATION"}

@@ -1,0 +1,98 @@
+"""Engines in containers: what docker has to be told, and asked."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from engines.engine import Command, Container, Launch
+from loadgen.errors import UsageError
+from loadgen.launch.processes import MARK
+from loadgen.live.status import Status
+
+_SECRETS = ("HF_TOKEN",)
+"""Passed on by name alone: their values are in no command line."""
+
+_TIMEOUT_S = 60.0
+
+
+def why_not() -> str | None:
+    """Tell why containers cannot be started here, None where they can."""
+    if shutil.which("docker") is None:
+        return "docker is not installed (docs.docker.com/engine/install; for GPUs the NVIDIA container toolkit too)"
+    done = _docker("version", "--format", "{{.Server.Version}}")
+    if done.returncode != 0:
+        return f"the docker daemon does not answer ({_last_line(done)}); start it, or join the group docker"
+    return None
+
+
+def has_image(image: str) -> bool:
+    """Whether an image is on this machine."""
+    return _docker("image", "inspect", image).returncode == 0
+
+
+def pull(image: str, status: Status) -> None:
+    """Get an image, unless it is there; raises UsageError with what docker said where that fails."""
+    if has_image(image):
+        return
+    status.now(f"pulling {image}")
+    done = _docker("pull", image, timeout=None)
+    if done.returncode != 0:
+        raise UsageError(f"the image {image} is not here and cannot be pulled: {_last_line(done)}.")
+    status.say(f"pulled {image}")
+
+
+def digest(image: str) -> str | None:
+    """Return the digest by which a registry knows an image; None for one that was built here."""
+    done = _docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", image)
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def run_command(
+    launch: Launch,
+    inner: Command,
+    *,
+    name: str,
+    port: int,
+    gpus: Sequence[int],
+    mounts: Sequence[Path],
+) -> list[str]:
+    """Return the ``docker run`` of one engine, reachable on loopback; folders are mounted where they lie here."""
+    container = launch.runs_in
+    assert isinstance(container, Container)
+    command = ["docker", "run", "--rm", "--name", name, "--label", f"{MARK}={name}", "--shm-size", "1g"]
+    command += ["--publish", f"127.0.0.1:{port}:{container.port}"]
+    if gpus:
+        command += ["--gpus", '"device=' + ",".join(map(str, gpus)) + '"']
+    for mount in mounts:
+        command += ["--volume", f"{mount}:{mount}:ro"]
+    for variable, value in launch.variables.items():
+        command += ["--env", f"{variable}={value}"]
+    for secret in _SECRETS:
+        if os.environ.get(secret):
+            command += ["--env", secret]
+    return [*command, *container.arguments, container.image, *inner]
+
+
+def remove(name: str) -> str | None:
+    """Take a container away, if it is there; tell why not, where that fails."""
+    if shutil.which("docker") is None:
+        return None
+    done = _docker("rm", "--force", name)
+    if done.returncode == 0 or "no such container" in done.stderr.lower():
+        return None
+    return _last_line(done)
+
+
+def _docker(*arguments: str, timeout: float | None = _TIMEOUT_S) -> "subprocess.CompletedProcess[str]":
+    command = ["docker", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer for {timeout:g} s")
+
+
+def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return lines[-1] if lines else f"exit status {done.returncode}"

@@ -1,0 +1,94 @@
+"""Engines' own virtual environments: made on first use from pinned requirements, and kept."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from engines.engine import Environment
+from loadgen.errors import UsageError
+from loadgen.launch.folders import data_folder
+from loadgen.launch.locks import locked
+from loadgen.live.status import Status
+
+_COMPLETE = "loadgen-complete"
+_BUILT_ON = ("torch", "transformers", "xllamacpp", "vllm")
+"""Packages whose version says what was measured, whoever asked for them."""
+
+_VERSIONS = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def programs(environment: Environment, name: str) -> Path:
+    """Return the folder of an environment's programs, whether it is made already or not."""
+    return folder(environment, name) / "bin" if environment.requirements else Path(sys.executable).parent
+
+
+def folder(environment: Environment, name: str) -> Path:
+    """Return where an engine's environment lies: another one for each change of its requirements."""
+    identity = json.dumps([environment.requirements, environment.uninstall, sys.version_info[:2]])
+    return data_folder() / "environments" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+
+
+def is_made(environment: Environment, name: str) -> bool:
+    """Whether it can be used as it is."""
+    return not environment.requirements or (folder(environment, name) / _COMPLETE).exists()
+
+
+def make(environment: Environment, name: str, status: Status) -> None:
+    """Make it, unless it is there; raises UsageError with what pip said where that fails."""
+    if is_made(environment, name):
+        return
+    place = folder(environment, name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locked(place.with_suffix(".lock"), f"the environment of {name} is being made by {{}}", "installing"):
+        if is_made(environment, name):  # somebody else has made it meanwhile
+            return
+        _check_disk(environment, name, place.parent)
+        status.now(f"installing {name}: {', '.join(environment.requirements)} (about {environment.size_gb:g} GB)")
+        shutil.rmtree(place, ignore_errors=True)  # what a kill left half
+        _run([sys.executable, "-m", "venv", str(place)], name)
+        pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        _run([*pip, "install", *environment.requirements], name)
+        if environment.uninstall:
+            _run([*pip, "uninstall", "--yes", *environment.uninstall], name)
+        (place / _COMPLETE).touch()
+        status.say(f"installed {name} in {place}")
+
+
+def versions(environment: Environment, name: str) -> dict[str, str]:
+    """Return the versions of the packages that were asked for, and of those that engines build on."""
+    asked = [re.split(r"[\[=<>!~ ;]", requirement)[0] for requirement in environment.requirements]
+    python = programs(environment, name) / "python"
+    command = [str(python), "-c", _VERSIONS, *dict.fromkeys([*asked, *_BUILT_ON])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own
+    found: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return found
+
+
+def _check_disk(environment: Environment, name: str, place: Path) -> None:
+    free = shutil.disk_usage(place).free / 1e9
+    if free < 1.5 * environment.size_gb:  # packages are unpacked beside their archives
+        raise UsageError(
+            f"{name} needs about {1.5 * environment.size_gb:.1f} GB in {place} to be installed, {free:.1f} are free; "
+            "make room, or set XDG_DATA_HOME to a folder on another disk."
+        )
+
+
+def _run(command: Sequence[str], name: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 pip and venv
+    if done.returncode != 0:
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise UsageError(f"{name} cannot be installed; `{' '.join(command)}` said:\n{last}")

@@ -1,0 +1,119 @@
+"""Where an engine can run: in which way it is started, and on which GPUs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from engines.engine import Container, Engine, Launch
+from loadgen.errors import UsageError
+from loadgen.launch import containers
+from loadgen.measure.facts import GpuFacts
+from loadgen.models.model import Model
+
+OVERHEAD_BYTES = 2_000_000_000
+"""Of a GPU's memory that is not weights or KV cache: context, activations, buffers."""
+
+USABLE = 0.92
+"""Share of a GPU's memory that an engine gets at most: vLLM takes 0.9 by default."""
+
+_GB = 1e9
+_ARTICLE = {"container": "a", "environment": "an"}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A way to start an engine, and the GPUs that it gets; none: the CPU."""
+
+    launch: Launch
+    gpus: tuple[GpuFacts, ...]
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The GPUs, as the system counts them."""
+        return tuple(gpu.index for gpu in self.gpus)
+
+
+def ways(engine: Engine, runs_in: str | None, gpus: Sequence[GpuFacts]) -> Mapping[str, str | None]:
+    """Return an engine's ways to start, ``container`` or ``environment``, each with what is in its way, if anything."""
+    return {_kind(way): _in_the_way(way, gpus) for way in engine.launches if runs_in in {None, _kind(way)}}
+
+
+def place(
+    engine: Engine, model: Model, gpus: Sequence[GpuFacts], *, context: int, runs_in: str | None = None, chosen: bool
+) -> Placement:
+    """Choose a way, and as few GPUs as the model fits on; raises UsageError with what is in the way.
+
+    ``gpus``: those that may be used. ``chosen``: the user named them, so all of them are used.
+    """
+    if not engine.launches:
+        raise UsageError(f"{engine.name} cannot be started from here: run it yourself and name its host.")
+    hindrances = ways(engine, runs_in, gpus)
+    if not hindrances:
+        raise UsageError(f"{engine.name} does not run in a {runs_in}; there is {_kind(engine.launches[0])}.")
+    for launch in engine.launches:
+        if hindrances.get(_kind(launch), "not wanted") is None:
+            return Placement(launch, _gpus_for(launch, model, gpus, context, chosen=chosen))
+    text = "; ".join(f"in {_ARTICLE[kind]} {kind}: {why}" for kind, why in hindrances.items())
+    raise UsageError(f"{engine.name} cannot be started here, {text}.")
+
+
+def needed_bytes(model: Model, context: int) -> int | None:
+    """Return the memory that a model needs with one conversation, bytes; None where its shape is not known."""
+    if model.shape is None:
+        return None
+    return model.shape.weight_bytes(model.dtype) + context * model.shape.kv_bytes(model.dtype)
+
+
+def check_memory(model: Model, placement: Placement, context: int) -> None:
+    """Raise UsageError where there is too little free memory for a model now."""
+    needed = needed_bytes(model, context)
+    if not placement.gpus:
+        free = int(psutil.virtual_memory().available)
+        if needed is not None and placement.launch.files != "none" and needed > free:
+            raise UsageError(f"{model.name} needs {needed / _GB:.1f} GB of memory, {free / _GB:.1f} GB are free.")
+        return
+    share = OVERHEAD_BYTES + (needed or 0) // len(placement.gpus)
+    for gpu in placement.gpus:
+        if gpu.memory_free_bytes is not None and share > gpu.memory_free_bytes:
+            raise UsageError(
+                f"{model.name} needs {share / _GB:.1f} GB of GPU {gpu.index} ({gpu.name}), "
+                f"{gpu.memory_free_bytes / _GB:.1f} GB are free: what else runs there (nvidia-smi)?"
+            )
+
+
+def _kind(launch: Launch) -> str:
+    return "container" if isinstance(launch.runs_in, Container) else "environment"
+
+
+def _in_the_way(launch: Launch, gpus: Sequence[GpuFacts]) -> str | None:
+    if not isinstance(launch.runs_in, Container):
+        return None
+    if launch.runs_in.needs_gpu and not gpus:
+        return "its image needs a GPU, and there is none"
+    return containers.why_not()
+
+
+def _gpus_for(
+    launch: Launch, model: Model, gpus: Sequence[GpuFacts], context: int, *, chosen: bool
+) -> tuple[GpuFacts, ...]:
+    if not launch.uses_gpu or not gpus:
+        return ()
+    if chosen:
+        return tuple(gpus)
+    needed = needed_bytes(model, context)
+    most = len(gpus) if launch.split else 1
+    for count in range(1, most + 1):
+        if count & (count - 1):  # heads are shared out evenly: powers of two
+            continue
+        if needed is None or all(_fits(needed // count, gpu) for gpu in gpus[:count]):
+            return tuple(gpus[:count])
+    assert needed is not None
+    raise UsageError(
+        f"{model.name} needs {needed / _GB:.0f} GB for weights and one conversation: too much for "
+        f"{most} x {gpus[0].name}. Name GPUs to try it all the same."
+    )
+
+
+def _fits(share: int, gpu: GpuFacts) -> bool:
+    return gpu.memory_bytes is None or share + OVERHEAD_BYTES <= USABLE * gpu.memory_bytes

@@ -1,0 +1,81 @@
+"""An engine's processes: started apart from ours, found again by a mark in their environment, and ended to the last."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+MARK = "LOADGEN_ENGINE"
+"""Environment variable that all processes of one start have, whatever they fork; its value is the start's id."""
+
+TERM_S = 10.0
+"""So long an engine may take to end by itself."""
+
+KILL_S = 10.0
+"""So long the system may take to take away what was killed: GPU drivers do."""
+
+
+def spawn(
+    command: Sequence[str], *, mark: str, variables: Mapping[str, str], folder: Path, log: Path
+) -> "subprocess.Popen[bytes]":
+    """Start one process in a session of its own, with its output appended to a log.
+
+    Raises OSError where it cannot be executed.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603 the command is what the user asked for
+            command,
+            cwd=folder,
+            env=_inherited() | dict(variables) | {MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is for us, who end it
+        )
+
+
+def _inherited() -> dict[str, str]:
+    """Return our environment without the keys of servers: no engine of ours needs them, and some log what they find."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_API_KEY")}
+
+
+def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
+    """Return the processes of one start, whoever their parent is by now; zombies are none."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end(mark: str, variable: str = MARK) -> list[int]:
+    """End the processes of one start, at first politely; return those that are still there, none if all went well."""
+    _signal(marked(mark, variable), signal.SIGTERM, TERM_S)
+    _signal(marked(mark, variable), signal.SIGKILL, KILL_S)
+    return [process.pid for process in marked(mark, variable)]
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals, patience_s: float) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+    psutil.wait_procs(processes, timeout=patience_s)
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Whether a process is there, and the same one: ids are used again."""
+    try:
+        process = psutil.Process(pid)
+        return bool(abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def this_process() -> tuple[int, float]:
+    """Return our id, and when we were started, s since the epoch."""
+    return os.getpid(), psutil.Process().create_time()

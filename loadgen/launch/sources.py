@@ -1,0 +1,162 @@
+"""What an engine loads: files that are here, files from the Hub, or random weights made on the spot."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.engine import Launch
+from loadgen.errors import UsageError
+from loadgen.launch.folders import cache_folder
+from loadgen.launch.weights.random_model import Form, model_path, random_model
+from loadgen.live.status import Status
+from loadgen.models.model import Model
+from loadgen.models.template import template_text
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files."""
+
+    path: str
+    """What the engine is told to load."""
+    mounts: tuple[Path, ...] = ()
+    """Folders that a container has to see."""
+    revision: str | None = None
+    """Commit of the Hub's repository."""
+
+
+def check(model: Model, launch: Launch, *, is_random: bool) -> None:
+    """Raise UsageError where a model cannot be had for an engine, as far as that shows without fetching anything."""
+    if launch.files == "none":
+        return
+    if is_random:
+        if model.shape is None:
+            raise UsageError(f"random weights for {model.name}: its shape is not known; give it in matrix.toml.")
+        return
+    if launch.files == "gguf":
+        _check_gguf(model)
+        return
+    if model.source is None:
+        raise UsageError(f"{model.name}: there is no source of its weights; name one, or use random weights.")
+    if not _is_path(model.source):
+        if model.gated and not _token():
+            raise UsageError(f"{model.name}: {model.source} is gated: accept its terms there and set HF_TOKEN.")
+        return
+    if not (Path(model.source) / "config.json").is_file():
+        raise UsageError(f"{model.name}: {model.source} is no folder with a config.json, as the Hub has it.")
+
+
+def expected(model: Model, launch: Launch, *, is_random: bool) -> str:
+    """Return what the engine will be told to load, without getting it."""
+    if launch.files == "none":
+        return ""
+    if is_random:
+        return str(model_path(model, _form(launch)))
+    if launch.files == "gguf":
+        return str(model.gguf)
+    return str(_with_template(model, model.source)) if model.template else str(model.source)
+
+
+def get(model: Model, launch: Launch, *, is_random: bool, status: Status) -> Source:
+    """Get a model's files, made or fetched if they are not here; raises UsageError where that fails."""
+    if launch.files == "none":
+        return Source("")
+    if is_random:
+        form = _form(launch)
+        if not model_path(model, form).exists():
+            status.now(f"making {model.name} of random weights")
+        path = random_model(
+            model, form, lambda share: status.now(f"making {model.name} of random weights: {share:.0%}")
+        )
+        return Source(str(path), (cache_folder(),))
+    if launch.files == "gguf":
+        path = Path(str(model.gguf)).absolute()
+        return Source(str(path), (path.parent,))
+    assert model.source is not None
+    if _is_path(model.source):
+        folder, revision = Path(model.source).absolute(), None
+    else:
+        folder = _from_hub(model, status)
+        revision = folder.name
+    mounts: Sequence[Path] = (folder,) if revision is None else (_hub_cache(),)
+    if model.template is None:
+        return Source(str(folder), tuple(mounts), revision)
+    return Source(str(_overlaid(model, folder)), (*mounts, cache_folder()), revision)
+
+
+def _form(launch: Launch) -> Form:
+    if launch.files == "gguf":
+        return "gguf"
+    return "config" if launch.makes_weights else "safetensors"
+
+
+def _check_gguf(model: Model) -> None:
+    if model.gguf is None:
+        raise UsageError(
+            f"{model.name}: this engine takes GGUF files. Convert the weights with llama.cpp's convert_hf_to_gguf.py "
+            "and name the file as gguf = ... of the model in matrix.toml (or --model FILE.gguf), or use random weights."
+        )
+    if not Path(model.gguf).is_file():
+        raise UsageError(f"{model.name}: {model.gguf} does not exist.")
+
+
+def _is_path(source: str) -> bool:
+    """Whether a source is a path: the Hub's ids are OWNER/NAME and neither begin with a dot nor a slash."""
+    return source.startswith((".", "/", "~")) or Path(source).exists()
+
+
+def _token() -> bool:
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def _from_hub(model: Model, status: Status) -> Path:
+    """Fetch a repository, or find it in the cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    assert model.source is not None
+    status.now(f"fetching {model.source} from the Hub")
+    unwanted = ["*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.pth", "original/*"]
+    try:
+        return Path(snapshot_download(model.source, ignore_patterns=unwanted))
+    except GatedRepoError:
+        raise UsageError(f"{model.name}: {model.source} is gated, and HF_TOKEN's owner has not been let in.") from None
+    except RepositoryNotFoundError:
+        instead = f" {model.substitute}" if model.substitute else ""
+        raise UsageError(f"{model.name}: the Hub has no {model.source}.{instead}") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"{model.name}: {model.source} cannot be fetched from the Hub ({said}); name a folder that has it as "
+            "source of the model in matrix.toml, or use random weights."
+        ) from None
+
+
+def _with_template(model: Model, source: str | None) -> Path:
+    identity = f"{source} {template_text(str(model.template))}"
+    return cache_folder() / "templated" / f"{model.name}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+
+
+def _overlaid(model: Model, folder: Path) -> Path:
+    """Return a folder with links to a model's files and our chat template: the repositories of 2023 have none."""
+    overlay = _with_template(model, model.source)
+    overlay.mkdir(parents=True, exist_ok=True)
+    template = overlay / "chat_template.jinja"
+    for file in folder.iterdir():
+        link = overlay / file.name
+        if file.name == template.name:
+            continue
+        if link.is_symlink() or link.exists():
+            link.unlink()
+        link.symlink_to(file.absolute())
+    template.write_text(template_text(str(model.template)))
+    return overlay

@@ -1,0 +1,53 @@
+"""What goes on outside a run, on standard error: lines that stay, and on a terminal one that says what is done now."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Status:
+    """Speaks inside a ``with``."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._line: Progress | None = None
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Take over the line."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Take the line away."""
+        self.quiet()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, with the time since the beginning."""
+        self._console.print(escape(f"[{time.monotonic() - self._began:.0f} s] {text}"))
+
+    def now(self, text: str) -> None:
+        """Say what is being done, until something else is or :meth:`quiet`; silent where there is no terminal."""
+        if not self._console.is_terminal:
+            return
+        if self._line is None:
+            self._line = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=self._console,
+                refresh_per_second=1,  # it is drawn on the cores that are being measured
+                transient=True,
+            )
+            self._line.add_task("")
+            self._line.start()
+        self._line.update(self._line.task_ids[0], description=escape(text))
+
+    def quiet(self) -> None:
+        """Take the line away: somebody else draws now."""
+        if self._line is not None:
+            self._line.stop()
+            self._line = None

@@ -1,0 +1,229 @@
+"""``matrix.toml``: which engines, which models, and how they are measured."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from engines.catalogue import find_engine
+from engines.engine import Engine
+from loadgen.errors import UsageError
+from loadgen.launch.models import model_named, of_folder
+from loadgen.launch.options import check_options
+from loadgen.models.model import Model
+from loadgen.models.shape import Dtype, Shape
+from loadgen.models.table import MODELS
+
+Part = Literal["speed", "throughput"]
+
+_CONTEXT = 2048
+"""Tokens, where nobody says more: enough for LIMA's prompts and their answers."""
+
+
+class ThroughputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How requests/min are measured: ``locustfiles/sweep.py``'s options."""
+
+    steps: str = "auto"
+    step_time: float = 60.0
+    """s."""
+    precision: str = "2%"
+    slo: str | None = None
+    max_tokens: int | None = None
+    """None: as for speed."""
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A column."""
+
+    engine: str | None = None
+    """Name or file; None: the column's own name is one."""
+    title: str | None = None
+    """At the head of the column; None: the engine's."""
+    runs_in: Literal["container", "environment"] | None = None
+    options: dict[str, str | int | float | bool] = {}
+    gpus: list[int] | None = None
+    host: str | None = None
+    """Of an engine that runs already."""
+    model: str | None = None
+    """What it calls the model there."""
+    key: str | None = None
+    """Environment variable that has its API key; None: OPENAI_API_KEY."""
+    reference: str | None = None
+    """Engine of the specification whose figures stand beside; None: its own, if it has any."""
+    throughput: dict[str, Any] = {}
+    """What is different from ``[throughput]`` for it."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row. What is not given is as in the table of models, where it has that name."""
+
+    source: str | None = None
+    """Hub id or folder."""
+    gguf: str | None = None
+    """The same as a GGUF file."""
+    dtype: Dtype | None = None
+    template: str | None = None
+    context: int | None = None
+    shape: dict[str, int | str | bool] | None = None
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file."""
+
+    engines: list[str]
+    models: list[str]
+    engine: dict[str, EngineConfig] = {}
+    model: dict[str, ModelConfig] = {}
+    measure: tuple[Part, ...] = ("speed", "throughput")
+    dataset: str = "lima"
+    sample: int = 100
+    seed: int = 42
+    max_tokens: int = 512
+    temperature: float = 0.0
+    warmup: int = 5
+    weights: Literal["trained", "random"] = "trained"
+    context: int | None = None
+    """Tokens of one conversation; None: what the model has, up to 2,048."""
+    gpus: list[int] | None = None
+    """Those that may be used; None: all."""
+    repeats: int = 1
+    startup_deadline: float = 1800.0
+    """s."""
+    throughput: ThroughputConfig = ThroughputConfig()
+
+
+def specification() -> str:
+    """Return the text of the matrix of the specification."""
+    return (files("loadgen.matrix") / "specification.toml").read_text()
+
+
+def read(path: Path | None) -> tuple[Config, str]:
+    """Read a file, or the matrix of the specification; return it and its text. Raises UsageError."""
+    if path is None:
+        text = specification()
+        return parse(text, "the specification's matrix"), text
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: it is no text in UTF-8.") from None
+    return parse(text, str(path)), text
+
+
+def parse(text: str, name: str) -> Config:
+    """Read the text of a matrix; raises UsageError that names the key, and the nearest right one."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name}: {error}.") from None
+    _check_keys(raw, name)
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {error}.") from None
+    check(config, name)
+    return config
+
+
+def check(config: Config, name: str) -> None:
+    """Look at everything that a matrix names; raises UsageError."""
+    _check_lists(config, name)
+    for column in config.engines:
+        engine_of(config, column, name)
+    for row in config.models:
+        model_of(config, row, name)
+
+
+def engine_of(config: Config, column: str, name: str = "matrix.toml") -> tuple[Engine, EngineConfig]:
+    """Return the engine of a column and what is said of it; raises UsageError."""
+    said = config.engine.get(column, EngineConfig())
+    try:
+        engine = find_engine(said.engine or column)
+        check_options(engine, said.options)
+        msgspec.convert(msgspec.to_builtins(config.throughput) | said.throughput, ThroughputConfig)
+    except (UsageError, msgspec.ValidationError) as error:
+        raise UsageError(f"{name}, engine {column!r}: {error}") from None
+    if not engine.launches and said.host is None:
+        raise UsageError(f"{name}, engine {column!r}: it is not started from here: say at which host it runs.")
+    return engine, said
+
+
+def throughput_of(config: Config, column: str) -> ThroughputConfig:
+    """Return how the throughput of a column is measured."""
+    own = config.engine.get(column, EngineConfig()).throughput
+    return msgspec.convert(msgspec.to_builtins(config.throughput) | own, ThroughputConfig)
+
+
+def model_of(config: Config, row: str, name: str = "matrix.toml") -> Model:
+    """Return the model of a row; raises UsageError."""
+    said = config.model.get(row)
+    try:
+        if said is None:
+            return model_named(row)
+        known = model_named(row) if row in MODELS else Model(name=row)
+        given = {
+            key: value for key in ("source", "gguf", "dtype", "template") if (value := getattr(said, key)) is not None
+        }
+        model = replace(known, **given)
+        if said.source is not None and Path(said.source).expanduser().is_dir():
+            model = replace(of_folder(model, Path(said.source).expanduser()), **given)
+        if said.shape is not None:
+            model = replace(model, shape=msgspec.convert(said.shape, Shape))
+    except (UsageError, msgspec.ValidationError) as error:
+        raise UsageError(f"{name}, model {row!r}: {error}") from None
+    return model
+
+
+def context_of(config: Config, row: str, model: Model) -> int:
+    """Return for how long a conversation an engine is started, tokens."""
+    said = config.model.get(row)
+    wanted = (said and said.context) or config.context
+    return wanted or min(_CONTEXT, model.shape.context if model.shape else _CONTEXT)
+
+
+def _check_lists(config: Config, name: str) -> None:
+    for key in ("engines", "models", "measure"):
+        named = getattr(config, key)
+        if not named:
+            raise UsageError(f"{name}: {key} is empty.")
+        if twice := [one for one in named if named.count(one) > 1]:
+            raise UsageError(f"{name}: {key} has {twice[0]!r} twice.")
+    for table, listed in (("engine", config.engines), ("model", config.models)):
+        for one in getattr(config, table):
+            if one not in listed:
+                raise UsageError(f"{name}: [{table}.{one}] is not in {table}s{_meant(one, listed)}")
+    for key in ("sample", "max_tokens", "repeats"):
+        if getattr(config, key) < 1:
+            raise UsageError(f"{name}: {key} must be at least 1.")
+
+
+_TABLES: Mapping[str, type[msgspec.Struct]] = {"engine": EngineConfig, "model": ModelConfig}
+
+
+def _check_keys(raw: Mapping[str, Any], name: str) -> None:
+    """Raise UsageError for a key that nobody knows: it was meant to say something."""
+    _check_against(raw, Config, name)
+    if isinstance(raw.get("throughput"), dict):
+        _check_against(raw["throughput"], ThroughputConfig, f"{name}, [throughput]")
+    for table, of in _TABLES.items():
+        for one, said in (raw.get(table) or {}).items() if isinstance(raw.get(table), dict) else ():
+            if isinstance(said, dict):
+                _check_against(said, of, f"{name}, [{table}.{one}]")
+
+
+def _check_against(said: Mapping[str, Any], of: type[msgspec.Struct], where: str) -> None:
+    known = [field.name for field in msgspec.structs.fields(of)]
+    for key in said:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{_meant(key, known)}")
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."

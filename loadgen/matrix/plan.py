@@ -1,0 +1,207 @@
+"""What each cell comes to on this machine: where it would run, as what, how much it needs, and how long it takes."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.engine import Container, Engine, Environment
+from loadgen.errors import UsageError
+from loadgen.launch import environments, sources
+from loadgen.launch.folders import cache_folder
+from loadgen.launch.options import chosen_gpus
+from loadgen.launch.order import Order, commands, shown, variables
+from loadgen.launch.placement import needed_bytes, place
+from loadgen.launch.sources import Source
+from loadgen.matrix.cell import Cell
+from loadgen.matrix.config import Config, EngineConfig, context_of, engine_of, model_of, throughput_of
+from loadgen.matrix.reference import SPEED
+from loadgen.measure.facts import GpuFacts
+from loadgen.measure.roofline import bound
+from loadgen.models.model import Model
+from loadgen.results.tables import Table
+from loadgen.results.text import ABSENT
+from loadgen.steps import parse_steps
+
+_GB = 1e9
+_LIKELY_SHARE = 0.6
+"""Of the memory-bandwidth bound that engines of 2023 reached with one user, about."""
+
+_AUTO_STEPS = 8
+"""Steps that doubling takes, about: 1 to 32 users, and two beyond the knee."""
+
+_CLIENT_S = 5.0
+"""What a run takes beside its requests."""
+
+_PORT = (8000, 8001, 8002)
+"""Shown in a plan; a run takes ports that are free then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One cell, looked at."""
+
+    cell: Cell
+    engine: Engine
+    said: EngineConfig
+    model: Model
+    order: Order | None
+    """How its engine is started; None where it runs already, or cannot be."""
+    skip: str | None = None
+    """Why engine and model do not go together."""
+    problem: str | None = None
+    """What is in the way here and now."""
+
+    @property
+    def expected_tokens_per_second(self) -> float | None:
+        """Output tokens/s of one user: the reference, or a share of the bound; None where neither is known."""
+        factor = float(self.said.options.get("time_factor", 1.0))
+        if (known := SPEED.get((reference_of(self.engine, self.said) or "", self.model.name))) is not None:
+            return known.value * factor
+        if self.order is None or not self.order.placement.gpus or self.model.shape is None:
+            return None
+        gpus = self.order.placement.gpus
+        split = self.order.placement.launch.split
+        limit = bound(self.model.shape.weight_bytes(self.model.dtype), gpus[0].name or "", len(gpus), split)
+        return None if limit is None else _LIKELY_SHARE * limit
+
+    def seconds(self, config: Config) -> float | None:
+        """Return how long its missing parts take at most, about; None where nobody can tell."""
+        rate, total = self.expected_tokens_per_second, 0.0
+        for part in self.cell.missing:
+            total += _CLIENT_S
+            if part == "throughput":
+                asked = throughput_of(config, self.cell.column)
+                steps = parse_steps(asked.steps)
+                total += asked.step_time * (_AUTO_STEPS if steps is None else len(steps))
+            elif rate is None:
+                return None
+            else:
+                total += (config.sample + config.warmup) * config.max_tokens / rate
+        return total + (self.order.placement.launch.startup_s if self.order else 0.0)
+
+
+def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
+    """Look at one cell: what is in its way is part of the plan, and no error."""
+    engine, said = engine_of(config, cell.column)
+    model = model_of(config, cell.row)
+    if (why := engine.refuses(model, said.options)) is not None:
+        return Planned(cell, engine, said, model, None, skip=why)
+    if said.host is not None:
+        return Planned(cell, engine, said, model, None)
+    is_random = config.weights == "random"
+    context = context_of(config, cell.row, model)
+    wanted = config.gpus if said.gpus is None else said.gpus
+    try:
+        usable = chosen_gpus(there, wanted)
+        chosen = said.gpus is not None
+        placement = place(engine, model, usable, context=context, runs_in=said.runs_in, chosen=chosen)
+        sources.check(model, placement.launch, is_random=is_random)
+    except UsageError as error:
+        return Planned(cell, engine, said, model, None, problem=str(error))
+    order = Order(
+        engine=engine,
+        model=model,
+        is_random=is_random,
+        placement=placement,
+        context=context,
+        options=said.options,
+        deadline_s=config.startup_deadline,
+    )
+    return Planned(cell, engine, said, model, order)
+
+
+def reference_of(engine: Engine, said: EngineConfig) -> str | None:
+    """Return the engine of the specification whose figures stand beside a column's."""
+    if said.reference is not None:
+        return said.reference
+    like = said.options.get("like")
+    name = str(like) if like is not None else engine.name
+    return name if any(name == known for known, _ in SPEED) else None
+
+
+def plan_table(config: Config, cells: Sequence[Planned]) -> Table:
+    """Return what would be done, in its order."""
+    rows = []
+    for number, planned in enumerate(cells, start=1):
+        seconds = planned.seconds(config)
+        rows.append(
+            (
+                str(number),
+                planned.cell.row,
+                planned.cell.column,
+                _where(planned),
+                _memory(planned, config),
+                ABSENT if seconds is None or planned.skip or planned.problem else f"{seconds / 60:.0f} min",
+                planned.skip or planned.problem or "",
+            )
+        )
+    columns = ("", "model", "engine", "runs", "memory, GB", "at most", "in the way")
+    note = f"{', '.join(config.measure)}, {config.sample} prompts of {config.dataset}, {config.weights} weights. "
+    note += _times(config, cells) + _disk(cells)
+    return Table("Plan", columns, tuple(rows), note, words=(1, 2, 3, 6))
+
+
+def launch_lines(planned: Planned) -> str:
+    """Return how a cell's engine would be started, as it can be pasted into a shell."""
+    if planned.order is None:
+        return f"runs already at {planned.said.host}" if planned.said.host else "cannot be started here"
+    order = planned.order
+    path = sources.expected(order.model, order.placement.launch, is_random=order.is_random)
+    lines = commands(order, Source(path), _PORT, order.engine.name)
+    return shown(lines, variables(order))
+
+
+def _where(planned: Planned) -> str:
+    if planned.said.host:
+        return planned.said.host
+    if planned.order is None:
+        return ABSENT
+    placement = planned.order.placement
+    if not placement.gpus:
+        return "on the CPU"
+    split = {"tensor": ", tensor parallel", "layers": ", layers in turn", None: ""}[placement.launch.split]
+    return f"on GPU {', '.join(map(str, placement.indices))}" + (split if len(placement.gpus) > 1 else "")
+
+
+def _memory(planned: Planned, config: Config) -> str:
+    needed = needed_bytes(planned.model, context_of(config, planned.cell.row, planned.model))
+    return ABSENT if needed is None or planned.said.host else f"{needed / _GB:.1f}"
+
+
+def _times(config: Config, cells: Sequence[Planned]) -> str:
+    seconds = [planned.seconds(config) for planned in cells if planned.skip is None and planned.problem is None]
+    known = sum(second for second in seconds if second is not None)
+    unknown = seconds.count(None)
+    more = f", and {unknown} cells of which that cannot be told" if unknown else ""
+    return f"At most about {known / 3600:.1f} h{more}. "
+
+
+def _disk(cells: Sequence[Planned]) -> str:
+    """Return what is still to be put on the disk, as far as it is known."""
+    needed: dict[str, float] = {}
+    for planned in cells:
+        if planned.order is None:
+            continue
+        launch = planned.order.placement.launch
+        path = Path(sources.expected(planned.model, launch, is_random=planned.order.is_random) or "/")
+        if (
+            launch.files != "none"
+            and not path.exists()
+            and planned.model.shape is not None
+            and not launch.makes_weights
+        ):
+            needed[str(path)] = planned.model.shape.weight_bytes(planned.model.dtype) / _GB
+        if isinstance(launch.runs_in, Environment) and not environments.is_made(launch.runs_in, planned.engine.name):
+            needed[planned.engine.name] = launch.runs_in.size_gb
+    images = {
+        p.order.placement.launch.runs_in.image
+        for p in cells
+        if p.order is not None and isinstance(p.order.placement.launch.runs_in, Container)
+    }
+    place = cache_folder()
+    while not place.exists():
+        place = place.parent
+    also = f" and the images {', '.join(sorted(images))}" if images else ""
+    free = shutil.disk_usage(place).free / _GB
+    return f"Disk: {sum(needed.values()):.1f} GB still to come{also}, {free:.0f} GB are free."

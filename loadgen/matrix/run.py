@@ -1,0 +1,177 @@
+"""Measures a matrix: cell by cell, whatever becomes of each."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from loadgen.errors import UsageError
+from loadgen.launch import processes
+from loadgen.launch.client import interrupt, start_client
+from loadgen.launch.gpus import gpus
+from loadgen.launch.launcher import Live, reap, started
+from loadgen.launch.locks import exclusive, locked
+from loadgen.launch.options import chosen_gpus
+from loadgen.launch.readiness import last_words
+from loadgen.launch.registry import registered
+from loadgen.live.status import Status
+from loadgen.matrix.cell import Cell, Part
+from loadgen.matrix.config import Config, throughput_of
+from loadgen.matrix.matrix import Matrix
+from loadgen.matrix.plan import Planned, look
+from loadgen.measure.facts import GpuFacts
+from loadgen.results.report import report
+from loadgen.results.tables import answers
+from loadgen.workload import datasets
+
+MARK = "LOADGEN_MATRIX"
+"""Environment variable of our clients: the folder of the matrix that they measure for."""
+
+_USABLE = {0, 3, 4}
+"""Exit statuses of a run that has measured something."""
+
+_POLL_S = 1.0
+
+
+def run(matrix: Matrix, status: Status) -> None:
+    """Measure what is missing of a matrix; raises UsageError where none of it can be.
+
+    A cell that fails is written down, and the others go on. KeyboardInterrupt leaves a matrix that can be resumed.
+    """
+    config = matrix.config
+    datasets.load(config.dataset)  # a mistake here is one of all cells
+    reap(status)
+    there = gpus()
+    with ExitStack() as held:
+        purpose = f"loadgen matrix {matrix.folder.name}"
+        held.enter_context(locked(matrix.folder / ".lock", f"{matrix.folder} is being measured by {{}}", purpose))
+        processes.end(str(matrix.folder), MARK)  # clients of one of us that was killed
+        _check_free(held, config, there, matrix, purpose)
+        cells = list(matrix.cells())
+        for number, cell in enumerate(cells, start=1):
+            _measure(matrix, cell, there, f"[{number}/{len(cells)}] {cell.row} on {cell.column}", status)
+
+
+def _check_free(held: ExitStack, config: Config, there: Sequence[GpuFacts], matrix: Matrix, purpose: str) -> None:
+    """Take hold of the GPUs, or of the CPU, for as long as the matrix is measured; raises UsageError."""
+    planned = [look(config, cell, there) for cell in matrix.cells() if cell.missing]
+    placements = [p.order.placement for p in planned if p.order is not None]
+    if not placements:
+        return
+    used = chosen_gpus(there, sorted({index for placement in placements for index in placement.indices}))
+    on_cpu = any(not placement.gpus for placement in placements)
+    for one in registered():
+        if one.is_there and (set(one.gpus) & {gpu.index for gpu in used} or (on_cpu and not one.gpus)):
+            where = f"GPU {', '.join(map(str, one.gpus))}" if one.gpus else "the CPU"
+            raise UsageError(f"{one.name} runs on {where}: stop it first, loadgen engine down {one.id}.")
+    if used:
+        held.enter_context(exclusive(used, purpose))
+    if on_cpu:
+        held.enter_context(exclusive((), purpose))
+
+
+def _measure(matrix: Matrix, cell: Cell, there: Sequence[GpuFacts], title: str, status: Status) -> None:
+    missing = cell.missing
+    if not missing:
+        return
+    planned = look(matrix.config, cell, there)
+    if planned.skip is not None:
+        status.say(f"{title}: left out, {planned.skip}")
+        return
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    cell.try_again()
+    title += f", repeat {cell.repeat}" if matrix.config.repeats > 1 else ""
+    try:
+        if planned.problem is not None:
+            raise UsageError(planned.problem)  # noqa: TRY301 told and kept as any other
+        status.say(f"{title}: {', '.join(missing)}")
+        _run_parts(matrix, planned, missing, status)
+    except UsageError as error:
+        cell.fail(str(error))
+        status.say(f"{title}: FAILED: {error}")
+
+
+def _run_parts(matrix: Matrix, planned: Planned, parts: Sequence[Part], status: Status) -> None:
+    if planned.order is None:
+        assert planned.said.host is not None
+        for part in parts:
+            _run_part(matrix, planned, part, planned.said.host, None, status)
+        return
+    with started(planned.order, log=planned.cell.log, status=status) as live:
+        for part in parts:
+            _run_part(matrix, planned, part, live.running.host, live, status)
+
+
+def _run_part(matrix: Matrix, planned: Planned, part: Part, host: str, live: Live | None, status: Status) -> None:
+    """Measure one part, to its end; raises UsageError where it gives no run."""
+    cell = planned.cell
+    cell.set_aside(part)
+    place = cell.place_of(part)
+    place.mkdir(parents=True, exist_ok=True)
+    load, options = _options(matrix.config, planned, part, host)
+    environment = {MARK: str(matrix.folder)}
+    if planned.said.key is not None:
+        environment |= {"OPENAI_API_KEY": os.environ.get(planned.said.key, ""), "OPENAI_API_KEY_FILE": ""}
+    said = cell.folder / f"{part}.log"
+    with said.open("wb") as errors:
+        client = start_client(
+            load, {**options, "--results": place}, cell.folder, errors=errors.fileno(), environment=environment
+        )
+        try:
+            ended = _follow(client, place, f"{cell.row} on {cell.column}, {part}", status)
+        except BaseException:
+            interrupt(client)
+            raise
+    if live is not None and (died := live.ended()) is not None:
+        raise UsageError(f"the engine ended with status {died} during {part}:\n{last_words(cell.log)}")
+    folder = cell.run_of(part)
+    if ended not in _USABLE or folder is None:
+        raise UsageError(f"{part} gave no run (exit status {ended}): {last_words(said, 3)}")
+    status.say(f"{part}: {_headline(folder)}")
+
+
+def _options(
+    config: Config, planned: Planned, part: Part, host: str
+) -> tuple[Literal["closed", "ramped"], Mapping[str, object]]:
+    options: dict[str, object] = {
+        "--host": host,
+        "--engine": planned.engine.spec,
+        "--dataset": config.dataset,
+        "--sample": config.sample,
+        "--seed": config.seed,
+        "--max-tokens": config.max_tokens,
+        "--temperature": config.temperature,
+        "--warmup": config.warmup,
+        "--loglevel": "WARNING",
+    }
+    if planned.said.model is not None:
+        options["--model"] = planned.said.model
+    if part == "throughput":
+        asked = throughput_of(config, planned.cell.column)
+        options |= {"--steps": asked.steps, "--step-time": asked.step_time, "--precision": asked.precision}
+        options |= {"--slo": asked.slo} if asked.slo else {}
+        options |= {"--max-tokens": asked.max_tokens} if asked.max_tokens else {}
+        return "ramped", options
+    options["--users"] = 1
+    if part == "speed":
+        options["--no-stream"] = True
+    return "closed", options
+
+
+def _follow(client: "subprocess.Popen[bytes]", place: Path, title: str, status: Status) -> int:
+    """Wait for a client to end, and say meanwhile how far it is; return its exit status."""
+    while True:
+        try:
+            return client.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            records = sum(path.read_bytes().count(b"\n") for path in place.glob("*/records*.jsonl"))
+            status.now(f"{title}: {records} requests")
+
+
+def _headline(folder: Path) -> str:
+    """Return the first line of what a run has found, and its verdict."""
+    summary = report(folder)
+    rows = answers(summary)[0].rows
+    return f"{rows[0][1]}, {summary['verdict']['status']}"
