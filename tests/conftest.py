@@ -16,6 +16,7 @@ from loadgen.record import RequestRecord, from_line
 
 if TYPE_CHECKING:
     from cluster import Starter
+    from launching import Home
 
 ROOT = Path(__file__).parents[1]
 CHAT = ROOT / "locustfiles" / "chat.py"
@@ -131,6 +132,23 @@ def start(tmp_path: Path) -> "Iterator[Starter]":
     starter = Starter(tmp_path)
     yield starter
     starter.end()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where models of random weights are kept: each is made once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path: Path, cache: Path) -> "Iterator[Home]":
+    """Folders of ours, and the end of whatever was started there; nothing may be left of it."""
+    from launching import Home  # it builds on this file
+
+    made = Home(tmp_path, cache)
+    yield made
+    made.loadgen("engine", "down")
+    assert made.processes() == []
 
 
 def free_port() -> int:

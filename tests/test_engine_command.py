@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,6 @@ from conftest import CHAT, LOCUST, Left, free_port
 from launching import Home, engine_file, running_command, wait_for
 
 from engines.catalogue import ENGINES
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of random weights are made once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def home(tmp_path: Path, cache: Path) -> Iterator[Home]:
-    made = Home(tmp_path, cache)
-    yield made
-    made.loadgen("engine", "down")
-    assert made.processes() == []
 
 
 def measured(home: Home, *arguments: str) -> Left:

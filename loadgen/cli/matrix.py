@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 def _config(options: argparse.Namespace) -> "tuple[Config, str]":
     import msgspec
 
-    from loadgen.matrix.config import check, read
+    from loadgen.matrix.config_file import check, read
 
     config, text = read(options.file)
     given = {name: value for name in ("repeats", "weights", "dataset") if (value := getattr(options, name)) is not None}

@@ -1,10 +1,6 @@
-"""``matrix.toml``: which engines, which models, and how they are measured."""
+"""What a matrix is made of: which engines, which models, and how they are measured."""
 
-import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +14,7 @@ from loadgen.launch.options import check_options
 from loadgen.models.model import Model
 from loadgen.models.shape import Dtype, Shape
 from loadgen.models.table import MODELS
+from loadgen.models.template import template_path
 
 Part = Literal["speed", "throughput"]
 
@@ -97,49 +94,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     throughput: ThroughputConfig = ThroughputConfig()
 
 
-def specification() -> str:
-    """Return the text of the matrix of the specification."""
-    return (files("loadgen.matrix") / "specification.toml").read_text()
-
-
-def read(path: Path | None) -> tuple[Config, str]:
-    """Read a file, or the matrix of the specification; return it and its text. Raises UsageError."""
-    if path is None:
-        text = specification()
-        return parse(text, "the specification's matrix"), text
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: it is no text in UTF-8.") from None
-    return parse(text, str(path)), text
-
-
-def parse(text: str, name: str) -> Config:
-    """Read the text of a matrix; raises UsageError that names the key, and the nearest right one."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: {error}.") from None
-    _check_keys(raw, name)
-    try:
-        config = msgspec.convert(raw, Config)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}.") from None
-    check(config, name)
-    return config
-
-
-def check(config: Config, name: str) -> None:
-    """Look at everything that a matrix names; raises UsageError."""
-    _check_lists(config, name)
-    for column in config.engines:
-        engine_of(config, column, name)
-    for row in config.models:
-        model_of(config, row, name)
-
-
 def engine_of(config: Config, column: str, name: str = "matrix.toml") -> tuple[Engine, EngineConfig]:
     """Return the engine of a column and what is said of it; raises UsageError."""
     said = config.engine.get(column, EngineConfig())
@@ -173,6 +127,8 @@ def model_of(config: Config, row: str, name: str = "matrix.toml") -> Model:
         model = replace(known, **given)
         if said.source is not None and Path(said.source).expanduser().is_dir():
             model = replace(of_folder(model, Path(said.source).expanduser()), **given)
+        if said.template is not None and not template_path(said.template).is_file():
+            raise UsageError(f"there is no template {said.template!r} in {template_path(said.template).parent}.")  # noqa: TRY301
         if said.shape is not None:
             model = replace(model, shape=msgspec.convert(said.shape, Shape))
     except (UsageError, msgspec.ValidationError) as error:
@@ -185,45 +141,3 @@ def context_of(config: Config, row: str, model: Model) -> int:
     said = config.model.get(row)
     wanted = (said and said.context) or config.context
     return wanted or min(_CONTEXT, model.shape.context if model.shape else _CONTEXT)
-
-
-def _check_lists(config: Config, name: str) -> None:
-    for key in ("engines", "models", "measure"):
-        named = getattr(config, key)
-        if not named:
-            raise UsageError(f"{name}: {key} is empty.")
-        if twice := [one for one in named if named.count(one) > 1]:
-            raise UsageError(f"{name}: {key} has {twice[0]!r} twice.")
-    for table, listed in (("engine", config.engines), ("model", config.models)):
-        for one in getattr(config, table):
-            if one not in listed:
-                raise UsageError(f"{name}: [{table}.{one}] is not in {table}s{_meant(one, listed)}")
-    for key in ("sample", "max_tokens", "repeats"):
-        if getattr(config, key) < 1:
-            raise UsageError(f"{name}: {key} must be at least 1.")
-
-
-_TABLES: Mapping[str, type[msgspec.Struct]] = {"engine": EngineConfig, "model": ModelConfig}
-
-
-def _check_keys(raw: Mapping[str, Any], name: str) -> None:
-    """Raise UsageError for a key that nobody knows: it was meant to say something."""
-    _check_against(raw, Config, name)
-    if isinstance(raw.get("throughput"), dict):
-        _check_against(raw["throughput"], ThroughputConfig, f"{name}, [throughput]")
-    for table, of in _TABLES.items():
-        for one, said in (raw.get(table) or {}).items() if isinstance(raw.get(table), dict) else ():
-            if isinstance(said, dict):
-                _check_against(said, of, f"{name}, [{table}.{one}]")
-
-
-def _check_against(said: Mapping[str, Any], of: type[msgspec.Struct], where: str) -> None:
-    known = [field.name for field in msgspec.structs.fields(of)]
-    for key in said:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{_meant(key, known)}")
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."

@@ -40,8 +40,8 @@ def _title(matrix: Matrix, column: str) -> str:
     engine, said = engine_of(matrix.config, column)
     if said.title is not None:
         return said.title
-    same = [other for other in matrix.config.engines if engine_of(matrix.config, other)[0] == engine]
-    return engine.title if len(same) == 1 else column
+    titles = [engine_of(matrix.config, other)[0].title for other in matrix.config.engines]
+    return engine.title if titles.count(engine.title) == 1 else f"{engine.title} ({column})"
 
 
 def _result(matrix: Matrix, column: str, row: str) -> Result:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,9 +73,4 @@ def reopen(folder: Path | None, results: Path) -> Matrix:
         raise UsageError(f"--resume {folder}: there is no matrix ({_CONFIG}).") from None
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"--resume {folder}: {error}") from None
-    matrix = Matrix(folder.absolute(), config)
-    for cell in matrix.cells():
-        for part in cell.parts:
-            with suppress(FileNotFoundError):
-                cell.set_aside(part)
-    return matrix
+    return Matrix(folder.absolute(), config)

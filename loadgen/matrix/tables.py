@@ -29,8 +29,9 @@ Links = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 def document(results: Sequence[Result], *, dataset: str, links: Links | None = None) -> Document:
     """Return the tables of these results, one for each engine and model at most; what has none is a dash."""
     said = _said_of_all(results)
-    tables = [_table(SPEED, results, said)]
-    if any(result.throughput for result in results):
+    swept = any(result.throughput for result in results)
+    tables = [] if swept and not any(result.speed for result in results) else [_table(SPEED, results, said)]
+    if swept:
         tables.append(_table(THROUGHPUT, results, said))
     if any(result.streaming or result.speed for result in results):
         tables.append(details(results, said))

@@ -63,7 +63,12 @@ def title_of(manifest: Manifest) -> tuple[str, list[str]]:
         "dataset": manifest.dataset.get("name"),
         "simulated": manifest.simulated,
         "embedded": manifest.embedded,
-        "launched": None if manifest.launched is None else {"weights": manifest.launched.weights},
+        "launched": None
+        if manifest.launched is None
+        else {
+            "weights": manifest.launched.weights,
+            "time_factor": manifest.launched.options.get("time_factor"),
+        },
         "client": manifest.scenario.get("client"),
     }
     return title(found), reservations(found)
@@ -72,11 +77,13 @@ def title_of(manifest: Manifest) -> tuple[str, list[str]]:
 def reservations(summary: Mapping[str, Any]) -> list[str]:
     """Return what every output of this run has to say of itself."""
     found = []
+    launched = summary.get("launched") or {}
     if summary["simulated"]:
-        found.append("SIMULATED")
+        factor = launched.get("time_factor") or 1
+        found.append("SIMULATED" if factor == 1 else f"SIMULATED, {factor:g} times as fast")
     if summary.get("embedded"):
         found.append(str(summary["embedded"]))
-    if (summary.get("launched") or {}).get("weights") == "random":
+    if launched.get("weights") == "random":
         found.append("random weights")
     if summary.get("client") == "openai":
         found.append("through the openai SDK")

@@ -1,0 +1,152 @@
+"""``matrix.toml``: read, and every mistake in it named with its key and the nearest right one."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadgen.errors import UsageError
+from loadgen.matrix.config import (
+    Config,
+    EngineConfig,
+    ModelConfig,
+    ThroughputConfig,
+    engine_of,
+    model_of,
+    throughput_of,
+)
+from loadgen.models.shape import Shape
+from loadgen.slo import parse_slo
+from loadgen.steps import parse_precision, parse_steps
+
+
+def specification() -> str:
+    """Return the text of the matrix of the specification."""
+    return (files("loadgen.matrix") / "specification.toml").read_text()
+
+
+def read(path: Path | None) -> tuple[Config, str]:
+    """Read a file, or the matrix of the specification; return it and its text. Raises UsageError."""
+    if path is None:
+        text = specification()
+        return parse(text, "the specification's matrix"), text
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: it is no text in UTF-8.") from None
+    return parse(text, str(path), path.absolute().parent), text
+
+
+def parse(text: str, name: str, base: Path = Path()) -> Config:
+    """Read the text of a matrix; raises UsageError that names the key, and the nearest right one.
+
+    ``base``: the folder that paths in it are relative to.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name}: {error}.") from None
+    _check_keys(raw, name)
+    try:
+        config = msgspec.convert(_anchored(raw, base), Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {error}.") from None
+    check(config, name)
+    return config
+
+
+def check(config: Config, name: str) -> None:
+    """Look at everything that a matrix names; raises UsageError."""
+    _check_lists(config, name)
+    for column in config.engines:
+        engine_of(config, column, name)
+        _check_throughput(throughput_of(config, column), f"{name}, [throughput]")
+    for row in config.models:
+        model_of(config, row, name)
+
+
+def _check_lists(config: Config, name: str) -> None:
+    for key in ("engines", "models", "measure"):
+        named = getattr(config, key)
+        if not named:
+            raise UsageError(f"{name}: {key} is empty.")
+        if twice := [one for one in named if named.count(one) > 1]:
+            raise UsageError(f"{name}: {key} has {twice[0]!r} twice.")
+    for table, listed in (("engine", config.engines), ("model", config.models)):
+        for one in getattr(config, table):
+            if one not in listed:
+                raise UsageError(f"{name}: [{table}.{one}] is not in {table}s{_meant(one, listed)}")
+    for key in ("sample", "max_tokens", "repeats"):
+        if getattr(config, key) < 1:
+            raise UsageError(f"{name}: {key} must be at least 1.")
+
+
+def _check_throughput(asked: ThroughputConfig, where: str) -> None:
+    try:
+        parse_steps(asked.steps)
+        parse_precision(asked.precision)
+        if asked.slo is not None:
+            parse_slo(asked.slo)
+    except UsageError as error:
+        raise UsageError(f"{where}: {str(error).replace('--', '')}") from None
+
+
+def _anchored(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return what was read with its paths made absolute, and an engine that is named by its file called by its stem."""
+    found = dict(raw)
+    engines, tables = [], dict(raw.get("engine", {}))
+    for one in raw.get("engines", ()):
+        path = str(one).endswith(".py")
+        column = Path(one).stem if path else one
+        said = dict(tables.get(column, {}))
+        file = one if path else said.get("engine", "")
+        if str(file).endswith(".py"):
+            tables[column] = said | {"engine": str((base / Path(file).expanduser()).resolve())}
+        engines.append(column)
+    models = {name: _with_paths(said, base) for name, said in raw.get("model", {}).items()}
+    return found | {"engines": engines, "engine": tables, "model": models} if "engines" in raw else found
+
+
+def _with_paths(said: Any, base: Path) -> Any:  # noqa: ANN401 as it was read
+    if not isinstance(said, dict):
+        return said
+    paths = {}
+    for key in ("source", "gguf"):
+        if isinstance(value := said.get(key), str) and (here := base / Path(value).expanduser()).exists():
+            paths[key] = str(here.resolve())
+    return said | paths
+
+
+_TABLES: Mapping[str, type[msgspec.Struct]] = {"engine": EngineConfig, "model": ModelConfig}
+
+
+def _check_keys(raw: Mapping[str, Any], name: str) -> None:
+    """Raise UsageError for a key that nobody knows: it was meant to say something."""
+    _check_against(raw, Config, name)
+    if isinstance(raw.get("throughput"), dict):
+        _check_against(raw["throughput"], ThroughputConfig, f"{name}, [throughput]")
+    for table, of in _TABLES.items():
+        for one, said in (raw.get(table) or {}).items() if isinstance(raw.get(table), dict) else ():
+            if isinstance(said, dict):
+                _check_against(said, of, f"{name}, [{table}.{one}]")
+                for key, inner in (("throughput", ThroughputConfig), ("shape", Shape)):
+                    if isinstance(said.get(key), dict):
+                        _check_against(said[key], inner, f"{name}, [{table}.{one}.{key}]")
+
+
+def _check_against(said: Mapping[str, Any], of: type, where: str) -> None:
+    known = [name for name in of.__annotations__ if not name.startswith("_")]
+    for key in said:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{_meant(key, known)}")
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."

@@ -1,0 +1,94 @@
+"""``matrix.toml`` and the plan that it comes to: mistakes are named before anything starts."""
+
+import pytest
+from launching import Home
+
+from loadgen.errors import UsageError
+from loadgen.matrix.config import context_of, model_of, throughput_of
+from loadgen.matrix.config_file import parse, specification
+
+LEAST = 'engines = ["llamacpp"]\nmodels = ["tiny-llama"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("engines = [", "Invalid value"),
+        ('models = ["tiny-llama"]', "missing required field `engines`"),
+        (LEAST + "sampel = 3", "unknown key 'sampel'; did you mean 'sample'?"),
+        (LEAST + "quite = 3", "unknown key 'quite'; there are engines, models,"),
+        (LEAST + "sample = 'x'", "Expected `int`, got `str`"),
+        (LEAST + "sample = 0", "sample must be at least 1"),
+        (LEAST + "repeats = 0", "repeats must be at least 1"),
+        (LEAST + "measure = []", "measure is empty"),
+        (LEAST + "measure = ['latency']", "Invalid enum value 'latency'"),
+        (LEAST + "[throughput]\nstep = 3", "[throughput]: unknown key 'step'; did you mean 'steps'?"),
+        (LEAST + "[throughput]\nsteps = '4,2'", "2 comes after 4"),
+        (LEAST + "[throughput]\nprecision = 'x'", "precision must be a share"),
+        (LEAST + "[throughput]\nslo = 'x=3'", "slo"),
+        (LEAST + "[engine.lamacpp]\ntitle = 'x'", "[engine.lamacpp] is not in engines; did you mean 'llamacpp'?"),
+        (LEAST + "[engine.llamacpp]\ntitel = 'x'", "[engine.llamacpp]: unknown key 'titel'; did you mean 'title'?"),
+        (LEAST + "[engine.llamacpp.options]\nslot = 3", "llamacpp has no option 'slot': did you mean 'slots'?"),
+        (LEAST + "[engine.llamacpp.throughput]\nstep = 3", "unknown key 'step'; did you mean 'steps'?"),
+        (LEAST + "[model.tiny-llama]\nshap = 3", "[model.tiny-llama]: unknown key 'shap'; did you mean 'shape'?"),
+        (LEAST + "[model.tiny-llama.shape]\nlayers = 3", "missing required field `hidden`"),
+        (LEAST + "[model.tiny-llama]\ntemplate = 'vicuna'", "template"),
+        ('engines = ["lamacpp"]\nmodels = ["tiny-llama"]', "unknown engine 'lamacpp': did you mean 'llamacpp'?"),
+        ('engines = ["llamacpp"]\nmodels = ["tiny-lama"]', "unknown model 'tiny-lama': did you mean 'tiny-llama'?"),
+        ('engines = ["vllm"]\nmodels = ["tiny-llama"]', "say at which host it runs"),
+        ('engines = ["llamacpp", "llamacpp"]\nmodels = ["tiny-llama"]', "engines has 'llamacpp' twice"),
+        ('engines = []\nmodels = ["tiny-llama"]', "engines is empty"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_the_nearest_right_one(text: str, expected: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(text, "m.toml")
+    assert str(error.value).startswith("m.toml")
+    assert expected in str(error.value)
+
+
+def test_a_column_may_be_measured_otherwise_than_the_others() -> None:
+    config = parse(LEAST + "[throughput]\nsteps = '1,2'\n[engine.llamacpp]\nthroughput = { step_time = 5 }", "m.toml")
+    assert (throughput_of(config, "llamacpp").steps, throughput_of(config, "llamacpp").step_time) == ("1,2", 5)
+
+
+def test_a_model_of_the_table_keeps_what_the_file_does_not_say() -> None:
+    config = parse(
+        'engines = ["llamacpp"]\nmodels = ["vicuna-13b-v1.5"]\n[model."vicuna-13b-v1.5"]\ncontext = 4096', "m"
+    )
+    model = model_of(config, "vicuna-13b-v1.5")
+    assert (model.source, model.template) == ("lmsys/vicuna-13b-v1.5", "vicuna_v1.1")
+    assert context_of(config, "vicuna-13b-v1.5", model) == 4096
+
+
+def test_the_default_is_the_specifications(home: Home) -> None:
+    config = parse(specification(), "the specification's")
+    assert config.engines == ["transformers-4.31.0", "vllm-0.1.3", "tgi-1.0.1"]
+    assert len(config.models) == 6
+    assert (config.dataset, config.sample) == ("lima", 100)
+    done = home.loadgen("matrix", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for words in (*config.engines, *config.models, "its image needs a GPU, and there is none", "is gated"):
+        assert words in done.stdout
+    assert home.processes() == []
+
+
+def test_lima_without_a_token_is_told_before_anything_starts(home: Home) -> None:
+    (home.folder / "matrix.toml").write_text(LEAST)
+    done = home.loadgen("matrix", "matrix.toml", "--weights", "random")
+    assert done.returncode == 2
+    assert "HF_TOKEN" in done.stderr
+    assert home.engines() == []
+
+
+def test_files_and_folders_that_are_not_there_are_named(home: Home) -> None:
+    for arguments, expected in {
+        ("none.toml",): "none.toml: No such file",
+        ("--resume",): "there is no matrix in results",
+        ("--resume", "none"): "--resume none: there is no matrix",
+        ("--resume", "--repeats", "2"): "it takes nothing beside",
+    }.items():
+        done = home.loadgen("matrix", *arguments)
+        assert done.returncode == 2, arguments
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
