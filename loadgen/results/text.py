@@ -79,8 +79,9 @@ def reservations(summary: Mapping[str, Any]) -> list[str]:
     found = []
     launched = summary.get("launched") or {}
     if summary["simulated"]:
-        factor = launched.get("time_factor") or 1
-        found.append("SIMULATED" if factor == 1 else f"SIMULATED, {factor:g} times as fast")
+        found.append("SIMULATED")
+        if (factor := launched.get("time_factor") or 1) != 1:
+            found.append(f"{factor:g} times as fast")
     if summary.get("embedded"):
         found.append(str(summary["embedded"]))
     if launched.get("weights") == "random":

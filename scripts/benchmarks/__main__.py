@@ -20,6 +20,7 @@ from benchmarks import (
     late,
     machine,
     many,
+    matrix,
     picture,
     processes,
     report,
@@ -58,6 +59,7 @@ CLAIMS: Mapping[str, tuple[Claim, str]] = {
     "capacity": (capacity, "9 min"),
     "processes": (processes, "2 min"),
     "kills": (kills, "6 min"),
+    "matrix": (matrix, "8 min"),
     "peers": (compare, "20 min"),
 }
 """By name, with the time that a round takes."""

@@ -1,0 +1,59 @@
+"""The specification's matrix on the simulated engine, from the wire to the tables: a short ``scripts/bench matrix``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from launching import Home
+
+from loadgen.matrix.gather import results
+from loadgen.matrix.matrix import reopen
+from loadgen.matrix.reference import SPEED, THROUGHPUT, Reference
+
+FILES = ROOT / "scripts" / "benchmarks" / "matrices"
+SHORTER = {
+    "sample = 20": "sample = 3\nwarmup = 1",
+    "step_time = 45": "step_time = 15",
+    "step_time = 20": "step_time = 10",
+}
+SHORTER |= {"8,32,64": "32", "8,16,32": "16"}
+SHORTER |= {'like = "transformers-4.31.0", time_factor = 100': 'like = "transformers-4.31.0", time_factor = 300'}
+
+
+@pytest.mark.parametrize(
+    ("name", "references"),
+    [
+        ("simulated-speed", {key: known for key, known in SPEED.items() if known.since == "specification"}),
+        ("simulated-throughput", THROUGHPUT),
+    ],
+    ids=["13 figures of speed", "3 figures of throughput"],
+)
+def test_the_tables_are_the_reference_figures(
+    home: Home, name: str, references: Mapping[tuple[str, str], Reference]
+) -> None:
+    text = (FILES / f"{name}.toml").read_text()
+    for long, short in SHORTER.items():
+        text = text.replace(long, short)
+    (home.folder / "matrix.toml").write_text(text)
+    done = home.loadgen("matrix", "matrix.toml", timeout=280)
+    assert done.returncode in {0, 3, 4}, done.stderr  # three prompts are too few for a verdict
+    found = {(r.reference, r.model): r for r in results(reopen(None, home.folder / "results"))}
+    assert len(references) == {"simulated-speed": 13, "simulated-throughput": 3}[name]
+    for key, known in references.items():
+        result = found[key]
+        if name == "simulated-speed":
+            value = result.speed[0]["speed"]["tokens_per_second_mean"]["value"]
+        else:
+            value = result.throughput[0]["throughput"]["requests_per_minute"]["value"]
+        assert value / result.time_factor == pytest.approx(known.value, rel=0.01), key
+    page = folder_page(home.folder)
+    assert "SIMULATED" in page.splitlines()[0]
+    for known in references.values():
+        assert f"{known.value:.2f}" in page or f"{known.value:g}" in page
+    assert "100 times as fast" in page
+
+
+def folder_page(folder: Path) -> str:
+    (page,) = folder.glob("results/matrix-*/matrix.md")
+    return page.read_text()
