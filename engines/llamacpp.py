@@ -25,7 +25,7 @@ def _slots(start: Start) -> int:
 
 def _server(start: Start) -> Sequence[Command]:
     slots, context = str(_slots(start)), str(start.context)
-    command = ["{bin}/python", "-m", "loadgen.launch.embedded_server", start.source, slots, context]
+    command = ["{bin}/python", "-m", "loadgen.launch.llamacpp_server", start.source, slots, context]
     return [[*command, "--port", str(start.port), "--alias", start.model.name, "--until-killed"]]
 
 

@@ -28,6 +28,7 @@ shape = { layers = 2, hidden = 64, heads = 2, kv_heads = 2, feed_forward = 128, 
 
 [model.tiny-b]
 dtype = "float32"
+template = "vicuna_v1.1"
 shape = { layers = 3, hidden = 96, heads = 3, kv_heads = 3, feed_forward = 192, vocabulary = 768, context = 2048 }
 """
 

@@ -115,7 +115,7 @@ def stream(server: ChildServer, prompt: str, max_tokens: int) -> RequestRecord:
 )
 def served(request: pytest.FixtureRequest) -> Iterator[tuple[Model, ChildServer]]:
     model = tiny(*request.param)
-    server = ChildServer("loadgen.launch.embedded_server", [str(random_model(model, "gguf")), "2", "512"])
+    server = ChildServer("loadgen.launch.llamacpp_server", [str(random_model(model, "gguf")), "2", "512"])
     yield model, server
     server.stop()
 

@@ -4,7 +4,7 @@ import importlib.util
 
 from loadgen.errors import UsageError
 from loadgen.launch.child import ChildServer
-from loadgen.launch.embedded_server import ALIAS
+from loadgen.launch.llamacpp_server import ALIAS
 from loadgen.launch.weights.random_model import random_model
 from loadgen.models.model import Model
 from loadgen.models.shape import Shape
@@ -34,6 +34,6 @@ def start_embedded() -> ChildServer:
         raise UsageError(f"the embedded engine needs xllamacpp, which has no wheel for this platform. {way_out}")
     try:
         model = random_model(SHAPED, "gguf")
-        return ChildServer("loadgen.launch.embedded_server", [str(model), str(SLOTS), str(CONTEXT)])
+        return ChildServer("loadgen.launch.llamacpp_server", [str(model), str(SLOTS), str(CONTEXT)])
     except ChildProcessError as error:
         raise UsageError(f"the embedded engine did not start ({error}). {way_out}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from engines.engine import Launch
 from loadgen.errors import UsageError
 from loadgen.launch.folders import cache_folder
-from loadgen.launch.weights.random_model import Form, model_path, random_model
+from loadgen.launch.weights.random_model import Form, model_path, random_model, shape_of
 from loadgen.live.status import Status
 from loadgen.models.model import Model
 from loadgen.models.template import template_text
@@ -31,8 +31,7 @@ def check(model: Model, launch: Launch, *, is_random: bool) -> None:
     if launch.files == "none":
         return
     if is_random:
-        if model.shape is None:
-            raise UsageError(f"random weights for {model.name}: its shape is not known; give it in matrix.toml.")
+        shape_of(model)
         return
     if launch.files == "gguf":
         _check_gguf(model)

@@ -1,6 +1,6 @@
 """llama.cpp's own server on loopback, without a GPU: the embedded engine, and ``llamacpp`` where it is started.
 
-Run as ``python -m loadgen.launch.embedded_server MODEL.gguf SLOTS CONTEXT``; it prints its address when it is ready and
+Run as ``python -m loadgen.launch.llamacpp_server MODEL.gguf SLOTS CONTEXT``; it prints its address when it is ready and
 stays for as long as its standard input is open: the parent holds the other end of the pipe, and however the parent
 ends, the pipe ends with it. With ``--until-killed`` it stays until it gets SIGTERM instead.
 """
@@ -15,7 +15,7 @@ ALIAS = "random-llama"
 
 def main() -> None:
     """Serve."""
-    parser = argparse.ArgumentParser(prog="python -m loadgen.launch.embedded_server")
+    parser = argparse.ArgumentParser(prog="python -m loadgen.launch.llamacpp_server")
     parser.add_argument("model", help="a GGUF file")
     parser.add_argument("slots", type=int, help="requests at once")
     parser.add_argument("context", type=int, help="of one slot, tokens")
