@@ -70,7 +70,6 @@ class Container:
     """The one that it listens on inside."""
     arguments: tuple[str, ...] = ()
     """Further ones of ``docker run``."""
-    needs_gpu: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +83,8 @@ class Launch:
     """Environment variables."""
     uses_gpu: bool = True
     """Whether it can; else it runs on the CPU wherever it is."""
+    needs_gpu: bool = False
+    """Whether it runs nowhere else."""
     files: Files = "safetensors"
     makes_weights: bool = False
     """Whether it makes up random weights itself, and needs but configuration and tokenizer."""

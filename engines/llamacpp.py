@@ -44,6 +44,7 @@ ENGINE = Engine(
         Launch(
             runs_in=Container(image="ghcr.io/ggml-org/llama.cpp:server-cuda", port=8080),
             commands=_image,
+            needs_gpu=True,
             files="gguf",
             split="layers",
         ),

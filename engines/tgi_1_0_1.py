@@ -111,6 +111,7 @@ ENGINE = Engine(
         Launch(
             runs_in=Container(image="ghcr.io/huggingface/text-generation-inference:1.0.1", port=80),
             commands=_launcher,
+            needs_gpu=True,
             split="tensor",
             startup_s=180,
         ),

@@ -34,6 +34,7 @@ ENGINE = Engine(
                 requirements=("vllm==0.1.3", "fschat==0.2.23", "transformers==4.31.0", "pydantic<2"), size_gb=8
             ),
             commands=_serve,
+            needs_gpu=True,
             split="tensor",
             startup_s=120,
         ),

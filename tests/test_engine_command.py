@@ -111,7 +111,7 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
             ("llamacpp", *huge, "--gpus", "x"): "--gpus x: write their numbers",
             ("llamacpp", *huge, "--option", "slot=1"): "has no option 'slot': did you mean 'slots'?",
             ("llamacpp", *huge, "--option", "slots"): "write NAME=VALUE",
-            ("tgi-1.0.1", *huge): "its image needs a GPU, and there is none",
+            ("tgi-1.0.1", *huge): "it needs a GPU, and there is none",
             ("transformers", *huge, "--in", "container"): "does not run in a container; there is environment",
             ("vllm", *huge): "cannot be started from here: run it yourself and name its host",
             ("simulated", "--model", "tiny-llama"): "there is no profile 'vllm-0.1.3/tiny-llama'",
@@ -213,7 +213,7 @@ def test_check_names_what_is_missing(home: Home) -> None:
     assert done.returncode == 0
     for engine in ENGINES:
         assert engine in done.stdout
-    assert "its image needs a GPU, and there is none" in done.stdout
+    assert "it needs a GPU, and there is none" in done.stdout
     assert "No GPU: no NVIDIA driver" in done.stdout
     assert home.loadgen("engine", "check", "llamacpp").returncode == 0
     assert home.loadgen("engine", "check", "tgi-1.0.1").returncode == 2
@@ -262,7 +262,7 @@ def asked(place: Path) -> list[list[str]]:
 
 CONTAINER = {
     "Environment,": "Container,",
-    "Environment()": 'Container(image="example/mine:1", port=8080, needs_gpu=False)',
+    "Environment()": 'Container(image="example/mine:1", port=8080)',
     '"{bin}/python"': repr(sys.executable),
 }
 

@@ -68,7 +68,7 @@ def test_the_default_is_the_specifications(home: Home) -> None:
     assert (config.dataset, config.sample) == ("lima", 100)
     done = home.loadgen("matrix", "--dry-run")
     assert done.returncode == 0, done.stderr
-    for words in (*config.engines, *config.models, "its image needs a GPU, and there is none", "is gated"):
+    for words in (*config.engines, *config.models, "it needs a GPU, and there is none", "is gated"):
         assert words in done.stdout
     assert home.processes() == []
 

@@ -55,7 +55,7 @@ def place(
         if hindrances.get(_kind(launch), "not wanted") is None:
             return Placement(launch, _gpus_for(launch, model, gpus, context, chosen=chosen))
     text = "; ".join(f"in {_ARTICLE[kind]} {kind}: {why}" for kind, why in hindrances.items())
-    raise UsageError(f"{engine.name} cannot be started here, {text}.")
+    raise UsageError(f"{engine.name} cannot be started here ({text}).")
 
 
 def needed_bytes(model: Model, context: int) -> int | None:
@@ -87,11 +87,9 @@ def _kind(launch: Launch) -> str:
 
 
 def _in_the_way(launch: Launch, gpus: Sequence[GpuFacts]) -> str | None:
-    if not isinstance(launch.runs_in, Container):
-        return None
-    if launch.runs_in.needs_gpu and not gpus:
-        return "its image needs a GPU, and there is none"
-    return containers.why_not()
+    if launch.needs_gpu and not gpus:
+        return "it needs a GPU, and there is none"
+    return containers.why_not() if isinstance(launch.runs_in, Container) else None
 
 
 def _gpus_for(

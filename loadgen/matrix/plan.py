@@ -11,7 +11,7 @@ from loadgen.launch import environments, sources
 from loadgen.launch.folders import cache_folder
 from loadgen.launch.options import chosen_gpus
 from loadgen.launch.order import Order, commands, shown, variables
-from loadgen.launch.placement import needed_bytes, place
+from loadgen.launch.placement import check_memory, needed_bytes, place
 from loadgen.launch.sources import Source
 from loadgen.matrix.cell import Cell
 from loadgen.matrix.config import Config, EngineConfig, context_of, engine_of, model_of, throughput_of
@@ -55,14 +55,17 @@ class Planned:
     @property
     def expected_tokens_per_second(self) -> float | None:
         """Output tokens/s of one user: the reference, or a share of the bound; None where neither is known."""
-        factor = float(self.said.options.get("time_factor", 1.0))
-        if (known := SPEED.get((reference_of(self.engine, self.said) or "", self.model.name))) is not None:
-            return known.value * factor
-        if self.order is None or not self.order.placement.gpus or self.model.shape is None:
+        if self.order is None:
             return None
-        gpus = self.order.placement.gpus
-        split = self.order.placement.launch.split
-        limit = bound(self.model.shape.weight_bytes(self.model.dtype), gpus[0].name or "", len(gpus), split)
+        known = SPEED.get((reference_of(self.engine, self.said) or "", self.model.name))
+        launch, gpus = self.order.placement.launch, self.order.placement.gpus
+        if launch.files == "none":  # simulated
+            return None if known is None else known.value * float(self.said.options.get("time_factor", 1.0))
+        if not gpus or self.model.shape is None:
+            return None
+        if known is not None and "A100" in (gpus[0].name or ""):
+            return known.value
+        limit = bound(self.model.shape.weight_bytes(self.model.dtype), gpus[0].name or "", len(gpus), launch.split)
         return None if limit is None else _LIKELY_SHARE * limit
 
     def seconds(self, config: Config) -> float | None:
@@ -97,6 +100,7 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
         chosen = said.gpus is not None
         placement = place(engine, model, usable, context=context, runs_in=said.runs_in, chosen=chosen)
         sources.check(model, placement.launch, is_random=is_random)
+        check_memory(model, placement, context)
     except UsageError as error:
         return Planned(cell, engine, said, model, None, problem=str(error))
     order = Order(
@@ -136,10 +140,10 @@ def plan_table(config: Config, cells: Sequence[Planned]) -> Table:
                 planned.skip or planned.problem or "",
             )
         )
-    columns = ("", "model", "engine", "runs", "memory, GB", "at most", "in the way")
+    columns = ("cell", "model", "engine", "runs", "memory, GB", "at most", "in the way")
     note = f"{', '.join(config.measure)}, {config.sample} prompts of {config.dataset}, {config.weights} weights. "
     note += _times(config, cells) + _disk(cells)
-    return Table("Plan", columns, tuple(rows), note, words=(1, 2, 3, 6))
+    return Table("Plan", columns, tuple(rows), note, words=(1, 2, 3, 6), wide=(6,))
 
 
 def launch_lines(planned: Planned) -> str:
@@ -173,6 +177,8 @@ def _times(config: Config, cells: Sequence[Planned]) -> str:
     seconds = [planned.seconds(config) for planned in cells if planned.skip is None and planned.problem is None]
     known = sum(second for second in seconds if second is not None)
     unknown = seconds.count(None)
+    if unknown == len(seconds):
+        return "How long it takes cannot be told. "
     more = f", and {unknown} cells of which that cannot be told" if unknown else ""
     return f"At most about {known / 3600:.1f} h{more}. "
 
