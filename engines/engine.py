@@ -45,6 +45,10 @@ def _by_name(start: Start) -> str:
     return start.model.name
 
 
+def _one(_options: Options) -> int:
+    return 1
+
+
 def _nothing(_model: Model, _options: Options) -> str | None:
     return None
 
@@ -143,6 +147,8 @@ class Engine:
     """Of ``ignore_eos``, ``min_tokens``, ``stream_options``: fields of a request that it does not refuse."""
     options: tuple[str, ...] = ()
     """Names of the options that it knows."""
+    conversations: Callable[[Options], int] = _one
+    """For how many conversations at once it sets memory aside when it starts; engines that take what is free: one."""
     notes: tuple[str, ...] = ()
     """What a reader of its figures has to know: how it counts, defaults that were overridden."""
     file: str | None = None

@@ -5,7 +5,7 @@ Without a GPU it is the one that comes with this project, built for the CPU; wit
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
 SLOTS = 16
@@ -19,12 +19,12 @@ METRICS = Metrics(
 )
 
 
-def _slots(start: Start) -> int:
-    return int(start.options.get("slots", SLOTS))
+def _slots(options: Options) -> int:
+    return int(options.get("slots", SLOTS))
 
 
 def _server(start: Start) -> Sequence[Command]:
-    slots, context = str(_slots(start)), str(start.context)
+    slots, context = str(_slots(start.options)), str(start.context)
     command = ["{bin}/python", "-m", "loadgen.launch.llamacpp_server", start.source, slots, context]
     return [[*command, "--port", str(start.port), "--alias", start.model.name, "--until-killed"]]
 
@@ -32,8 +32,8 @@ def _server(start: Start) -> Sequence[Command]:
 def _image(start: Start) -> Sequence[Command]:
     # The context is that of all slots together. -sm layer: each GPU has some of the layers.
     command = ["-m", start.source, "--alias", start.model.name, "--host", start.host, "--port", str(start.port)]
-    command += ["-ngl", "all", "-sm", "layer", "--parallel", str(_slots(start)), "--metrics", "--no-webui"]
-    return [[*command, "--ctx-size", str(_slots(start) * start.context)]]
+    command += ["-ngl", "all", "-sm", "layer", "--parallel", str(_slots(start.options)), "--metrics", "--no-webui"]
+    return [[*command, "--ctx-size", str(_slots(start.options) * start.context)]]
 
 
 ENGINE = Engine(
@@ -61,5 +61,6 @@ ENGINE = Engine(
     metrics=METRICS,
     accepts=frozenset({"ignore_eos", "stream_options"}),
     options=("slots",),
+    conversations=_slots,
     notes=("cache_prompt is false in each request; the default would skip the prefill of a repeated prompt.",),
 )

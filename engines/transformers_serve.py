@@ -5,10 +5,12 @@ One request at a time, others wait, unless ``continuous_batching`` is set. It co
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Engine, Environment, Launch, Start
+from engines.engine import Command, Engine, Environment, Launch, Options, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "5.23.0"
+SLOTS = 16
+"""Conversations for which the KV cache of continuous batching has room."""
 
 
 def _serve(start: Start) -> Sequence[Command]:
@@ -20,12 +22,16 @@ def _serve(start: Start) -> Sequence[Command]:
     return [[*command, *_batching(start)]]
 
 
+def _conversations(options: Options) -> int:
+    return int(options.get("slots", SLOTS)) if options.get("continuous_batching") else 1
+
+
 def _batching(start: Start) -> list[str]:
     """Continuous batching. Without the number of its blocks the KV cache would take whatever memory is free."""
     if not start.options.get("continuous_batching"):
         return []
     block = 32
-    blocks = -(-start.context * int(start.options.get("slots", 16)) // block)
+    blocks = -(-start.context * _conversations(start.options) // block)
     size = ["--cb-block-size", str(block), "--cb-num-blocks", str(blocks)]
     return ["--continuous-batching", *size, "--cb-max-batch-tokens", str(start.options.get("batch_tokens", 512))]
 
@@ -49,5 +55,6 @@ ENGINE = Engine(
     ),
     serves=_path,
     options=("continuous_batching", "slots", "batch_tokens"),
+    conversations=_conversations,
     notes=("One request at a time, unless continuous_batching is set.",),
 )

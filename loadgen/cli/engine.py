@@ -90,7 +90,14 @@ def _up(options: argparse.Namespace) -> int:
         raise UsageError(f"{engine.name} cannot serve {model.name}: {why}.")
     context = options.context or min(CONTEXT, model.shape.context if model.shape else CONTEXT)
     usable = chosen_gpus(gpus(), options.gpus)
-    placement = place(engine, model, usable, context=context, runs_in=options.runs_in, chosen=options.gpus is not None)
+    placement = place(
+        engine,
+        model,
+        usable,
+        tokens=context * engine.conversations(given),
+        runs_in=options.runs_in,
+        chosen=options.gpus is not None,
+    )
     check(model, placement.launch, is_random=options.weights == "random")
     order = Order(
         engine=engine,

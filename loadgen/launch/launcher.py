@@ -31,7 +31,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
     """
     reap(status)
     ports = _ports(order.port)
-    check_memory(order.model, order.placement, order.context)
+    check_memory(order.model, order.placement, order.tokens)
     _install(order, status)
     source = sources.get(order.model, order.placement.launch, is_random=order.is_random, status=status)
     engine_id = f"{''.join(c if c.isalnum() else '-' for c in order.engine.name)}-{secrets.token_hex(3)}"

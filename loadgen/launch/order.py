@@ -36,6 +36,11 @@ class Order:
     options: Options = field(default_factory=dict)
     deadline_s: float = DEADLINE_S
 
+    @property
+    def tokens(self) -> int:
+        """What its KV cache has to hold."""
+        return self.context * self.engine.conversations(self.options)
+
 
 def commands(order: Order, source: Source, ports: Ports, engine_id: str) -> list[list[str]]:
     """Return the command lines of an order's processes, complete."""

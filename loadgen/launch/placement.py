@@ -40,11 +40,12 @@ def ways(engine: Engine, runs_in: str | None, gpus: Sequence[GpuFacts]) -> Mappi
 
 
 def place(
-    engine: Engine, model: Model, gpus: Sequence[GpuFacts], *, context: int, runs_in: str | None = None, chosen: bool
+    engine: Engine, model: Model, gpus: Sequence[GpuFacts], *, tokens: int, runs_in: str | None = None, chosen: bool
 ) -> Placement:
     """Choose a way, and as few GPUs as the model fits on; raises UsageError with what is in the way.
 
-    ``gpus``: those that may be used. ``chosen``: the user named them, so all of them are used.
+    ``gpus``: those that may be used. ``tokens``: what the KV cache has to hold. ``chosen``: the user named the GPUs, so
+    all of them are used.
     """
     if not engine.launches:
         raise UsageError(f"{engine.name} cannot be started from here: run it yourself and name its host.")
@@ -53,21 +54,21 @@ def place(
         raise UsageError(f"{engine.name} does not run in a {runs_in}; there is {_kind(engine.launches[0])}.")
     for launch in engine.launches:
         if hindrances.get(_kind(launch), "not wanted") is None:
-            return Placement(launch, _gpus_for(launch, model, gpus, context, chosen=chosen))
+            return Placement(launch, _gpus_for(launch, model, gpus, tokens, chosen=chosen))
     text = "; ".join(f"in {_ARTICLE[kind]} {kind}: {why}" for kind, why in hindrances.items())
     raise UsageError(f"{engine.name} cannot be started here ({text}).")
 
 
-def needed_bytes(model: Model, context: int) -> int | None:
-    """Return the memory that a model needs with one conversation, bytes; None where its shape is not known."""
+def needed_bytes(model: Model, tokens: int) -> int | None:
+    """Return the memory of a model's weights and of so many tokens; None where its shape is not known."""
     if model.shape is None:
         return None
-    return model.shape.weight_bytes(model.dtype) + context * model.shape.kv_bytes(model.dtype)
+    return model.shape.weight_bytes(model.dtype) + tokens * model.shape.kv_bytes(model.dtype)
 
 
-def check_memory(model: Model, placement: Placement, context: int) -> None:
+def check_memory(model: Model, placement: Placement, tokens: int) -> None:
     """Raise UsageError where there is too little free memory for a model now."""
-    needed = needed_bytes(model, context)
+    needed = needed_bytes(model, tokens)
     if not placement.gpus:
         free = int(psutil.virtual_memory().available)
         if needed is not None and placement.launch.files != "none" and needed > free:
@@ -93,13 +94,13 @@ def _in_the_way(launch: Launch, gpus: Sequence[GpuFacts]) -> str | None:
 
 
 def _gpus_for(
-    launch: Launch, model: Model, gpus: Sequence[GpuFacts], context: int, *, chosen: bool
+    launch: Launch, model: Model, gpus: Sequence[GpuFacts], tokens: int, *, chosen: bool
 ) -> tuple[GpuFacts, ...]:
     if not launch.uses_gpu or not gpus:
         return ()
     if chosen:
         return tuple(gpus)
-    needed = needed_bytes(model, context)
+    needed = needed_bytes(model, tokens)
     most = len(gpus) if launch.split else 1
     for count in range(1, most + 1):
         if count & (count - 1):  # heads are shared out evenly: powers of two
@@ -108,7 +109,7 @@ def _gpus_for(
             return tuple(gpus[:count])
     assert needed is not None
     raise UsageError(
-        f"{model.name} needs {needed / _GB:.0f} GB for weights and one conversation: too much for "
+        f"{model.name} needs {needed / _GB:.0f} GB for weights and KV cache: too much for "
         f"{most} x {gpus[0].name}. Name GPUs to try it all the same."
     )
 

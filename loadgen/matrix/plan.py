@@ -94,13 +94,14 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
         return Planned(cell, engine, said, model, None)
     is_random = config.weights == "random"
     context = context_of(config, cell.row, model)
+    tokens = context * engine.conversations(said.options)
     wanted = config.gpus if said.gpus is None else said.gpus
     try:
         usable = chosen_gpus(there, wanted)
         chosen = said.gpus is not None
-        placement = place(engine, model, usable, context=context, runs_in=said.runs_in, chosen=chosen)
+        placement = place(engine, model, usable, tokens=tokens, runs_in=said.runs_in, chosen=chosen)
         sources.check(model, placement.launch, is_random=is_random)
-        check_memory(model, placement, context)
+        check_memory(model, placement, tokens)
     except UsageError as error:
         return Planned(cell, engine, said, model, None, problem=str(error))
     order = Order(
@@ -169,7 +170,8 @@ def _where(planned: Planned) -> str:
 
 
 def _memory(planned: Planned, config: Config) -> str:
-    needed = needed_bytes(planned.model, context_of(config, planned.cell.row, planned.model))
+    conversations = planned.engine.conversations(planned.said.options)
+    needed = needed_bytes(planned.model, conversations * context_of(config, planned.cell.row, planned.model))
     return ABSENT if needed is None or planned.said.host else f"{needed / _GB:.1f}"
 
 
