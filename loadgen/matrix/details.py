@@ -30,7 +30,6 @@ _COLUMNS = (
     _Column("TTFT p99, ms", "streaming", _latency("ttft_ms", "p99"), 1),
     _Column("TPOT p50, ms", "streaming", _latency("tpot_ms", "p50"), 1),
     _Column("TPOT p99, ms", "streaming", _latency("tpot_ms", "p99"), 1),
-    _Column("mean tokens/s", "speed", lambda s: s["speed"]["tokens_per_second_mean"], -1),
     _Column("total tokens/s", "speed", lambda s: s["speed"]["tokens_per_second_total"], -1),
     _Column("median output tokens", "speed", lambda s: {"value": s["tokens"]["output_per_request"].get("p50")}, 0),
 )
