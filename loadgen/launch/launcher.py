@@ -53,10 +53,8 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
         began = time.monotonic()
         live.spawn(lines, variables(order))
         serves = order.engine.serves(start_of(order, source, ports))
-        readiness.wait_until_up(
-            order.engine, running.host, log, died=live.ended, seconds=order.deadline_s, status=status
-        )
-        readiness.generate(order.engine, running.host, serves, seconds=order.deadline_s, log=log)
+        begun = readiness.Started(order.engine, running.host, serves, log, live.ended)
+        readiness.wait_until_ready(begun, order.deadline_s, status)
         seconds = time.monotonic() - began
         running.launched = launched(order, source, lines, serves, running.host, seconds)
         running.owner = None if stays else running.owner

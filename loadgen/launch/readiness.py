@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +31,72 @@ _LONGEST = 2_000
 """Of a text that an engine tells of itself, characters: chat templates are longer."""
 
 
-def wait_until_up(
-    engine: Engine, host: str, log: Path, *, died: Callable[[], int | None], seconds: float, status: Status
-) -> None:
-    """Wait until an engine's health says that it is up, or until it listens, where it has none.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An engine that was started, and may be ready or not."""
 
-    ``died`` returns the exit status of a process of it that has ended. Raises UsageError with the engine's last words
-    if one does, or if the time is over.
+    engine: Engine
+    host: str
+    serves: str
+    """Name by which it is asked for its model."""
+    log: Path
+    died: Callable[[], int | None]
+    """Returns the exit status of a process of it that has ended."""
+
+
+def wait_until_ready(started: Started, seconds: float, status: Status) -> None:
+    """Wait until an engine's health says that it is up, then have it generate something, as the proof that it can.
+
+    One without health is up when it listens, and is asked until it answers. Raises UsageError with the engine's last
+    words if a process of it ends, if it answers with something else, or if the time is over.
     """
-    began = time.monotonic()
-    target = parse_target(host)
-    while True:
-        if (ended := died()) is not None:
-            raise UsageError(f"{engine.title} ended with status {ended} while it started:\n{last_words(log)}")
-        try:
-            reply = get(target, engine.health or "/v1/models", PollWaiter(), timeout=_REQUEST_S)
-            if reply.status == _OK or engine.health is None:
-                return
-        except WireError:
-            pass
-        if time.monotonic() - began > seconds:
-            raise UsageError(
-                f"{engine.title} was not ready after {seconds:.0f} s (--deadline, startup_deadline). Its log ends:\n"
-                f"{last_words(log)}"
-            )
-        status.now(f"waiting for {engine.title}: {_last_line(log)}")
-        time.sleep(_POLL_S)
+    due = time.monotonic() + seconds
+    while not _is_up(started):
+        _wait(started, due, seconds, status)
+    while (problem := _answers_with(started, due - time.monotonic())) is not None:
+        if started.engine.health is not None:
+            raise UsageError(f"{started.engine.title} is up but does not answer: {problem}\n{_end_of(started.log)}")
+        _wait(started, due, seconds, status, problem)
 
 
-def generate(engine: Engine, host: str, serves: str, *, seconds: float, log: Path) -> None:
-    """Have it generate something, as the proof that it can; raises UsageError with what it said instead."""
-    settings = Settings(parse_target(host), engine.dialect, Timeouts(10, seconds, seconds, seconds))
+def _wait(started: Started, due: float, seconds: float, status: Status, problem: str | None = None) -> None:
+    if (ended := started.died()) is not None:
+        raise UsageError(
+            f"{started.engine.title} ended with status {ended} while it started:\n{last_words(started.log)}"
+        )
+    if time.monotonic() > due:
+        said = f", it says: {problem}" if problem else ""
+        raise UsageError(
+            f"{started.engine.title} was not ready after {seconds:.0f} s (--deadline, startup_deadline){said}\n"
+            f"{_end_of(started.log)}"
+        )
+    status.now(f"waiting for {started.engine.title}: {last_words(started.log, 1).strip()[:100]}")
+    time.sleep(_POLL_S)
+
+
+def _is_up(started: Started) -> bool:
+    try:
+        reply = get(parse_target(started.host), started.engine.health or "/", PollWaiter(), timeout=_REQUEST_S)
+    except WireError:
+        return False
+    return reply.status == _OK or started.engine.health is None
+
+
+def _answers_with(started: Started, seconds: float) -> str | None:
+    """Ask for an answer; return what came instead, None where it came."""
+    limit = max(seconds, _REQUEST_S)
+    settings = Settings(parse_target(started.host), started.engine.dialect, Timeouts(10, limit, limit, limit))
     records: list[RequestRecord] = []
-    ask = Ask("Say hello.", serves, 8, 0.0, stream=False)
+    ask = Ask("Say hello.", started.serves, 8, 0.0, stream=False)
     Client(settings, PollWaiter()).send(Job("first", ask, Phase.WARMUP, 0), records.append)
     (record,) = records
-    if record.outcome is not Outcome.OK or not (record.output_tokens or record.output_characters):
-        said = record.error or "its answer was empty"
-        raise UsageError(f"{engine.title} is up but does not answer: {said}\nThe end of its log:\n{last_words(log)}")
+    if record.outcome is Outcome.OK and (record.output_tokens or record.output_characters):
+        return None
+    return record.error or "its answer was empty"
+
+
+def _end_of(log: Path) -> str:
+    return f"The end of its log:\n{last_words(log)}"
 
 
 def says(engine: Engine, host: str) -> dict[str, Any]:
@@ -90,10 +119,6 @@ def last_words(log: Path, lines: int = _LAST_WORDS) -> str:
     except OSError:
         return "(it has printed nothing)"
     return "\n".join(text.strip().splitlines()[-lines:]) or "(it has printed nothing)"
-
-
-def _last_line(log: Path) -> str:
-    return last_words(log, 1).strip()[:100]
 
 
 def _decoded(body: bytes) -> Any:  # noqa: ANN401 whatever it tells
