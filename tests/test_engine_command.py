@@ -97,7 +97,7 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
             ("transformers", "--model", "tiny-llama"): "there is no source of its weights",
             ("transformers", "--model", "llama2-70b-chat"): "is gated: accept its terms there and set HF_TOKEN",
             ("transformers", "--model", "me/mine", "--weights", "random"): "random weights need its shape",
-            ("llamacpp", *huge): "llama2-70b-chat needs 138",
+            ("llamacpp", *huge): "llama2-70b-chat needs 148",
             (
                 "llamacpp",
                 "--model",
