@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -152,6 +153,19 @@ def test_an_interrupted_matrix_leaves_no_process_and_says_how_to_go_on(home: Hom
     assert resumed.returncode == 0, resumed.stderr
     assert len(whole_runs(folder_of(home))) == 2
     assert len(list(folder_of(home).glob("cells/*/*/*/broken-off/*/*"))) <= 1
+
+
+def test_a_second_interrupt_leaves_no_process_either(home: Home) -> None:
+    engine_file(home.folder, **{'"5"': '"3000"'})
+    process = home.start("matrix", write(home, ONE))
+    wait_for(lambda: any("locust" in line for line in home.processes()))
+    wait_for(lambda: any(home.folder.glob("results/*/cells/*/*/*/*/*/run.json")))
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    assert process.wait(timeout=60) == 4
+    assert home.processes() == []
+    assert home.engines() == []
 
 
 def test_repeats_restart_the_engine_and_show_the_spread_between_runs(home: Home) -> None:

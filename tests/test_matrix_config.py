@@ -1,7 +1,10 @@
 """``matrix.toml`` and the plan that it comes to: mistakes are named before anything starts."""
 
+import subprocess
+import sys
+
 import pytest
-from launching import Home
+from launching import Home, engine_file
 
 from loadgen.errors import UsageError
 from loadgen.matrix.config import context_of, model_of, throughput_of
@@ -36,6 +39,11 @@ LEAST = 'engines = ["llamacpp"]\nmodels = ["tiny-llama"]\n'
         ('engines = ["lamacpp"]\nmodels = ["tiny-llama"]', "unknown engine 'lamacpp': did you mean 'llamacpp'?"),
         ('engines = ["llamacpp"]\nmodels = ["tiny-lama"]', "unknown model 'tiny-lama': did you mean 'tiny-llama'?"),
         ('engines = ["vllm"]\nmodels = ["tiny-llama"]', "say at which host it runs"),
+        (
+            'engines = ["vllm"]\nmodels = ["a/b"]\n[engine.vllm]\nhost = "http://me:secret@h"',
+            "no credentials in the URL",
+        ),
+        ('engines = ["vllm"]\nmodels = ["a/b"]\n[engine.vllm]\nhost = "localhost"', "the scheme is missing"),
         ('engines = ["llamacpp", "llamacpp"]\nmodels = ["tiny-llama"]', "engines has 'llamacpp' twice"),
         ('engines = []\nmodels = ["tiny-llama"]', "engines is empty"),
     ],
@@ -45,6 +53,7 @@ def test_a_mistake_is_named_with_its_key_and_the_nearest_right_one(text: str, ex
         parse(text, "m.toml")
     assert str(error.value).startswith("m.toml")
     assert expected in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_a_column_may_be_measured_otherwise_than_the_others() -> None:
@@ -79,6 +88,61 @@ def test_lima_without_a_token_is_told_before_anything_starts(home: Home) -> None
     assert done.returncode == 2
     assert "HF_TOKEN" in done.stderr
     assert home.engines() == []
+
+
+def test_a_sample_that_the_data_set_does_not_have_is_told_before_anything_starts(home: Home) -> None:
+    (home.folder / "prompts.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    (home.folder / "matrix.toml").write_text(LEAST + 'dataset = "prompts.jsonl"\nweights = "random"')
+    done = home.loadgen("matrix", "matrix.toml")
+    assert done.returncode == 2
+    assert "--sample" in done.stderr
+    assert home.engines() == []
+
+
+def test_paths_in_it_are_relative_to_the_file(home: Home) -> None:
+    place = home.folder / "elsewhere"
+    place.mkdir()
+    engine_file(place)
+    (place / "prompts.jsonl").write_text("".join(f'{{"prompt": "word {i}"}}\n' for i in range(40)))
+    text = 'engines = ["./mine.py"]\nmodels = ["tiny-llama"]\ndataset = "prompts.jsonl"\nsample = 30\nwarmup = 2\n'
+    (place / "matrix.toml").write_text(text + 'max_tokens = 4\nmeasure = ["speed"]\n')
+    done = home.loadgen("matrix", "elsewhere/matrix.toml")
+    assert done.returncode == 0, done.stderr
+    assert "prompts.jsonl" in done.stdout
+
+
+def test_a_disk_that_takes_nothing_is_named_with_the_way_out(home: Home) -> None:
+    (home.folder / "file").write_text("")
+    engine_file(home.folder)
+    (home.folder / "matrix.toml").write_text(
+        LEAST.replace("llamacpp", "./mine.py") + 'dataset = "samples"\nsample = 30'
+    )
+    home.more = {"XDG_STATE_HOME": str(home.folder / "file")}
+    for arguments in (("engine", "up", "./mine.py", "--model", "tiny-llama"), ("matrix", "matrix.toml")):
+        done = home.loadgen(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert "XDG_STATE_HOME" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_an_engine_file_that_gives_no_command_is_named(home: Home) -> None:
+    engine_file(home.folder, **{"start.model.name": "start.model.nam"})
+    (home.folder / "matrix.toml").write_text(
+        LEAST.replace("llamacpp", "./mine.py") + 'dataset = "samples"\nsample = 30'
+    )
+    for arguments in (("engine", "up", "./mine.py", "--model", "tiny-llama"), ("matrix", "matrix.toml", "--dry-run")):
+        done = home.loadgen(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert "mine: it gives no command: AttributeError" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_fault(home: Home) -> None:
+    command = f"{sys.executable} -m loadgen.cli matrix --dry-run | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], env=home.environment, cwd=home.folder, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
 
 
 def test_files_and_folders_that_are_not_there_are_named(home: Home) -> None:

@@ -1,12 +1,17 @@
 """``loadgen``: what is done outside a run. One module per command."""
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
 from loadgen.cli import calibrate, engine, matrix, report
 from loadgen.errors import UsageError
 from loadgen.version import VERSION
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What a disk has against us: no mistake of ours."""
 
 _COMMANDS = (report, calibrate, engine, matrix)
 
@@ -23,4 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except UsageError as error:
         print(f"loadgen: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        print(f"loadgen: {error.filename or 'a file'} cannot be written ({error.strerror}).", file=sys.stderr)
         return 2

@@ -1,7 +1,6 @@
 """``loadgen calibrate``."""
 
 import argparse
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,13 +23,14 @@ def run(_: argparse.Namespace) -> int:
 def calibrate(grid: "Grid | None" = None) -> int:
     """Measure this machine, keep the calibration and print its envelope; return 0, or 4 if it was interrupted."""
     from loadgen.launch.calibrate import Grid, measure
+    from loadgen.launch.interrupts import interruptible
     from loadgen.live.cells import CellProgress
     from loadgen.results import calibration
     from loadgen.results.calibration_table import calibration_table
     from loadgen.results.terminal import show_table
 
     file = calibration.writable_path()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # processes are ours to end, whoever ends us
+    interruptible()
     try:
         with CellProgress() as progress:
             found = measure(grid or Grid(), progress)

@@ -1,7 +1,6 @@
 """``loadgen engine``: start an engine by hand, look at what runs, and take it away."""
 
 import argparse
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -76,6 +75,7 @@ def _check(options: argparse.Namespace) -> int:
 def _up(options: argparse.Namespace) -> int:
     from engines.catalogue import find_engine
     from loadgen.launch.gpus import gpus
+    from loadgen.launch.interrupts import interruptible
     from loadgen.launch.launcher import log_path, start
     from loadgen.launch.models import model_named
     from loadgen.launch.options import chosen_gpus, engine_options
@@ -109,7 +109,7 @@ def _up(options: argparse.Namespace) -> int:
         options=given,
         deadline_s=options.deadline,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is ours to end, whoever ends us
+    interruptible()
     try:
         with Status() as status:
             live = start(order, stays=True, log=log_path(engine.name), status=status)

@@ -1,7 +1,6 @@
 """``loadgen matrix``: engines x models, started, measured and tabled."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure a matrix, or plan it; return 0, 3 if a cell failed or is INVALID, 4 if it is not complete."""
     from loadgen.errors import UsageError
+    from loadgen.launch.interrupts import interruptible
     from loadgen.live.status import Status
     from loadgen.matrix.matrix import create, reopen
     from loadgen.matrix.run import run as measure
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             return _plan(config)
         matrix = create(options.results, config, text)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # engines are ours to end, whoever ends us
+    interruptible()
     interrupted = False
     try:
         with Status() as status:
@@ -68,6 +68,8 @@ def _config(options: argparse.Namespace) -> "tuple[Config, str]":
 
     config, text = read(options.file)
     given = {name: value for name in ("repeats", "weights", "dataset") if (value := getattr(options, name)) is not None}
+    if (dataset := given.get("dataset")) and Path(dataset).is_file():
+        given["dataset"] = str(Path(dataset).resolve())
     config = msgspec.structs.replace(config, **given)
     check(config, "the command line")
     return config, text

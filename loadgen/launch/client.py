@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -59,11 +58,14 @@ def start_client(
 
 def interrupt(client: "subprocess.Popen[bytes]") -> None:
     """Have it finish what is in flight, write its report and end."""
-    with suppress(subprocess.TimeoutExpired):
+    try:
         client.send_signal(signal.SIGINT)
         client.wait(_INTERRUPTED_S)
-    client.kill()
-    client.wait()
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # a second interrupt of ours is for it, too
+        client.kill()
+        client.wait()
 
 
 def _plain_environment() -> dict[str, str]:

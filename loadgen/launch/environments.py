@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engines.engine import Environment
 from loadgen.errors import UsageError
-from loadgen.launch.folders import data_folder
+from loadgen.launch.folders import data_folder, made
 from loadgen.launch.locks import locked
 from loadgen.live.status import Status
 
@@ -52,7 +52,7 @@ def make(environment: Environment, name: str, status: Status) -> None:
     if is_made(environment, name):
         return
     place = folder(environment, name)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    made(place.parent, "XDG_DATA_HOME")
     with locked(place.with_suffix(".lock"), f"the environment of {name} is being made by {{}}", "installing"):
         if is_made(environment, name):  # somebody else has made it meanwhile
             return

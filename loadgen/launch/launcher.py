@@ -12,8 +12,9 @@ from pathlib import Path
 from engines.engine import Container
 from loadgen.errors import UsageError
 from loadgen.launch import containers, environments, processes, readiness, registry, sources
-from loadgen.launch.folders import state_folder
+from loadgen.launch.folders import made, state_folder
 from loadgen.launch.gpus import free_bytes, wait_freed
+from loadgen.launch.interrupts import undisturbed
 from loadgen.launch.order import HOST, Order, Ports, commands, launched, shown, start_of, variables
 from loadgen.launch.placement import check_memory
 from loadgen.launch.registry import Running
@@ -107,11 +108,12 @@ class Live:
 
 
 def stop(live: Live, status: Status) -> None:
-    """End an engine, and wait until its GPUs' memory is back."""
+    """End an engine, and wait until its GPUs' memory is back; not to be interrupted, as it would be left then."""
     running = live.running
     status.now(f"stopping {running.name}")
-    end(running, status)
-    live.collect()
+    with undisturbed():
+        end(running, status)
+        live.collect()
     if running.gpus and (left := wait_freed(running.gpus, live.free_before, _FREED_S, _FREED_TOLERANCE_BYTES)):
         status.say(f"GPU {', '.join(map(str, left))}: memory that was free before {running.name} is still taken.")
 
@@ -136,9 +138,9 @@ def reap(status: Status) -> None:
 
 def log_path(name: str) -> Path:
     """Return a new log for an engine that is nobody's."""
-    folder = state_folder() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{Path(name).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
+    return (
+        made(state_folder() / "logs", "XDG_STATE_HOME") / f"{Path(name).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
+    )
 
 
 def _ports(wanted: int | None) -> Ports:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from loadgen.errors import UsageError
-from loadgen.launch.folders import state_folder
+from loadgen.launch.folders import made, state_folder
 from loadgen.measure.facts import GpuFacts
 
 
@@ -27,7 +27,7 @@ def exclusive(gpus: Sequence[GpuFacts], purpose: str) -> Iterator[None]:
 @contextmanager
 def locked(path: Path, message: str, purpose: str) -> Iterator[None]:
     """Hold one lock; raises UsageError with a message, in which ``{}`` is who holds it and what for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent, "XDG_STATE_HOME")
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

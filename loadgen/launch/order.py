@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engines.engine import Container, Engine, Options, Start
+from loadgen.errors import UsageError
 from loadgen.launch import containers, environments, readiness
 from loadgen.launch.placement import Placement
 from loadgen.launch.sources import Source
@@ -45,7 +46,10 @@ class Order:
 def commands(order: Order, source: Source, ports: Ports, engine_id: str) -> list[list[str]]:
     """Return the command lines of an order's processes, complete."""
     launch = order.placement.launch
-    inner = launch.commands(start_of(order, source, ports))
+    try:
+        inner = launch.commands(start_of(order, source, ports))
+    except Exception as error:  # an option of another type than it expects, or its author's mistake
+        raise UsageError(f"{order.engine.name}: it gives no command: {type(error).__name__}: {error}.") from error
     if isinstance(launch.runs_in, Container):
         return [
             containers.run_command(

@@ -1,5 +1,6 @@
 """When an engine is up: its health says so, and it has generated something."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _POLL_S = 0.25
 _REQUEST_S = 5.0
 _LAST_WORDS = 15
 """Lines of a log that are shown."""
+
+_END_BYTES = 20_000
+"""Of a log that are looked at: some engines print megabytes."""
 
 _LONGEST = 2_000
 """Of a text that an engine tells of itself, characters: chat templates are longer."""
@@ -115,7 +119,9 @@ def says(engine: Engine, host: str) -> dict[str, Any]:
 def last_words(log: Path, lines: int = _LAST_WORDS) -> str:
     """Return the end of a log."""
     try:
-        text = log.read_bytes()[-100_000:].decode(errors="replace")
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END_BYTES))
+            text = file.read().decode(errors="replace")
     except OSError:
         return "(it has printed nothing)"
     return "\n".join(text.strip().splitlines()[-lines:]) or "(it has printed nothing)"

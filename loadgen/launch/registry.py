@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.launch.folders import state_folder
+from loadgen.launch.folders import made, state_folder
 from loadgen.launch.processes import is_alive, marked
 from loadgen.results.launched import Launched
 from loadgen.results.store import write
@@ -43,7 +43,7 @@ class Running(msgspec.Struct, kw_only=True):
 def register(running: Running) -> None:
     """Write it down, or what is new of it."""
     path = _path(running.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent, "XDG_STATE_HOME")
     write(path, msgspec.json.format(msgspec.json.encode(running), indent=2) + b"\n")
 
 

@@ -15,6 +15,7 @@ from loadgen.models.model import Model
 from loadgen.models.shape import Dtype, Shape
 from loadgen.models.table import MODELS
 from loadgen.models.template import template_path
+from loadgen.wire.target import parse_target
 
 Part = Literal["speed", "throughput"]
 
@@ -103,9 +104,18 @@ def engine_of(config: Config, column: str, name: str = "matrix.toml") -> tuple[E
         msgspec.convert(msgspec.to_builtins(config.throughput) | said.throughput, ThroughputConfig)
     except (UsageError, msgspec.ValidationError) as error:
         raise UsageError(f"{name}, engine {column!r}: {error}") from None
+    if said.host is not None:
+        _check_host(said.host, f"{name}, engine {column!r}")
     if not engine.launches and said.host is None:
         raise UsageError(f"{name}, engine {column!r}: it is not started from here: say at which host it runs.")
     return engine, said
+
+
+def _check_host(host: str, where: str) -> None:
+    try:
+        parse_target(host)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def throughput_of(config: Config, column: str) -> ThroughputConfig:

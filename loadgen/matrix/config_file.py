@@ -110,6 +110,8 @@ def _anchored(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
             tables[column] = said | {"engine": str((base / Path(file).expanduser()).resolve())}
         engines.append(column)
     models = {name: _with_paths(said, base) for name, said in raw.get("model", {}).items()}
+    if isinstance(dataset := raw.get("dataset"), str) and (base / dataset).is_file():
+        found["dataset"] = str((base / dataset).resolve())
     return found | {"engines": engines, "engine": tables, "model": models} if "engines" in raw else found
 
 

@@ -25,6 +25,7 @@ from loadgen.measure.facts import GpuFacts
 from loadgen.results.report import report
 from loadgen.results.tables import answers
 from loadgen.workload import datasets
+from loadgen.workload.plan import draw
 
 MARK = "LOADGEN_MATRIX"
 """Environment variable of our clients: the folder of the matrix that they measure for."""
@@ -41,7 +42,9 @@ def run(matrix: Matrix, status: Status) -> None:
     A cell that fails is written down, and the others go on. KeyboardInterrupt leaves a matrix that can be resumed.
     """
     config = matrix.config
-    datasets.load(config.dataset)  # a mistake here is one of all cells
+    draw(
+        datasets.load(config.dataset), sample=config.sample, warmup=config.warmup, seed=config.seed
+    )  # or all cells fail
     reap(status)
     there = gpus()
     with ExitStack() as held:
