@@ -63,7 +63,7 @@ def _from_file(path: Path) -> Engine:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever is wrong in it is for its author to mend
+    except (Exception, SystemExit) as error:  # whatever is wrong in it is for its author to mend
         raise UsageError(f"engine {path}: it cannot be imported: {type(error).__name__}: {error}.") from error
     engine = getattr(module, "ENGINE", None)
     if not isinstance(engine, Engine):

@@ -154,6 +154,11 @@ class Engine:
     file: str | None = None
     """Where it was read from, if it is none of ours."""
 
+    def __post_init__(self) -> None:
+        for route in (self.health, *self.tells):
+            if route is not None and not route.startswith("/"):
+                raise ValueError(f"a route begins with a slash: {route!r}")
+
     @property
     def spec(self) -> str:
         """What finds it again: its file, or its name."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import CHAT, LOCUST, Left, free_port
 from launching import Home, engine_file, running_command, wait_for
@@ -140,7 +141,7 @@ def test_an_engine_that_dies_while_it_loads_is_quoted(home: Home) -> None:
     running_command(home.folder, sys.executable, "-c", "import sys; print('CUDA out of memory'); sys.exit(7)")
     done = home.loadgen("engine", "up", "./mine.py", "--model", "tiny-llama")
     assert done.returncode == 2
-    assert "ended with status 7 while it started:\nCUDA out of memory" in done.stderr
+    assert "ended with status 7 while it started: CUDA out of memory" in done.stderr
     assert home.engines() == []
 
 
@@ -172,6 +173,7 @@ def test_an_engine_that_answers_nothing_is_not_ready(home: Home) -> None:
 def test_children_that_outlive_their_parent_are_ended_too(home: Home) -> None:
     script = (
         "import subprocess, sys, os; subprocess.Popen(['sleep', '98'], start_new_session=True); "
+        "subprocess.Popen(['sleep', '97'], start_new_session=True, env={}); "
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
     text = f'["{{bin}}/python", "-c", {script!r}, "{{bin}}/python", '
@@ -181,6 +183,7 @@ def test_children_that_outlive_their_parent_are_ended_too(home: Home) -> None:
     assert "sleep 98" in home.processes()
     home.loadgen("engine", "down")
     assert home.processes() == []
+    assert not any(process.info["cmdline"] == ["sleep", "97"] for process in psutil.process_iter(["cmdline"]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -206,6 +209,31 @@ def test_what_a_killed_start_left_is_ended_by_the_next(home: Home) -> None:
     assert "left by a process that was killed" in up.stderr
     assert not any("sleep(99)" in line for line in home.processes())
     assert len(home.engines()) == 1
+
+
+def test_a_port_that_somebody_else_took_first_is_not_the_engines(home: Home) -> None:
+    port = free_port()
+    wait = "import sys, time, runpy; time.sleep(3); sys.argv = sys.argv[:1] + sys.argv[3:]; "
+    script = wait + "runpy.run_module('engines.simulated', run_name='__main__')"
+    engine_file(home.folder, **{'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, '})
+    process = home.start("engine", "up", "./mine.py", "--model", "tiny-llama", "--port", port)
+    wait_for(lambda: any("runpy" in line for line in home.processes()))
+    intruder = [sys.executable, "-m", "engines.simulated", "--port", str(port), "--until-killed"]
+    with subprocess.Popen(intruder, stdout=subprocess.DEVNULL) as other:
+        assert process.wait(timeout=60) == 2  # not: ready, with the other's answers
+        other.terminate()
+    assert "ended with status 1 while it started: " in (home.folder / "loadgen.log").read_text()
+    assert home.engines() == []
+
+
+def test_an_engine_gets_no_secret_of_ours(home: Home) -> None:
+    home.more = {"OPENAI_API_KEY": "sk-1", "HF_TOKEN": "hf_2", "MY_KEY": "sk-3", "PLAIN": "seen"}
+    running_command(home.folder, sys.executable, "-c", "import os; print(dict(os.environ)); raise SystemExit(1)")
+    done = home.loadgen("engine", "up", "./mine.py", "--model", "tiny-llama")
+    (log,) = (home.folder / "state" / "loadgen" / "logs").iterdir()
+    assert "seen" in log.read_text()
+    for secret in ("sk-1", "hf_2", "sk-3"):
+        assert secret not in log.read_text() + done.stderr
 
 
 def test_check_names_what_is_missing(home: Home) -> None:
@@ -279,7 +307,6 @@ def test_an_engine_in_a_container_is_started_and_removed(home: Home) -> None:
     assert running.launched.image_digest == "example/mine@sha256:0123"
     (run,) = [words for words in asked(place) if words[0] == "run"]
     assert run[run.index("--publish") + 1] == running.host.removeprefix("http://") + ":8080"
-    assert run[run.index("HF_TOKEN") - 1] == "--env"
     assert "hf_secret" not in (place / "record").read_text() + up.stderr + up.stdout
     home.loadgen("engine", "down")
     assert ["rm", "--force", f"loadgen-{running.id}"] in asked(place)

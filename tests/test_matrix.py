@@ -132,10 +132,13 @@ def test_an_engine_that_dies_in_mid_run_is_a_failed_cell_with_its_last_words(hom
     engine_file(home.folder, **{'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, ', '"5"': '"200"'})
     done = home.loadgen("matrix", write(home, ONE))
     assert done.returncode == 3, done.stderr
-    assert "the engine ended with status 9 during speed:" in done.stderr
-    assert "Xid 79" in done.stderr
-    assert (folder_of(home) / "cells").is_dir()
-    assert whole_runs(folder_of(home)) == [] or "failed" in (folder_of(home) / "matrix.md").read_text()
+    assert "the engine ended with status 9 during speed: Xid 79" in done.stderr
+    assert whole_runs(folder_of(home)) == []  # what it left does not count, and is measured again
+    assert "failed" in (folder_of(home) / "matrix.md").read_text()
+    engine_file(home.folder)
+    resumed = home.loadgen("matrix", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(whole_runs(folder_of(home))) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -214,6 +217,12 @@ def test_an_endpoint_that_runs_already_is_a_column(home: Home) -> None:
     done = home.loadgen("matrix", write(home, text))
     assert done.returncode == 0, done.stderr
     assert "Elsewhere" in done.stdout
+    assert "answered by" not in done.stdout
+    (home.folder / "matrix.toml").write_text(text.replace('model = "tiny-llama"\n', ""))
+    other = home.loadgen("matrix", "matrix.toml", "--results", "other")
+    (page,) = home.folder.glob("other/matrix-*/matrix.md")
+    assert other.returncode == 0, other.stderr
+    assert "answered by tiny-llama" in page.read_text().splitlines()[0]
     for path in folder_of(home).rglob("*"):
         assert not path.is_file() or b"sk-secret" not in path.read_bytes()
 

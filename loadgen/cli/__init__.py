@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from loadgen.cli import calibrate, engine, matrix, report
 from loadgen.errors import UsageError
 from loadgen.version import VERSION
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 """What a disk has against us: no mistake of ours."""
 
 _COMMANDS = (report, calibrate, engine, matrix)
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in _COMMANDS:
         command.add(commands)
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # whatever characters it does not have
     try:
         return int(options.run(options))
     except UsageError as error:

@@ -11,8 +11,10 @@ from loadgen.errors import UsageError
 
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
+    from loadgen.launch.order import Order
     from loadgen.launch.registry import Running
 
+_LAST_PORT = 65_535
 CONTEXT = 2048
 """Tokens of a conversation that an engine is started for, unless the model has fewer: enough for LIMA."""
 
@@ -73,17 +75,37 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _up(options: argparse.Namespace) -> int:
+    from loadgen.launch.interrupts import interruptible
+    from loadgen.launch.launcher import log_path, reap, start
+    from loadgen.launch.locks import exclusive
+    from loadgen.live.status import Status
+
+    interruptible()
+    try:
+        with Status() as status:
+            reap(status)  # before it is looked how much memory is free
+            order = _order(options)
+            with exclusive(order.placement.gpus, f"loadgen engine up {order.engine.name}"):
+                live = start(order, stays=True, log=log_path(order.engine.name), status=status)
+    except KeyboardInterrupt:
+        print("loadgen: interrupted; nothing is left of it.", file=sys.stderr)
+        return 4
+    print(f"Measure it: locust -f locustfiles/chat.py --users 1 --headless --host {live.running.host}")
+    print(f"Stop it:    loadgen engine down {live.running.id}")
+    return 0
+
+
+def _order(options: argparse.Namespace) -> "Order":
+    """Read what is to be started; raises UsageError with what is in the way."""
     from engines.catalogue import find_engine
     from loadgen.launch.gpus import gpus
-    from loadgen.launch.interrupts import interruptible
-    from loadgen.launch.launcher import log_path, start
     from loadgen.launch.models import model_named
     from loadgen.launch.options import chosen_gpus, engine_options
     from loadgen.launch.order import Order
     from loadgen.launch.placement import place
     from loadgen.launch.sources import check
-    from loadgen.live.status import Status
 
+    _check_numbers(options)
     engine, model = find_engine(options.engine), model_named(options.model)
     given = engine_options(engine, options.option)
     if (why := engine.refuses(model, given)) is not None:
@@ -99,7 +121,7 @@ def _up(options: argparse.Namespace) -> int:
         chosen=options.gpus is not None,
     )
     check(model, placement.launch, is_random=options.weights == "random")
-    order = Order(
+    return Order(
         engine=engine,
         model=model,
         is_random=options.weights == "random",
@@ -109,30 +131,32 @@ def _up(options: argparse.Namespace) -> int:
         options=given,
         deadline_s=options.deadline,
     )
-    interruptible()
-    try:
-        with Status() as status:
-            live = start(order, stays=True, log=log_path(engine.name), status=status)
-    except KeyboardInterrupt:
-        print("loadgen: interrupted; nothing is left of it.", file=sys.stderr)
-        return 4
-    print(f"Measure it: locust -f locustfiles/chat.py --users 1 --headless --host {live.running.host}")
-    print(f"Stop it:    loadgen engine down {live.running.id}")
-    return 0
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    if options.port is not None and not 1 <= options.port <= _LAST_PORT:
+        raise UsageError(f"--port {options.port}: ports are 1 to {_LAST_PORT}.")
+    if options.context is not None and options.context < 1:
+        raise UsageError(f"--context {options.context}: it must be at least 1.")
+    if not 0 < options.deadline < float("inf"):
+        raise UsageError(f"--deadline {options.deadline:g}: it must be above 0.")
 
 
 def _down(options: argparse.Namespace) -> int:
-    from loadgen.launch.launcher import end, reap
+    from loadgen.launch.launcher import end, reap, wait_for_memory
     from loadgen.launch.registry import registered
     from loadgen.live.status import Status
 
     with Status() as status:
         reap(status)
-        running = [r for name in options.engine for r in _named(name)] if options.engine else registered()
+        everything = [r for r in registered() if r.owner is None]  # others are a matrix's, or being started
+        running = [r for name in options.engine for r in _named(name)] if options.engine else everything
         for one in running:
             status.now(f"stopping {one.name} at {one.host}")
             end(one, status)
             status.say(f"stopped {one.name} at {one.host}")
+        with suppress(KeyboardInterrupt):  # they are gone
+            wait_for_memory(running, status)
         if not running:
             status.say("no engine runs")
     return 1 if any(one.is_there for one in running) else 0

@@ -1,6 +1,5 @@
 """Engines in containers: what docker has to be told, and asked."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -10,9 +9,6 @@ from engines.engine import Command, Container, Launch
 from loadgen.errors import UsageError
 from loadgen.launch.processes import MARK
 from loadgen.live.status import Status
-
-_SECRETS = ("HF_TOKEN",)
-"""Passed on by name alone: their values are in no command line."""
 
 _TIMEOUT_S = 60.0
 
@@ -69,9 +65,6 @@ def run_command(
         command += ["--volume", f"{mount}:{mount}:ro"]
     for variable, value in launch.variables.items():
         command += ["--env", f"{variable}={value}"]
-    for secret in _SECRETS:
-        if os.environ.get(secret):
-            command += ["--env", secret]
     return [*command, *container.arguments, container.image, *inner]
 
 

@@ -53,17 +53,20 @@ def make(environment: Environment, name: str, status: Status) -> None:
         return
     place = folder(environment, name)
     made(place.parent, "XDG_DATA_HOME")
-    with locked(place.with_suffix(".lock"), f"the environment of {name} is being made by {{}}", "installing"):
+    lock = place.with_name(place.name + ".lock")
+    with locked(lock, f"the environment of {name} is being made by {{}}", "installing") as held:
         if is_made(environment, name):  # somebody else has made it meanwhile
             return
         _check_disk(environment, name, place.parent)
-        status.now(f"installing {name}: {', '.join(environment.requirements)} (about {environment.size_gb:g} GB)")
+        first, *more = environment.requirements
+        status.say(f"installing {name}: {first} and {len(more)} more (about {environment.size_gb:g} GB)")
+        status.now(f"installing {name}")
         shutil.rmtree(place, ignore_errors=True)  # what a kill left half
-        _run([sys.executable, "-m", "venv", str(place)], name)
+        _run([sys.executable, "-m", "venv", str(place)], name, held)
         pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        _run([*pip, "install", *environment.requirements], name)
+        _run([*pip, "install", *environment.requirements], name, held)
         if environment.uninstall:
-            _run([*pip, "uninstall", "--yes", *environment.uninstall], name)
+            _run([*pip, "uninstall", "--yes", *environment.uninstall], name, held)
         (place / _COMPLETE).touch()
         status.say(f"installed {name} in {place}")
 
@@ -87,8 +90,11 @@ def _check_disk(environment: Environment, name: str, place: Path) -> None:
         )
 
 
-def _run(command: Sequence[str], name: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 pip and venv
+def _run(command: Sequence[str], name: str, lock: int) -> None:
+    # It holds the lock as well: if we are killed, nobody begins anew as long as pip goes on.
+    done = subprocess.run(  # noqa: S603 pip and venv
+        command, capture_output=True, text=True, check=False, pass_fds=(lock,)
+    )
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise UsageError(f"{name} cannot be installed; `{' '.join(command)}` said:\n{last}")

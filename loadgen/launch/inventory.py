@@ -8,6 +8,7 @@ from engines.catalogue import ENGINES
 from engines.engine import Container, Engine, Environment, Launch
 from loadgen.launch import containers, environments
 from loadgen.launch.gpus import gpus, why_none
+from loadgen.launch.options import chosen_gpus
 from loadgen.launch.placement import ways
 from loadgen.launch.registry import registered
 from loadgen.measure.facts import GpuFacts
@@ -33,9 +34,9 @@ def running_table() -> Table:
         what = "starting" if known is None else known.model
         state = "left behind, ended by the next start" if one.is_orphan else "" if one.is_there else "is gone"
         on = f"GPU {', '.join(map(str, one.gpus))}" if one.gpus else "the CPU"
-        rows.append((one.id, what, one.host, on, state))
+        rows.append((one.host, one.id, what, on, state))
     note = "" if rows else "None runs."
-    return Table("Running", ("id", "model", "at", "on", ""), tuple(rows), note, words=(0, 1, 2, 3, 4))
+    return Table("Running", ("at", "id", "model", "on", ""), tuple(rows), note, words=(0, 1, 2, 3, 4))
 
 
 def check_table(engines: Sequence[Engine]) -> tuple[Table, bool]:
@@ -43,7 +44,7 @@ def check_table(engines: Sequence[Engine]) -> tuple[Table, bool]:
     there = gpus()
     rows, all_can = [], True
     for engine in engines:
-        hindrances = ways(engine, None, there)
+        hindrances = ways(engine, None, chosen_gpus(there, None))
         for launch in engine.launches:
             kind = "container" if isinstance(launch.runs_in, Container) else "environment"
             rows.append((engine.name, kind, hindrances[kind] or _readiness(engine, launch)))
@@ -58,10 +59,14 @@ def check_table(engines: Sequence[Engine]) -> tuple[Table, bool]:
 def _gpus(there: Sequence[GpuFacts]) -> str:
     if not there:
         return f"No GPU: {why_none()}."
-    return "GPUs: " + "; ".join(
-        f"{gpu.index} {gpu.name}, {_gb(gpu.memory_free_bytes)} of {_gb(gpu.memory_bytes)} free, driver {gpu.driver}"
-        for gpu in there
-    )
+    return "GPUs: " + "; ".join(map(_gpu, there))
+
+
+def _gpu(gpu: GpuFacts) -> str:
+    if gpu.name is None:
+        return f"{gpu.index} does not say what it is, and is not used"
+    memory = f"{_gb(gpu.memory_free_bytes)} of {_gb(gpu.memory_bytes)} free"
+    return f"{gpu.index} {gpu.name}, {memory}, driver {gpu.driver}"
 
 
 def _gb(size: int | None) -> str:

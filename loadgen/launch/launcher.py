@@ -15,7 +15,7 @@ from loadgen.launch import containers, environments, processes, readiness, regis
 from loadgen.launch.folders import made, state_folder
 from loadgen.launch.gpus import free_bytes, wait_freed
 from loadgen.launch.interrupts import undisturbed
-from loadgen.launch.order import HOST, Order, Ports, commands, launched, shown, start_of, variables
+from loadgen.launch.order import HOST, Order, Ports, commands, launched, served_name, shown, variables
 from loadgen.launch.placement import check_memory
 from loadgen.launch.registry import Running
 from loadgen.live.status import Status
@@ -41,20 +41,28 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
         name=order.engine.name,
         host=f"http://{HOST}:{ports[0]}",
         gpus=order.placement.indices,
+        free_before=free_bytes(order.placement.indices),
         log=str(log.absolute()),
         container=f"loadgen-{engine_id}" if isinstance(order.placement.launch.runs_in, Container) else None,
         owner=processes.this_process(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    live = Live(running, free_bytes(order.placement.indices))
+    live = Live(running)
     lines = commands(order, source, ports, engine_id)
     registry.register(running)  # before the start: whatever is killed now is found by the next of us
     try:
         status.say(f"starting {order.engine.title}: {shown(lines, variables(order))}")
         began = time.monotonic()
         live.spawn(lines, variables(order))
-        serves = order.engine.serves(start_of(order, source, ports))
-        begun = readiness.Started(order.engine, running.host, serves, log, live.ended)
+        serves = served_name(order, source, ports)
+        begun = readiness.Started(
+            order.engine,
+            running.host,
+            serves,
+            log,
+            live.ended,
+            lambda: running.container is not None or processes.listens(engine_id, ports[0]),
+        )
         readiness.wait_until_ready(begun, order.deadline_s, status)
         seconds = time.monotonic() - began
         running.launched = launched(order, source, lines, serves, running.host, seconds)
@@ -80,10 +88,8 @@ def started(order: Order, *, log: Path, status: Status) -> Iterator["Live"]:
 class Live:
     """An engine that we have started."""
 
-    def __init__(self, running: Running, free_before: Mapping[int, int]) -> None:
+    def __init__(self, running: Running) -> None:
         self.running = running
-        self.free_before = free_before
-        """Bytes of each GPU's memory that were free before it came."""
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def spawn(self, lines: Sequence[Sequence[str]], variables: Mapping[str, str]) -> None:
@@ -114,8 +120,19 @@ def stop(live: Live, status: Status) -> None:
     with undisturbed():
         end(running, status)
         live.collect()
-    if running.gpus and (left := wait_freed(running.gpus, live.free_before, _FREED_S, _FREED_TOLERANCE_BYTES)):
-        status.say(f"GPU {', '.join(map(str, left))}: memory that was free before {running.name} is still taken.")
+    wait_for_memory([running], status)
+
+
+def wait_for_memory(ended: Sequence[Running], status: Status) -> None:
+    """Wait until GPUs have the memory back that engines had which are ended; says where it is still taken."""
+    others = {index for one in registry.registered() if one.is_there for index in one.gpus}
+    before: dict[int, int] = {}
+    for one in ended:
+        before |= {index: max(free, before.get(index, 0)) for index, free in one.free_before.items()}
+    wanted = [index for index in before if index not in others]
+    if wanted and (left := wait_freed(wanted, before, _FREED_S, _FREED_TOLERANCE_BYTES)):
+        names = ", ".join(one.name for one in ended)
+        status.say(f"GPU {', '.join(map(str, left))}: memory that was free before {names} is still taken.")
 
 
 def end(running: Running, status: Status) -> None:
@@ -130,10 +147,11 @@ def end(running: Running, status: Status) -> None:
 
 def reap(status: Status) -> None:
     """End what was left by processes of ours that were killed."""
-    for running in registry.registered():
-        if running.is_orphan:
-            end(running, status)
-            status.say(f"ended {running.name} at {running.host}, left by a process that was killed")
+    orphans = [running for running in registry.registered() if running.is_orphan]
+    for running in orphans:
+        end(running, status)
+        status.say(f"ended {running.name} at {running.host}, left by a process that was killed")
+    wait_for_memory(orphans, status)
 
 
 def log_path(name: str) -> Path:

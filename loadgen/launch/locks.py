@@ -25,8 +25,11 @@ def exclusive(gpus: Sequence[GpuFacts], purpose: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, message: str, purpose: str) -> Iterator[None]:
-    """Hold one lock; raises UsageError with a message, in which ``{}`` is who holds it and what for."""
+def locked(path: Path, message: str, purpose: str) -> Iterator[int]:
+    """Hold one lock, which a process that inherits its descriptor holds too, beyond our end.
+
+    Raises UsageError with a message, in which ``{}`` is who holds it and what for.
+    """
     made(path.parent, "XDG_STATE_HOME")
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -37,6 +40,6 @@ def locked(path: Path, message: str, purpose: str) -> Iterator[None]:
             raise UsageError(f"{message.format(holder)}: wait for it, or end it.") from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{purpose} (pid {os.getpid()})".encode(), 0)
-        yield
+        yield file
     finally:
         os.close(file)

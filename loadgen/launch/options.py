@@ -42,6 +42,11 @@ def chosen_gpus(there: Sequence[GpuFacts], wanted: str | Sequence[int] | None) -
     if missing:
         have = ", ".join(map(str, by_index)) or "none"
         raise UsageError(f"GPU {', '.join(map(str, missing))}: there is none of that number; there are: {have}.")
+    for index in indices:
+        if indices.count(index) > 1:
+            raise UsageError(f"GPU {index} is named twice.")
+        if by_index[index].name is None:
+            raise UsageError(f"GPU {index} does not say what it is: is it lost (nvidia-smi)?")
     return [by_index[index] for index in indices]
 
 

@@ -50,6 +50,8 @@ def commands(order: Order, source: Source, ports: Ports, engine_id: str) -> list
         inner = launch.commands(start_of(order, source, ports))
     except Exception as error:  # an option of another type than it expects, or its author's mistake
         raise UsageError(f"{order.engine.name}: it gives no command: {type(error).__name__}: {error}.") from error
+    if not _are_commands(inner):
+        raise UsageError(f"{order.engine.name}: its commands have to be a list of lists of texts, they are {inner!r}.")
     if isinstance(launch.runs_in, Container):
         return [
             containers.run_command(
@@ -63,6 +65,22 @@ def commands(order: Order, source: Source, ports: Ports, engine_id: str) -> list
         ]
     programs = str(environments.programs(launch.runs_in, order.engine.name))
     return [[word.replace("{bin}", programs) for word in command] for command in inner]
+
+
+def _are_commands(given: object) -> bool:
+    lists = isinstance(given, Sequence) and not isinstance(given, str) and len(given) > 0
+    return lists and all(
+        isinstance(one, Sequence) and not isinstance(one, str) and one and all(isinstance(w, str) for w in one)
+        for one in given  # type: ignore[attr-defined]  # it is a sequence
+    )
+
+
+def served_name(order: Order, source: Source, ports: Ports) -> str:
+    """Return what requests have to call the model; raises UsageError where the engine's file fails to tell."""
+    try:
+        return order.engine.serves(start_of(order, source, ports))
+    except Exception as error:
+        raise UsageError(f"{order.engine.name}: `serves` fails: {type(error).__name__}: {error}.") from error
 
 
 def variables(order: Order) -> dict[str, str]:

@@ -76,6 +76,8 @@ def check_memory(model: Model, placement: Placement, tokens: int) -> None:
         return
     share = OVERHEAD_BYTES + (needed or 0) // len(placement.gpus)
     for gpu in placement.gpus:
+        if not _fits(share - OVERHEAD_BYTES, gpu):  # nor when it is idle: the user has named it all the same
+            continue
         if gpu.memory_free_bytes is not None and share > gpu.memory_free_bytes:
             raise UsageError(
                 f"{model.name} needs {share / _GB:.1f} GB of GPU {gpu.index} ({gpu.name}), "
@@ -101,16 +103,15 @@ def _gpus_for(
     if chosen:
         return tuple(gpus)
     needed = needed_bytes(model, tokens)
-    most = len(gpus) if launch.split else 1
-    for count in range(1, most + 1):
-        if count & (count - 1):  # heads are shared out evenly: powers of two
-            continue
+    powers = len(gpus).bit_length() if launch.split else 1
+    counts = [1 << power for power in range(powers)]  # heads are shared out evenly: powers of two
+    for count in counts:
         if needed is None or all(_fits(needed // count, gpu) for gpu in gpus[:count]):
             return tuple(gpus[:count])
     assert needed is not None
     raise UsageError(
         f"{model.name} needs {needed / _GB:.0f} GB for weights and KV cache: too much for "
-        f"{most} x {gpus[0].name}. Name GPUs to try it all the same."
+        f"{counts[-1]} x {gpus[0].name}. Name GPUs to try it all the same."
     )
 
 

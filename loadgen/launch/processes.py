@@ -1,9 +1,10 @@
 """An engine's processes: started apart from ours, found again by a mark in their environment, and ended to the last."""
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import psutil
 
 MARK = "LOADGEN_ENGINE"
 """Environment variable that all processes of one start have, whatever they fork; its value is the start's id."""
+
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
+"""In the name of a variable."""
 
 TERM_S = 10.0
 """So long an engine may take to end by itself."""
@@ -39,8 +43,8 @@ def spawn(
 
 
 def _inherited() -> dict[str, str]:
-    """Return our environment without the keys of servers: no engine of ours needs them, and some log what they find."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_API_KEY")}
+    """Return our environment without secrets: no engine of ours needs them, and some log what they find."""
+    return {name: value for name, value in os.environ.items() if not _SECRET.search(name.upper())}
 
 
 def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
@@ -53,14 +57,35 @@ def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
     return found
 
 
+def listens(mark: str, port: int) -> bool:
+    """Whether it is one of these processes that listens at a port, and nobody else."""
+    for process in marked(mark):
+        with suppress(psutil.Error, OSError):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return True
+    return False
+
+
 def end(mark: str, variable: str = MARK) -> list[int]:
     """End the processes of one start, at first politely; return those that are still there, none if all went well."""
-    _signal(marked(mark, variable), signal.SIGTERM, TERM_S)
-    _signal(marked(mark, variable), signal.SIGKILL, KILL_S)
+    processes = _with_children(marked(mark, variable))
+    _signal(processes, signal.SIGTERM, TERM_S)
+    processes = {*_with_children(marked(mark, variable)), *processes}
+    _signal([process for process in processes if process.is_running()], signal.SIGKILL, KILL_S)
     return [process.pid for process in marked(mark, variable)]
 
 
-def _signal(processes: Sequence[psutil.Process], number: signal.Signals, patience_s: float) -> None:
+def _with_children(processes: Sequence[psutil.Process]) -> set[psutil.Process]:
+    """Return them and all below them: some children have replaced their environment."""
+    found = set(processes)
+    for process in processes:
+        with suppress(psutil.Error):
+            found.update(process.children(recursive=True))
+    return found - {psutil.Process()}
+
+
+def _signal(processes: Collection[psutil.Process], number: signal.Signals, patience_s: float) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)
@@ -71,11 +96,20 @@ def is_alive(pid: int, started: float) -> bool:
     """Whether a process is there, and the same one: ids are used again."""
     try:
         process = psutil.Process(pid)
-        return bool(abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(abs(_started(process) - started) < 1 and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
 
 def this_process() -> tuple[int, float]:
-    """Return our id, and when we were started, s since the epoch."""
-    return os.getpid(), psutil.Process().create_time()
+    """Return our id, and when we were started, s."""
+    return os.getpid(), _started(psutil.Process())
+
+
+def _started(process: psutil.Process) -> float:
+    """Return when a process was started, s: since boot where the system tells that, as the wall clock may be set."""
+    try:
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return float(process.create_time())

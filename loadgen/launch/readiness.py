@@ -1,6 +1,7 @@
 """When an engine is up: its health says so, and it has generated something."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _LAST_WORDS = 15
 _END_BYTES = 20_000
 """Of a log that are looked at: some engines print megabytes."""
 
+_LONGEST_LINE = 300
+_UNPRINTABLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+
 _LONGEST = 2_000
 """Of a text that an engine tells of itself, characters: chat templates are longer."""
 
@@ -46,6 +50,8 @@ class Started:
     log: Path
     died: Callable[[], int | None]
     """Returns the exit status of a process of it that has ended."""
+    listens: Callable[[], bool]
+    """Whether it is the engine that listens there: somebody else may have been faster."""
 
 
 def wait_until_ready(started: Started, seconds: float, status: Status) -> None:
@@ -55,7 +61,7 @@ def wait_until_ready(started: Started, seconds: float, status: Status) -> None:
     words if a process of it ends, if it answers with something else, or if the time is over.
     """
     due = time.monotonic() + seconds
-    while not _is_up(started):
+    while not (_is_up(started) and started.listens()):
         _wait(started, due, seconds, status)
     while (problem := _answers_with(started, due - time.monotonic())) is not None:
         if started.engine.health is not None:
@@ -65,8 +71,9 @@ def wait_until_ready(started: Started, seconds: float, status: Status) -> None:
 
 def _wait(started: Started, due: float, seconds: float, status: Status, problem: str | None = None) -> None:
     if (ended := started.died()) is not None:
+        last = last_words(started.log, 1)
         raise UsageError(
-            f"{started.engine.title} ended with status {ended} while it started:\n{last_words(started.log)}"
+            f"{started.engine.title} ended with status {ended} while it started: {last}\n{_end_of(started.log)}"
         )
     if time.monotonic() > due:
         said = f", it says: {problem}" if problem else ""
@@ -124,7 +131,8 @@ def last_words(log: Path, lines: int = _LAST_WORDS) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return "(it has printed nothing)"
-    return "\n".join(text.strip().splitlines()[-lines:]) or "(it has printed nothing)"
+    shown = [_UNPRINTABLE.sub("", line)[:_LONGEST_LINE] for line in text.strip().splitlines()[-lines:]]
+    return "\n".join(shown) or "(it has printed nothing)"
 
 
 def _decoded(body: bytes) -> Any:  # noqa: ANN401 whatever it tells

@@ -19,6 +19,8 @@ class Running(msgspec.Struct, kw_only=True):
     host: str
     """Base URL."""
     gpus: tuple[int, ...]
+    free_before: dict[int, int] = {}
+    """Bytes of each GPU's memory that were free before it came; one that does not say is missing."""
     log: str
     """Path of what its processes print."""
     container: str | None = None

@@ -13,7 +13,7 @@ class Status:
     """Speaks inside a ``with``."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._line: Progress | None = None
         self._began = time.monotonic()
 

@@ -43,10 +43,13 @@ class Cell:
         """The parts that are not done."""
         return [part for part in self.parts if self.run_of(part) is None]
 
-    def set_aside(self, part: Part) -> None:
-        """Put away what an interrupted run of a part has left: it is kept, and does not count."""
+    def set_aside(self, part: Part, *, whole: bool = False) -> None:
+        """Put away what an interrupted run of a part has left: it is kept, and does not count.
+
+        ``whole``: also one that came to its end, as it does where the engine had died.
+        """
         for folder in sorted(self.place_of(part).glob("*/")):
-            if folder.name != _BROKEN_OFF and not _is_whole(folder):
+            if folder.name != _BROKEN_OFF and (whole or not _is_whole(folder)):
                 aside = self.folder / _BROKEN_OFF / part / folder.name
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 folder.rename(aside)

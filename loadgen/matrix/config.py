@@ -1,5 +1,7 @@
 """What a matrix is made of: which engines, which models, and how they are measured."""
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -105,17 +107,22 @@ def engine_of(config: Config, column: str, name: str = "matrix.toml") -> tuple[E
     except (UsageError, msgspec.ValidationError) as error:
         raise UsageError(f"{name}, engine {column!r}: {error}") from None
     if said.host is not None:
-        _check_host(said.host, f"{name}, engine {column!r}")
+        _check_host(said, f"{name}, engine {column!r}")
     if not engine.launches and said.host is None:
         raise UsageError(f"{name}, engine {column!r}: it is not started from here: say at which host it runs.")
     return engine, said
 
 
-def _check_host(host: str, where: str) -> None:
+def _check_host(said: EngineConfig, where: str) -> None:
+    assert said.host is not None
     try:
-        parse_target(host)
+        parse_target(said.host)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+    if said.key is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said.key):
+        raise UsageError(f"{where}: key is the name of an environment variable that has the key, not the key itself.")
+    if said.key is not None and not os.environ.get(said.key):
+        raise UsageError(f"{where}: the environment variable {said.key}, which key names, is not set.")
 
 
 def throughput_of(config: Config, column: str) -> ThroughputConfig:

@@ -20,6 +20,7 @@ from loadgen.matrix.config import (
     throughput_of,
 )
 from loadgen.models.shape import Shape
+from loadgen.scenario import SHORTEST_STEP_S
 from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
 
@@ -54,6 +55,7 @@ def parse(text: str, name: str, base: Path = Path()) -> Config:
         raise UsageError(f"{name}: {error}.") from None
     _check_keys(raw, name)
     try:
+        msgspec.convert(raw, Config)
         config = msgspec.convert(_anchored(raw, base), Config)
     except msgspec.ValidationError as error:
         raise UsageError(f"{name}: {error}.") from None
@@ -64,6 +66,7 @@ def parse(text: str, name: str, base: Path = Path()) -> Config:
 def check(config: Config, name: str) -> None:
     """Look at everything that a matrix names; raises UsageError."""
     _check_lists(config, name)
+    _check_numbers(config, name)
     for column in config.engines:
         engine_of(config, column, name)
         _check_throughput(throughput_of(config, column), f"{name}, [throughput]")
@@ -82,15 +85,30 @@ def _check_lists(config: Config, name: str) -> None:
         for one in getattr(config, table):
             if one not in listed:
                 raise UsageError(f"{name}: [{table}.{one}] is not in {table}s{_meant(one, listed)}")
+
+
+def _check_numbers(config: Config, name: str) -> None:
     for key in ("sample", "max_tokens", "repeats"):
         if getattr(config, key) < 1:
             raise UsageError(f"{name}: {key} must be at least 1.")
+    for key in ("warmup", "temperature"):
+        if not 0 <= getattr(config, key) < float("inf"):
+            raise UsageError(f"{name}: {key} must be 0 or more.")
+    if not 0 < config.startup_deadline < float("inf"):
+        raise UsageError(f"{name}: startup_deadline must be above 0.")
+    for context in (config.context, *(said.context for said in config.model.values())):
+        if context is not None and context <= config.max_tokens:
+            raise UsageError(
+                f"{name}: context must be more than max_tokens, {config.max_tokens}: it has the prompt, too."
+            )
 
 
 def _check_throughput(asked: ThroughputConfig, where: str) -> None:
     try:
         parse_steps(asked.steps)
         parse_precision(asked.precision)
+        if not SHORTEST_STEP_S <= asked.step_time < float("inf"):
+            raise UsageError(f"step_time must be at least {SHORTEST_STEP_S:g} s.")  # noqa: TRY301 as the others
         if asked.slo is not None:
             parse_slo(asked.slo)
     except UsageError as error:

@@ -37,18 +37,22 @@ def links(matrix: Matrix) -> Links:
 
 def _title(matrix: Matrix, column: str) -> str:
     """Return the head of a column: what the file says, else the engine's title, else, where two share it, its name."""
-    engine, said = engine_of(matrix.config, column)
-    if said.title is not None:
-        return said.title
-    titles = [engine_of(matrix.config, other)[0].title for other in matrix.config.engines]
-    return engine.title if titles.count(engine.title) == 1 else f"{engine.title} ({column})"
+    titles = {}
+    for other in matrix.config.engines:
+        engine, said = engine_of(matrix.config, other)
+        titles[other] = said.title or engine.title
+    title = titles[column]
+    return title if list(titles.values()).count(title) == 1 else f"{title} ({column})"
 
 
 def _result(matrix: Matrix, column: str, row: str) -> Result:
     engine, said = engine_of(matrix.config, column)
     cells = matrix.repeats_of(column, row)
     speed, streaming, throughput = (_summaries(cells, part) for part in ("speed", "streaming", "throughput"))
-    known = next((s["launched"] for s in (*speed, *streaming, *throughput) if s.get("launched")), None) or {}
+    summaries = (*speed, *streaming, *throughput)
+    known = next((s["launched"] for s in summaries if s.get("launched")), None) or {}
+    expected = {row, said.model, model_of(matrix.config, row).source}
+    others = [f"answered by {s['model']}" for s in summaries if said.host is not None and s["model"] not in expected]
     bound = known.get("bound") or {}
     failures = [f"repeat {cell.repeat}: {why}" if len(cells) > 1 else why for cell in cells if (why := cell.failure)]
     return Result(
@@ -64,7 +68,7 @@ def _result(matrix: Matrix, column: str, row: str) -> Result:
         bound_text=bound.get("of"),
         time_factor=float(known.get("time_factor") or 1.0),
         input_tokens=_input_tokens(cells),
-        reservations=tuple(dict.fromkeys(r for s in (*speed, *streaming, *throughput) for r in reservations(s))),
+        reservations=tuple(dict.fromkeys((*others, *(r for s in summaries for r in reservations(s))))),
     )
 
 

@@ -57,7 +57,7 @@ def create(results: Path, config: Config, text: str) -> Matrix:
     folder.mkdir(parents=True)
     store.write(folder / "matrix.toml", text.encode())
     store.write(folder / _CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
-    return Matrix(folder.absolute(), config)
+    return Matrix(folder.resolve(), config)
 
 
 def reopen(folder: Path | None, results: Path) -> Matrix:
@@ -66,11 +66,11 @@ def reopen(folder: Path | None, results: Path) -> Matrix:
         begun = sorted(path.parent for path in results.glob(f"{_PREFIX}*/{_CONFIG}"))
         if not begun:
             raise UsageError(f"--resume: there is no matrix in {results}; name its folder, or its --results.")
-        folder = begun[-1]
+        folder = next((path for path in reversed(begun) if (path / "cells").is_dir()), begun[-1])
     try:
         config = msgspec.json.decode((folder / _CONFIG).read_bytes(), type=Config)
     except FileNotFoundError:
         raise UsageError(f"--resume {folder}: there is no matrix ({_CONFIG}).") from None
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"--resume {folder}: {error}") from None
-    return Matrix(folder.absolute(), config)
+    return Matrix(folder.resolve(), config)

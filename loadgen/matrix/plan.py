@@ -16,7 +16,7 @@ from loadgen.launch.sources import Source
 from loadgen.matrix.cell import Cell
 from loadgen.matrix.config import Config, EngineConfig, context_of, engine_of, model_of, throughput_of
 from loadgen.matrix.reference import SPEED
-from loadgen.measure.facts import GpuFacts
+from loadgen.measure.facts import GpuFacts, kind
 from loadgen.measure.roofline import bound
 from loadgen.models.model import Model
 from loadgen.results.tables import Table
@@ -46,7 +46,7 @@ class Planned:
     said: EngineConfig
     model: Model
     order: Order | None
-    """How its engine is started; None where it runs already, or cannot be."""
+    """How its engine is started, if memory allows; None where it runs already, or cannot be."""
     skip: str | None = None
     """Why engine and model do not go together."""
     problem: str | None = None
@@ -61,11 +61,12 @@ class Planned:
         launch, gpus = self.order.placement.launch, self.order.placement.gpus
         if launch.files == "none":  # simulated
             return None if known is None else known.value * float(self.said.options.get("time_factor", 1.0))
-        if not gpus or self.model.shape is None:
+        name = kind(gpus)
+        if name is None or self.model.shape is None:
             return None
-        if known is not None and "A100" in (gpus[0].name or ""):
+        if known is not None and "A100" in name:
             return known.value
-        limit = bound(self.model.shape.weight_bytes(self.model.dtype), gpus[0].name or "", len(gpus), launch.split)
+        limit = bound(self.model.shape.weight_bytes(self.model.dtype), name, len(gpus), launch.split)
         return None if limit is None else _LIKELY_SHARE * limit
 
     def seconds(self, config: Config) -> float | None:
@@ -101,7 +102,6 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
         chosen = said.gpus is not None
         placement = place(engine, model, usable, tokens=tokens, runs_in=said.runs_in, chosen=chosen)
         sources.check(model, placement.launch, is_random=is_random)
-        check_memory(model, placement, tokens)
     except UsageError as error:
         return Planned(cell, engine, said, model, None, problem=str(error))
     order = Order(
@@ -113,6 +113,10 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
         options=said.options,
         deadline_s=config.startup_deadline,
     )
+    try:
+        check_memory(model, placement, tokens)
+    except UsageError as error:
+        return Planned(cell, engine, said, model, order, problem=str(error))
     return Planned(cell, engine, said, model, order)
 
 
@@ -189,7 +193,7 @@ def _disk(cells: Sequence[Planned]) -> str:
     """Return what is still to be put on the disk, as far as it is known."""
     needed: dict[str, float] = {}
     for planned in cells:
-        if planned.order is None:
+        if planned.order is None or planned.problem is not None:
             continue
         launch = planned.order.placement.launch
         path = Path(sources.expected(planned.model, launch, is_random=planned.order.is_random) or "/")
@@ -205,7 +209,7 @@ def _disk(cells: Sequence[Planned]) -> str:
     images = {
         p.order.placement.launch.runs_in.image
         for p in cells
-        if p.order is not None and isinstance(p.order.placement.launch.runs_in, Container)
+        if p.order is not None and p.problem is None and isinstance(p.order.placement.launch.runs_in, Container)
     }
     place = cache_folder()
     while not place.exists():

@@ -13,7 +13,6 @@ from loadgen.launch.client import interrupt, start_client
 from loadgen.launch.gpus import gpus
 from loadgen.launch.launcher import Live, reap, started
 from loadgen.launch.locks import exclusive, locked
-from loadgen.launch.options import chosen_gpus
 from loadgen.launch.readiness import last_words
 from loadgen.launch.registry import registered
 from loadgen.live.status import Status
@@ -21,7 +20,6 @@ from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import Config, throughput_of
 from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import Planned, look
-from loadgen.measure.facts import GpuFacts
 from loadgen.results.report import report
 from loadgen.results.tables import answers
 from loadgen.workload import datasets
@@ -45,41 +43,51 @@ def run(matrix: Matrix, status: Status) -> None:
     draw(
         datasets.load(config.dataset), sample=config.sample, warmup=config.warmup, seed=config.seed
     )  # or all cells fail
-    reap(status)
-    there = gpus()
-    with ExitStack() as held:
+    with ExitStack() as stack:
         purpose = f"loadgen matrix {matrix.folder.name}"
-        held.enter_context(locked(matrix.folder / ".lock", f"{matrix.folder} is being measured by {{}}", purpose))
-        processes.end(str(matrix.folder), MARK)  # clients of one of us that was killed
-        _check_free(held, config, there, matrix, purpose)
+        stack.enter_context(locked(matrix.folder / ".lock", f"{matrix.folder} is being measured by {{}}", purpose))
+        processes.end(str(matrix.folder), MARK)  # clients of one of us that was killed, before their engine goes
+        reap(status)
+        held = _Held(stack, purpose)
+        there = gpus()
+        for planned in [look(config, cell, there) for cell in matrix.cells() if cell.missing]:
+            held.take(planned)
         cells = list(matrix.cells())
         for number, cell in enumerate(cells, start=1):
-            _measure(matrix, cell, there, f"[{number}/{len(cells)}] {cell.row} on {cell.column}", status)
+            _measure(matrix, cell, held, f"[{number}/{len(cells)}] {cell.row} on {cell.column}", status)
 
 
-def _check_free(held: ExitStack, config: Config, there: Sequence[GpuFacts], matrix: Matrix, purpose: str) -> None:
-    """Take hold of the GPUs, or of the CPU, for as long as the matrix is measured; raises UsageError."""
-    planned = [look(config, cell, there) for cell in matrix.cells() if cell.missing]
-    placements = [p.order.placement for p in planned if p.order is not None]
-    if not placements:
-        return
-    used = chosen_gpus(there, sorted({index for placement in placements for index in placement.indices}))
-    on_cpu = any(not placement.gpus for placement in placements)
-    for one in registered():
-        if one.is_there and (set(one.gpus) & {gpu.index for gpu in used} or (on_cpu and not one.gpus)):
-            where = f"GPU {', '.join(map(str, one.gpus))}" if one.gpus else "the CPU"
-            raise UsageError(f"{one.name} runs on {where}: stop it first, loadgen engine down {one.id}.")
-    if used:
-        held.enter_context(exclusive(used, purpose))
-    if on_cpu:
-        held.enter_context(exclusive((), purpose))
+class _Held:
+    """The GPUs, or the CPU, that nobody else gets for as long as the matrix is measured."""
+
+    def __init__(self, stack: ExitStack, purpose: str) -> None:
+        self._stack, self._purpose = stack, purpose
+        self._places: set[int | None] = set()
+        """Indices of GPUs; None: the CPU."""
+
+    def take(self, planned: Planned) -> None:
+        """Take hold of what a cell runs on, if it is not ours already; raises UsageError."""
+        if planned.order is None:
+            return
+        placement = planned.order.placement
+        new = set(placement.indices or (None,)) - self._places
+        if not new:
+            return
+        with ExitStack() as taken:
+            taken.enter_context(exclusive([gpu for gpu in placement.gpus if gpu.index in new], self._purpose))
+            for one in registered():
+                if one.is_there and new & set(one.gpus or (None,)):
+                    where = f"GPU {', '.join(map(str, one.gpus))}" if one.gpus else "the CPU"
+                    raise UsageError(f"{one.name} runs on {where}: stop it first, loadgen engine down {one.id}.")
+            self._stack.enter_context(taken.pop_all())
+        self._places |= new
 
 
-def _measure(matrix: Matrix, cell: Cell, there: Sequence[GpuFacts], title: str, status: Status) -> None:
+def _measure(matrix: Matrix, cell: Cell, held: _Held, title: str, status: Status) -> None:
     missing = cell.missing
     if not missing:
         return
-    planned = look(matrix.config, cell, there)
+    planned = look(matrix.config, cell, gpus())  # as they are now: hours may have passed
     if planned.skip is not None:
         status.say(f"{title}: left out, {planned.skip}")
         return
@@ -89,6 +97,7 @@ def _measure(matrix: Matrix, cell: Cell, there: Sequence[GpuFacts], title: str, 
     try:
         if planned.problem is not None:
             raise UsageError(planned.problem)  # noqa: TRY301 told and kept as any other
+        held.take(planned)  # another GPU than at first, where that one is lost
         status.say(f"{title}: {', '.join(missing)}")
         _run_parts(matrix, planned, missing, status)
     except UsageError as error:
@@ -128,7 +137,9 @@ def _run_part(matrix: Matrix, planned: Planned, part: Part, host: str, live: Liv
             interrupt(client)
             raise
     if live is not None and (died := live.ended()) is not None:
-        raise UsageError(f"the engine ended with status {died} during {part}:\n{last_words(cell.log)}")
+        cell.set_aside(part, whole=True)
+        last = last_words(cell.log, 1)
+        raise UsageError(f"the engine ended with status {died} during {part}: {last}\n{last_words(cell.log)}")
     folder = cell.run_of(part)
     if ended not in _USABLE or folder is None:
         raise UsageError(f"{part} gave no run (exit status {ended}): {last_words(said, 3)}")

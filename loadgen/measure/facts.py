@@ -1,6 +1,6 @@
 """What a run says of itself beside its records: its processes, its steps, its schedule, the engine's own counters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -114,3 +114,9 @@ class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How it is joined to each other GPU that counts, by index: ``NV12``, so many NVLinks; ``PIX``, one PCIe bridge;
     ``PXB``, several; ``PHB``, the processor's; ``NODE``, within a NUMA node; ``SYS``, across; ``PSB``, one board. One
     of which it does not say is missing."""
+
+
+def kind(gpus: Sequence[GpuFacts]) -> str | None:
+    """Return the name of GPUs that are whole and of one kind; None where they are not, or do not say."""
+    names = {gpu.name for gpu in gpus}
+    return names.pop() if len(names) == 1 and not any(gpu.mig for gpu in gpus) else None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from loadgen.measure.facts import kind
 from loadgen.measure.roofline import bound, bound_text
 from loadgen.results.launched import Launched
 
@@ -34,10 +35,9 @@ def engine_facts(launched: Launched | None) -> Summary | None:
 
 def _bound(launched: Launched) -> Summary | None:
     """Return the output tokens/s of one user that the memory bandwidth allows; None where it is not known."""
-    if not launched.gpus or launched.weight_bytes is None or launched.gpus[0].name is None:
+    name = kind(launched.gpus)  # the bandwidth is that of a whole card
+    if name is None or launched.weight_bytes is None:
         return None
-    if any(gpu.mig for gpu in launched.gpus):  # the bandwidth is that of the whole card
-        return None
-    of = (launched.gpus[0].name, len(launched.gpus), launched.split)
+    of = (name, len(launched.gpus), launched.split)
     value = bound(launched.weight_bytes, *of)
     return None if value is None else {"tokens_per_second": value, "of": bound_text(*of)}

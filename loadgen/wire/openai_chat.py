@@ -157,7 +157,7 @@ class OpenAIChat:
 
     def _usage(self, usage: _Usage) -> Usage:
         given = None if usage.prompt_tokens is None else int(usage.prompt_tokens)
-        if usage.completion_tokens is None:
+        if usage.completion_tokens is None or usage.completion_tokens < 0:  # less than nothing is no count
             return Usage(given, None)
         output = int(usage.completion_tokens) + self.uncounted_tokens
         return Usage(given, output, corrected=self.uncounted_tokens != 0)

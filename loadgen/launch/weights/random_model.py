@@ -51,7 +51,7 @@ def random_model(model: Model, form: Form, progress: Callable[[float], None] | N
 
 def model_path(model: Model, form: Form) -> Path:
     """Return where a model is, or will be once it is made; raises UsageError where it cannot be made."""
-    name = re.sub(r"[^\w.-]+", "-", model.name)
+    name = re.sub(r"[^\w.-]+", "-", model.name)[:80]
     folder = cache_folder() / "models" / f"{name}-{_identity(model, form)}"
     return folder / f"{name}.gguf" if form == "gguf" else folder
 
@@ -71,6 +71,10 @@ def shape_of(model: Model) -> Shape:
 
 
 def _faults(shape: Shape) -> Iterator[str]:
+    numbers = (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.feed_forward, shape.context)
+    if min(numbers) < 1:
+        yield "its numbers have to be 1 at least"
+        return
     if shape.hidden % shape.heads:
         yield "hidden is no multiple of heads"
     if shape.heads % shape.kv_heads:
