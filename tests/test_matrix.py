@@ -187,11 +187,11 @@ def test_two_matrices_at_once_are_refused(home: Home) -> None:
     wait_for(lambda: any("engines.simulated" in line for line in home.processes()))
     second = home.loadgen("matrix", name)
     assert second.returncode == 2
-    assert (
-        "the CPU is in use by loadgen matrix matrix-" in second.stderr
-        or "runs on the CPU: stop it first" in second.stderr
-    )
-    resumed = home.loadgen("matrix", "--resume", next((home.folder / "results").glob("matrix-*")))
+    assert "the CPU is in use by loadgen matrix matrix-" in second.stderr
+    up = home.loadgen("engine", "up", "./mine.py", "--model", "tiny-llama")
+    assert up.returncode == 2
+    assert "the CPU is in use by loadgen matrix" in up.stderr
+    resumed = home.loadgen("matrix", "--resume", folder_of(home))  # the refused one left none
     assert resumed.returncode == 2
     assert "is being measured by loadgen matrix" in resumed.stderr
     first.send_signal(signal.SIGINT)

@@ -1,6 +1,7 @@
 """``loadgen matrix``: engines x models, started, measured and tabled."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,12 @@ def run(options: argparse.Namespace) -> int:
         with Status() as status:
             status.say(f"matrix: {matrix.folder}")
             measure(matrix, status)
+    except UsageError:
+        if (
+            options.resume is None and not (matrix.folder / "cells").exists()
+        ):  # nothing was begun: --resume shall not find it
+            shutil.rmtree(matrix.folder, ignore_errors=True)
+        raise
     except KeyboardInterrupt:
         interrupted = True
     status_code = _show(matrix)
