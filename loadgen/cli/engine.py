@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from loadgen.launch.registry import Running
 
 _LAST_PORT = 65_535
-CONTEXT = 2048
-"""Tokens of a conversation that an engine is started for, unless the model has fewer: enough for LIMA."""
 
 
 def add(commands: "Commands") -> None:
@@ -47,7 +45,7 @@ def _add_up(own: "Commands") -> None:
     )
     up.add_argument("--gpus", help="GPUs to use, as in 0,1; as few as needed if not given")
     up.add_argument("--in", dest="runs_in", choices=("container", "environment"), help="which way to start it")
-    up.add_argument("--context", type=int, help=f"tokens of one conversation (default: {CONTEXT}, or the model's)")
+    up.add_argument("--context", type=int, help="tokens of one conversation (default: 2048, or the model's)")
     up.add_argument("--port", type=int, help="to listen on, on loopback; a free one if not given")
     up.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the engine's own")
     up.add_argument("--deadline", type=float, default=1800.0, help="seconds until it has to be ready")
@@ -101,7 +99,7 @@ def _order(options: argparse.Namespace) -> "Order":
     from loadgen.launch.gpus import gpus
     from loadgen.launch.models import model_named
     from loadgen.launch.options import chosen_gpus, engine_options
-    from loadgen.launch.order import Order
+    from loadgen.launch.order import Order, context_for
     from loadgen.launch.placement import place
     from loadgen.launch.sources import check
 
@@ -110,7 +108,7 @@ def _order(options: argparse.Namespace) -> "Order":
     given = engine_options(engine, options.option)
     if (why := engine.refuses(model, given)) is not None:
         raise UsageError(f"{engine.name} cannot serve {model.name}: {why}.")
-    context = options.context or min(CONTEXT, model.shape.context if model.shape else CONTEXT)
+    context = context_for(model, options.context)
     usable = chosen_gpus(gpus(), options.gpus)
     placement = place(
         engine,

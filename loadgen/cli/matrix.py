@@ -54,9 +54,8 @@ def run(options: argparse.Namespace) -> int:
             status.say(f"matrix: {matrix.folder}")
             measure(matrix, status)
     except UsageError:
-        if (
-            options.resume is None and not (matrix.folder / "cells").exists()
-        ):  # nothing was begun: --resume shall not find it
+        nothing_begun = options.resume is None and not (matrix.folder / "cells").exists()
+        if nothing_begun:  # --resume shall not find it
             shutil.rmtree(matrix.folder, ignore_errors=True)
         raise
     except KeyboardInterrupt:

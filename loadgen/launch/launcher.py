@@ -30,7 +30,6 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
 
     Raises UsageError with what is in the way, or with the engine's last words; then nothing of it is left.
     """
-    reap(status)
     ports = _ports(order.port)
     check_memory(order.model, order.placement, order.tokens)
     _install(order, status)

@@ -19,6 +19,9 @@ DEADLINE_S = 1800.0
 """So long a start may take, once everything is on the disk."""
 
 
+CONTEXT = 2048
+"""Tokens of one conversation, where nobody says more: enough for LIMA's prompts and their answers."""
+
 Ports = tuple[int, int, int]
 """The one at which an engine is reached, and two more."""
 
@@ -41,6 +44,11 @@ class Order:
     def tokens(self) -> int:
         """What its KV cache has to hold."""
         return self.context * self.engine.conversations(self.options)
+
+
+def context_for(model: Model, wanted: int | None) -> int:
+    """Return for how long a conversation an engine is started, tokens: what is wanted, or the model's up to a limit."""
+    return wanted or min(CONTEXT, model.shape.context if model.shape else CONTEXT)
 
 
 def commands(order: Order, source: Source, ports: Ports, engine_id: str) -> list[list[str]]:

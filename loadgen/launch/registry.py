@@ -25,7 +25,7 @@ class Running(msgspec.Struct, kw_only=True):
     """Path of what its processes print."""
     container: str | None = None
     owner: tuple[int, float] | None
-    """Process for which it runs, and when that one started, s since the epoch; None: it stays until it is ended."""
+    """Process for which it runs, and when that one started, s; None: it stays until it is ended."""
     started_at: str
     """Wall time, ISO 8601."""
     launched: Launched | None = None

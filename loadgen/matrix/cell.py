@@ -34,7 +34,7 @@ class Cell:
     def run_of(self, part: Part) -> Path | None:
         """Return the run folder of a part that is done; None where it is not."""
         for folder in sorted(self.place_of(part).glob("*/")):
-            if folder.name != _BROKEN_OFF and _is_whole(folder):
+            if _is_whole(folder):
                 return folder
         return None
 
@@ -49,7 +49,7 @@ class Cell:
         ``whole``: also one that came to its end, as it does where the engine had died.
         """
         for folder in sorted(self.place_of(part).glob("*/")):
-            if folder.name != _BROKEN_OFF and (whole or not _is_whole(folder)):
+            if whole or not _is_whole(folder):
                 aside = self.folder / _BROKEN_OFF / part / folder.name
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 folder.rename(aside)

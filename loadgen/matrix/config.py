@@ -1,7 +1,5 @@
 """What a matrix is made of: which engines, which models, and how they are measured."""
 
-import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,17 +10,13 @@ from engines.catalogue import find_engine
 from engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.launch.models import model_named, of_folder
-from loadgen.launch.options import check_options
+from loadgen.launch.order import DEADLINE_S, context_for
 from loadgen.models.model import Model
 from loadgen.models.shape import Dtype, Shape
 from loadgen.models.table import MODELS
 from loadgen.models.template import template_path
-from loadgen.wire.target import parse_target
 
 Part = Literal["speed", "throughput"]
-
-_CONTEXT = 2048
-"""Tokens, where nobody says more: enough for LIMA's prompts and their answers."""
 
 
 class ThroughputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +86,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gpus: list[int] | None = None
     """Those that may be used; None: all."""
     repeats: int = 1
-    startup_deadline: float = 1800.0
+    startup_deadline: float = DEADLINE_S
     """s."""
     throughput: ThroughputConfig = ThroughputConfig()
 
@@ -101,28 +95,9 @@ def engine_of(config: Config, column: str, name: str = "matrix.toml") -> tuple[E
     """Return the engine of a column and what is said of it; raises UsageError."""
     said = config.engine.get(column, EngineConfig())
     try:
-        engine = find_engine(said.engine or column)
-        check_options(engine, said.options)
-        msgspec.convert(msgspec.to_builtins(config.throughput) | said.throughput, ThroughputConfig)
-    except (UsageError, msgspec.ValidationError) as error:
-        raise UsageError(f"{name}, engine {column!r}: {error}") from None
-    if said.host is not None:
-        _check_host(said, f"{name}, engine {column!r}")
-    if not engine.launches and said.host is None:
-        raise UsageError(f"{name}, engine {column!r}: it is not started from here: say at which host it runs.")
-    return engine, said
-
-
-def _check_host(said: EngineConfig, where: str) -> None:
-    assert said.host is not None
-    try:
-        parse_target(said.host)
+        return find_engine(said.engine or column), said
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-    if said.key is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said.key):
-        raise UsageError(f"{where}: key is the name of an environment variable that has the key, not the key itself.")
-    if said.key is not None and not os.environ.get(said.key):
-        raise UsageError(f"{where}: the environment variable {said.key}, which key names, is not set.")
+        raise UsageError(f"{name}, engine {column!r}: {error}") from None
 
 
 def throughput_of(config: Config, column: str) -> ThroughputConfig:
@@ -156,5 +131,4 @@ def model_of(config: Config, row: str, name: str = "matrix.toml") -> Model:
 def context_of(config: Config, row: str, model: Model) -> int:
     """Return for how long a conversation an engine is started, tokens."""
     said = config.model.get(row)
-    wanted = (said and said.context) or config.context
-    return wanted or min(_CONTEXT, model.shape.context if model.shape else _CONTEXT)
+    return context_for(model, (said and said.context) or config.context)

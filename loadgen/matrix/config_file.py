@@ -1,5 +1,7 @@
 """``matrix.toml``: read, and every mistake in it named with its key and the nearest right one."""
 
+import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -10,6 +12,7 @@ from typing import Any
 import msgspec
 
 from loadgen.errors import UsageError
+from loadgen.launch.options import check_options
 from loadgen.matrix.config import (
     Config,
     EngineConfig,
@@ -23,6 +26,7 @@ from loadgen.models.shape import Shape
 from loadgen.scenario import SHORTEST_STEP_S
 from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
+from loadgen.wire.target import parse_target
 
 
 def specification() -> str:
@@ -68,8 +72,7 @@ def check(config: Config, name: str) -> None:
     _check_lists(config, name)
     _check_numbers(config, name)
     for column in config.engines:
-        engine_of(config, column, name)
-        _check_throughput(throughput_of(config, column), f"{name}, [throughput]")
+        _check_column(config, column, name)
     for row in config.models:
         model_of(config, row, name)
 
@@ -103,7 +106,25 @@ def _check_numbers(config: Config, name: str) -> None:
             )
 
 
-def _check_throughput(asked: ThroughputConfig, where: str) -> None:
+def _check_column(config: Config, column: str, name: str) -> None:
+    where = f"{name}, engine {column!r}"
+    engine, said = engine_of(config, column, name)
+    try:
+        check_options(engine, said.options)
+        _check_throughput(throughput_of(config, column))
+        if said.host is not None:
+            parse_target(said.host)
+    except (UsageError, msgspec.ValidationError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    if not engine.launches and said.host is None:
+        raise UsageError(f"{where}: it is not started from here: say at which host it runs.")
+    if said.key is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said.key):
+        raise UsageError(f"{where}: key is the name of an environment variable that has the key, not the key itself.")
+    if said.key is not None and not os.environ.get(said.key):
+        raise UsageError(f"{where}: the environment variable {said.key}, which key names, is not set.")
+
+
+def _check_throughput(asked: ThroughputConfig) -> None:
     try:
         parse_steps(asked.steps)
         parse_precision(asked.precision)
@@ -112,35 +133,30 @@ def _check_throughput(asked: ThroughputConfig, where: str) -> None:
         if asked.slo is not None:
             parse_slo(asked.slo)
     except UsageError as error:
-        raise UsageError(f"{where}: {str(error).replace('--', '')}") from None
+        raise UsageError(f"throughput: {str(error).replace('--', '')}") from None
 
 
 def _anchored(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Return what was read with its paths made absolute, and an engine that is named by its file called by its stem."""
     found = dict(raw)
     engines, tables = [], dict(raw.get("engine", {}))
-    for one in raw.get("engines", ()):
-        path = str(one).endswith(".py")
+    for one in raw["engines"]:
+        path = one.endswith(".py")
         column = Path(one).stem if path else one
         said = dict(tables.get(column, {}))
         file = one if path else said.get("engine", "")
-        if str(file).endswith(".py"):
+        if file.endswith(".py"):
             tables[column] = said | {"engine": str((base / Path(file).expanduser()).resolve())}
         engines.append(column)
     models = {name: _with_paths(said, base) for name, said in raw.get("model", {}).items()}
-    if isinstance(dataset := raw.get("dataset"), str) and (base / dataset).is_file():
-        found["dataset"] = str((base / dataset).resolve())
-    return found | {"engines": engines, "engine": tables, "model": models} if "engines" in raw else found
+    if (base / raw.get("dataset", "")).is_file():
+        found["dataset"] = str((base / raw["dataset"]).resolve())
+    return found | {"engines": engines, "engine": tables, "model": models}
 
 
-def _with_paths(said: Any, base: Path) -> Any:  # noqa: ANN401 as it was read
-    if not isinstance(said, dict):
-        return said
-    paths = {}
-    for key in ("source", "gguf"):
-        if isinstance(value := said.get(key), str) and (here := base / Path(value).expanduser()).exists():
-            paths[key] = str(here.resolve())
-    return said | paths
+def _with_paths(said: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    paths = {key: base / Path(said[key]).expanduser() for key in ("source", "gguf") if key in said}
+    return dict(said) | {key: str(path.resolve()) for key, path in paths.items() if path.exists()}
 
 
 _TABLES: Mapping[str, type[msgspec.Struct]] = {"engine": EngineConfig, "model": ModelConfig}
