@@ -61,8 +61,8 @@ def _width(table: Table, index: int) -> int:
 
 
 def _label_width(table: Table) -> int:
-    names = [len(line) for row in table.rows for line in _names(table, row, None)]
-    return min(_WIDEST, max(names, default=0))
+    names = [line for row in table.rows for line in _names(table, row, None)]
+    return min(_WIDEST, max(map(len, [*table.columns[table.labels - 1].split(), *names])))
 
 
 def _drawn(table: Table, part: Sequence[int]) -> RichTable:
