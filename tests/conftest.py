@@ -147,6 +147,7 @@ def home(tmp_path: Path, cache: Path) -> "Iterator[Home]":
 
     made = Home(tmp_path, cache)
     yield made
+    made.end()
     made.loadgen("engine", "down")
     assert made.processes() == []
 

@@ -59,6 +59,7 @@ class Home:
     folder: Path
     cache: Path
     more: Mapping[str, str] = field(default_factory=dict)
+    _started: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,7 +84,7 @@ class Home:
     def start(self, *arguments: object) -> "subprocess.Popen[bytes]":
         """Start a command and leave it running."""
         with (self.folder / "loadgen.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "loadgen.cli", *map(str, arguments)],
                 cwd=self.folder,
                 env=self.environment,
@@ -91,6 +92,19 @@ class Home:
                 stdout=log,
                 stderr=log,
             )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a test that failed has left running."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+
+    def found(self, pattern: str) -> list[Path]:
+        """Files below the folder that a pattern fits; folders may be renamed meanwhile, at which ``glob`` stumbles."""
+        files = [Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names]
+        return [path for path in files if path.relative_to(self.folder).match(pattern)]
 
     def engines(self) -> list[Running]:
         """What is registered as running."""

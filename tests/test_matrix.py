@@ -72,7 +72,7 @@ def test_a_matrix_killed_at_three_cells_and_resumed_ends_in_the_two_tables(home:
     done: set[Path] = set()
     for begun in kills:
         process = home.start(*arguments)
-        wait_for(lambda at=begun: len(list(home.folder.glob("results/*/cells/*/*/*/*/*/records*.jsonl"))) > at, 120)
+        wait_for(lambda at=begun: len(home.found("results/*/cells/*/*/*/*/*/records*.jsonl")) > at, 120)
         process.kill()
         process.wait()
         assert done <= set(whole_runs(folder_of(home)))
@@ -145,7 +145,7 @@ def test_an_engine_that_dies_in_mid_run_is_a_failed_cell_with_its_last_words(hom
 def test_an_interrupted_matrix_leaves_no_process_and_says_how_to_go_on(home: Home, number: signal.Signals) -> None:
     engine_file(home.folder, **{'"5"': '"200"'})
     process = home.start("matrix", write(home, ONE))
-    wait_for(lambda: any(path.read_bytes() for path in home.folder.glob("results/*/cells/*/*/*/*/*/records-0.jsonl")))
+    wait_for(lambda: any(path.stat().st_size for path in home.found("results/*/cells/*/*/*/*/*/records-0.jsonl")))
     process.send_signal(number)
     assert process.wait(timeout=60) == 4
     assert home.processes() == []
@@ -162,7 +162,7 @@ def test_a_second_interrupt_leaves_no_process_either(home: Home) -> None:
     engine_file(home.folder, **{'"5"': '"3000"'})
     process = home.start("matrix", write(home, ONE))
     wait_for(lambda: any("locust" in line for line in home.processes()))
-    wait_for(lambda: any(home.folder.glob("results/*/cells/*/*/*/*/*/run.json")))
+    wait_for(lambda: any(home.found("results/*/cells/*/*/*/*/*/run.json")))
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
