@@ -10,7 +10,10 @@ from pathlib import Path
 from engines import (
     endpoint,
     llamacpp,
+    lmdeploy,
+    ollama,
     sglang,
+    tensorrt_llm,
     tgi,
     tgi_1_0_1,
     transformers_4_31_0,
@@ -34,6 +37,9 @@ ENGINES: Mapping[str, Engine] = {
         tgi.ENGINE,
         tgi_1_0_1.ENGINE,
         sglang.ENGINE,
+        tensorrt_llm.ENGINE,
+        lmdeploy.ENGINE,
+        ollama.ENGINE,
         simulated.ENGINE,
     )
 }

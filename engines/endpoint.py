@@ -1,7 +1,7 @@
 """Any OpenAI-compatible endpoint that runs somewhere already: nothing is assumed beyond the protocol."""
 
 from engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
-from engines.engine import Engine, Metrics, Names
+from engines.engine import Engine, Metrics, Names, ignore_eos
 from loadgen.wire.openai_chat import OpenAIChat
 
 _KNOWN = [engine.METRICS for engine in (vllm, sglang, tgi, llamacpp, lmdeploy, tensorrt_llm)]
@@ -26,6 +26,6 @@ ENGINE = Engine(
         prefix_hits=_all("prefix_hits"),
         prefix_queries=_all("prefix_queries"),
     ),
-    accepts=frozenset({"stream_options"}),
+    whole_length=ignore_eos,
     notes=("The key is that of OPENAI_API_KEY or OPENAI_API_KEY_FILE; matrix.toml may name another variable.",),
 )

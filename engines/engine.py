@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 from loadgen.models.model import Model
 from loadgen.wire.dialect import Dialect
@@ -41,6 +41,15 @@ class Start:
     options: Options = field(default_factory=dict)
 
 
+WholeLength = Callable[[int], Mapping[str, Any]]
+"""Returns the fields of a request that make its answer so many tokens long."""
+
+
+def ignore_eos(_max_tokens: int) -> Mapping[str, Any]:
+    """Return the field that most engines know: the end-of-sequence token does not end an answer."""
+    return {"ignore_eos": True}
+
+
 def _by_name(start: Start) -> str:
     return start.model.name
 
@@ -63,6 +72,10 @@ class Environment:
     """On disk, about."""
     uninstall: tuple[str, ...] = ()
     """Packages that the requirements bring and that break it."""
+    built_on: tuple[str, ...] = ()
+    """Pinned. Installed first, for requirements that are compiled against them."""
+    programs: tuple[str, ...] = ()
+    """What has to be on the machine for its installation, as a compiler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +105,10 @@ class Launch:
     files: Files = "safetensors"
     makes_weights: bool = False
     """Whether it makes up random weights itself, and needs but configuration and tokenizer."""
+    title: str | None = None
+    """As tables have it, where this is another version than the engine's other ways."""
+    kill: bool = False
+    """Whether its processes do not end when they are asked to."""
     split: Split | None = "tensor"
     """How it uses two GPUs; None if it cannot."""
     startup_s: float = 60.0
@@ -143,8 +160,16 @@ class Engine:
     """Name by which requests have to ask for the model."""
     refuses: Callable[[Model, Options], str | None] = _nothing
     """Tells why it cannot serve a model, if so."""
-    accepts: frozenset[str] = frozenset()
-    """Of ``ignore_eos``, ``min_tokens``, ``stream_options``: fields of a request that it does not refuse."""
+    renders: bool = True
+    """Whether it makes a prompt of a chat; else that is done here, and it is sent the text."""
+    stops: bool = False
+    """Whether it knows itself what ends an answer by the chat's template; else that is sent along."""
+    counts_streams: bool = True
+    """Whether it counts the tokens of an answer that it streams."""
+    whole_length: WholeLength | None = None
+    """How it is asked for answers that do not end before ``max_tokens``; None: it cannot be."""
+    templates: str | None = None
+    """Where it takes chat templates from, if that is not the model's files."""
     options: tuple[str, ...] = ()
     """Names of the options that it knows."""
     conversations: Callable[[Options], int] = _one

@@ -5,7 +5,7 @@ Without a GPU it is the one that comes with this project, built for the CPU; wit
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
 from loadgen.wire.openai_chat import OpenAIChat
 
 SLOTS = 16
@@ -59,7 +59,7 @@ ENGINE = Engine(
     ),
     tells=("/props",),
     metrics=METRICS,
-    accepts=frozenset({"ignore_eos", "stream_options"}),
+    whole_length=ignore_eos,
     options=("slots",),
     conversations=_slots,
     notes=("cache_prompt is false in each request; the default would skip the prefill of a repeated prompt.",),

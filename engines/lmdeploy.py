@@ -1,6 +1,16 @@
-"""LMDeploy: so far what its metrics are called, for an ``endpoint`` that turns out to be one."""
+"""LMDeploy 0.18.0 on its TurboMind engine. Prefix caching is off unless it is asked for.
 
-from engines.engine import Metrics
+It finds chat templates of its own by the folder's name; the model's is named instead, so that all engines have one.
+"""
+
+import json
+from collections.abc import Sequence
+
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
+from loadgen.models.model import Model
+from loadgen.wire.openai_chat import OpenAIChat
+
+VERSION = "0.18.0"
 
 METRICS = Metrics(
     prompt_tokens=("lmdeploy:prompt_tokens_total",),
@@ -10,3 +20,51 @@ METRICS = Metrics(
     waiting=("lmdeploy:num_requests_waiting",),
 )
 """0.18."""
+
+
+def _flags(start: Start) -> list[str]:
+    template = json.dumps({"model_name": "hf", "model_path": start.source})
+    # TurboMind knows no float32.
+    dtype = start.model.dtype if start.model.dtype != "float32" else "float16"
+    flags = [start.source, "--model-name", start.model.name, "--backend", "turbomind", "--dtype", dtype]
+    flags += ["--server-name", start.host, "--server-port", str(start.port), "--tp", str(max(1, len(start.gpus)))]
+    flags += ["--session-len", str(start.context), "--chat-template", template, "--generation-config", "lmdeploy"]
+    return [*flags, "--trust-remote-code"] if start.model.remote_code else flags
+
+
+def _image(start: Start) -> Sequence[Command]:
+    return [["lmdeploy", "serve", "api_server", *_flags(start)]]
+
+
+def _serve(start: Start) -> Sequence[Command]:
+    return [["{bin}/lmdeploy", "serve", "api_server", *_flags(start)]]
+
+
+def _refuses(model: Model, _options: Options) -> str | None:
+    if model.shape is not None and model.shape.architecture in {"mpt", "falcon"}:
+        return f"LMDeploy has no {model.shape.architecture.title()}"
+    return None
+
+
+ENGINE = Engine(
+    name="lmdeploy",
+    title=f"LMDeploy {VERSION}",
+    dialect=OpenAIChat(),
+    launches=(
+        Launch(
+            runs_in=Container(image=f"openmmlab/lmdeploy:v{VERSION}", port=23333, arguments=("--ipc", "host")),
+            commands=_image,
+            needs_gpu=True,
+            startup_s=120,
+        ),
+        Launch(
+            runs_in=Environment(requirements=(f"lmdeploy=={VERSION}",), size_gb=10),
+            commands=_serve,
+            needs_gpu=True,
+            startup_s=120,
+        ),
+    ),
+    metrics=METRICS,
+    refuses=_refuses,
+    whole_length=ignore_eos,
+)

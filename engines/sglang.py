@@ -1,7 +1,15 @@
-"""SGLang: reasoning comes apart from content, in deltas named ``reasoning_content``."""
+"""SGLang: reasoning comes apart from content, in deltas named ``reasoning_content``.
 
-from engines.engine import Engine, Metrics
+``/health`` generates a token, so that ``/ready`` is asked. Its prefix cache is off, metrics have to be switched on.
+"""
+
+from collections.abc import Sequence
+
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
+from loadgen.models.model import Model
 from loadgen.wire.openai_chat import OpenAIChat
+
+VERSION = "0.5.23"
 
 METRICS = Metrics(
     prompt_tokens=("sglang:prompt_tokens_total",),
@@ -14,11 +22,57 @@ METRICS = Metrics(
 )
 """0.5, where it was started with ``--enable-metrics``."""
 
+
+def _flags(start: Start) -> list[str]:
+    flags = ["--model-path", start.source, "--served-model-name", start.model.name]
+    flags += ["--host", start.host, "--port", str(start.port), "--dtype", start.model.dtype]
+    flags += ["--context-length", str(start.context), "--random-seed", "0"]
+    flags += ["--disable-radix-cache", "--sampling-defaults", "openai", "--enable-metrics"]
+    if len(start.gpus) > 1:
+        flags += ["--tp-size", str(len(start.gpus))]
+    if start.model.remote_code:
+        flags += ["--trust-remote-code"]
+    return [*flags, "--load-format", "dummy"] if start.is_random else flags
+
+
+def _image(start: Start) -> Sequence[Command]:
+    return [["python3", "-m", "sglang.launch_server", *_flags(start)]]
+
+
+def _serve(start: Start) -> Sequence[Command]:
+    return [["{bin}/python", "-m", "sglang.launch_server", *_flags(start)]]
+
+
+def _refuses(model: Model, _options: Options) -> str | None:
+    if model.shape is not None and model.shape.architecture in {"mpt", "falcon"}:
+        return f"SGLang has no {model.shape.architecture.title()} of its own"
+    return None
+
+
 ENGINE = Engine(
     name="sglang",
-    title="SGLang",
+    title=f"SGLang {VERSION}",
     dialect=OpenAIChat(),
-    health=None,  # /health generates a token
+    launches=(
+        Launch(
+            runs_in=Container(image=f"lmsysorg/sglang:v{VERSION}", port=30000, arguments=("--ipc", "host")),
+            commands=_image,
+            needs_gpu=True,
+            makes_weights=True,
+            startup_s=180,
+        ),
+        Launch(
+            runs_in=Environment(requirements=(f"sglang=={VERSION}",), size_gb=12),
+            commands=_serve,
+            needs_gpu=True,
+            makes_weights=True,
+            startup_s=180,
+        ),
+    ),
+    health="/ready",
+    tells=("/server_info",),
     metrics=METRICS,
-    accepts=frozenset({"ignore_eos", "min_tokens", "stream_options"}),
+    refuses=_refuses,
+    whole_length=ignore_eos,
+    notes=("The radix cache is off, and so are sampling parameters from the model's repository.",),
 )

@@ -1,12 +1,92 @@
-"""TensorRT-LLM: so far what its metrics are called, for an ``endpoint`` that turns out to be one."""
+"""TensorRT-LLM 1.2.1 on its PyTorch engine: what has no flag stands in a file of options, written before the start.
 
-from engines.engine import Metrics
+Usage comes in a stream if it is asked for. Prometheus metrics are at ``/prometheus/metrics``, and only where request
+metrics were switched on; ``/metrics`` is something else.
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
+from loadgen.models.model import Model
+from loadgen.wire.openai_chat import OpenAIChat
+
+VERSION = "1.2.1"
 
 METRICS = Metrics(
+    path="/prometheus/metrics",
     prompt_tokens=("trtllm_prompt_tokens_total",),
     output_tokens=("trtllm_generation_tokens_total",),
     requests=("trtllm_request_success_total",),
     running=("trtllm_num_requests_running",),
     waiting=("trtllm_num_requests_waiting",),
 )
-"""1.2."""
+"""1.2; which of them there are depends on the version."""
+
+
+def _options(start: Start) -> dict[str, object]:
+    own: dict[str, object] = {"return_perf_metrics": True, "kv_cache_config": {"enable_block_reuse": False}}
+    own["dtype"] = start.model.dtype
+    return own | {"load_format": "DUMMY"} if start.is_random else own
+
+
+def _serve(start: Start, program: str, file: str) -> Sequence[Command]:
+    serve = [program, start.source, "--backend", "pytorch", "--host", start.host, "--port", str(start.port)]
+    serve += ["--tp_size", str(max(1, len(start.gpus))), "--max_seq_len", str(start.context)]
+    serve += ["--extra_llm_api_options", file]
+    if start.model.remote_code:
+        serve += ["--trust_remote_code"]
+    written = f"printf %s {shlex.quote(json.dumps(_options(start)))} > {file}"  # JSON is YAML
+    return [["sh", "-c", f"{written} && exec {shlex.join(serve)}"]]
+
+
+def _image(start: Start) -> Sequence[Command]:
+    return _serve(start, "trtllm-serve", "/tmp/options.yaml")  # noqa: S108 of the container
+
+
+def _environment(start: Start) -> Sequence[Command]:
+    return _serve(start, "{bin}/trtllm-serve", f"trtllm-{start.port}.yaml")  # beside the log
+
+
+def _path(start: Start) -> str:
+    return start.source.rstrip("/").rpartition("/")[2]
+
+
+def _refuses(model: Model, _options: Options) -> str | None:
+    if model.shape is not None and model.shape.architecture in {"mpt", "falcon"}:
+        return f"TensorRT-LLM's PyTorch engine has no {model.shape.architecture.title()}"
+    return None
+
+
+ENGINE = Engine(
+    name="tensorrt-llm",
+    title=f"TensorRT-LLM {VERSION}",
+    dialect=OpenAIChat(),
+    launches=(
+        Launch(
+            runs_in=Container(
+                image=f"nvcr.io/nvidia/tensorrt-llm/release:{VERSION}",
+                port=8000,
+                arguments=("--ipc", "host", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864"),
+            ),
+            commands=_image,
+            needs_gpu=True,
+            makes_weights=True,
+            startup_s=240,
+        ),
+        Launch(
+            runs_in=Environment(requirements=(f"tensorrt-llm=={VERSION}",), size_gb=15),
+            commands=_environment,
+            needs_gpu=True,
+            makes_weights=True,
+            startup_s=240,
+        ),
+    ),
+    serves=_path,
+    tells=("/version",),
+    metrics=METRICS,
+    refuses=_refuses,
+    whole_length=ignore_eos,
+    notes=("KV cache reuse is off.",),
+)

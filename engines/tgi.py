@@ -1,7 +1,15 @@
-"""text-generation-inference since 1.4 on its OpenAI route."""
+"""text-generation-inference 3.3.7 (2025-12), its last version: the repository is archived. Its OpenAI route.
 
-from engines.engine import Engine, Metrics
+It has no ``ignore_eos``: answers end where the model ends them, or at ``max_tokens``. Any name of a model that is not
+``tgi`` would be taken for an adapter's.
+"""
+
+from collections.abc import Sequence
+
+from engines.engine import Command, Container, Engine, Launch, Metrics, Start
 from loadgen.wire.openai_chat import OpenAIChat
+
+VERSION = "3.3.7"
 
 METRICS = Metrics(
     prompt_tokens=("tgi_request_input_length_sum",),
@@ -13,11 +21,35 @@ METRICS = Metrics(
 )
 """3.3."""
 
+
+def _launcher(start: Start) -> Sequence[Command]:
+    # Without --num-shard it takes all GPUs that it sees; float32 it does not know.
+    dtype = start.model.dtype if start.model.dtype != "float32" else "float16"
+    command = ["--model-id", start.source, "--num-shard", str(max(1, len(start.gpus))), "--dtype", dtype]
+    command += ["--port", str(start.port), "--max-input-tokens", str(start.context - 1)]
+    command += ["--max-total-tokens", str(start.context)]
+    return [[*command, "--trust-remote-code"] if start.model.remote_code else command]
+
+
+def _tgi(_start: Start) -> str:
+    return "tgi"
+
+
 ENGINE = Engine(
     name="tgi",
-    title="TGI",
+    title=f"TGI {VERSION}",
     dialect=OpenAIChat(),
+    launches=(
+        Launch(
+            runs_in=Container(image=f"ghcr.io/huggingface/text-generation-inference:{VERSION}", port=80),
+            commands=_launcher,
+            variables={"PREFIX_CACHING": "0", "USE_PREFIX_CACHING": "0", "HF_HUB_OFFLINE": "1"},
+            needs_gpu=True,
+            startup_s=180,
+        ),
+    ),
+    serves=_tgi,
     tells=("/info",),
     metrics=METRICS,
-    accepts=frozenset({"stream_options"}),
+    notes=("TGI is archived: 3.3.7 is its last version.", "It has no ignore_eos. Prefix caching is off."),
 )

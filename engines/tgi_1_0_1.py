@@ -1,7 +1,7 @@
 """text-generation-inference 1.0.1 (2023-08): its native routes, as it has no OpenAI route.
 
-The prompt goes out as it is: chat templates are the client's business there. One event per token; the last one carries
-``generated_text`` and, with ``details``, the server's own count. Temperature 0 is not accepted: greedy is the default.
+The client makes the prompt by the model's template. One event per token; the last one carries ``generated_text`` and,
+with ``details``, the server's own count. Temperature 0 is not accepted: greedy is the default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,16 @@ from typing import Any
 
 import msgspec
 
-from engines.engine import Command, Container, Engine, Launch, Start
+from engines.engine import Command, Container, Engine, Launch, Metrics, Start
 from loadgen.wire.dialect import Ask, Delta, DialectError, Usage
+
+METRICS = Metrics(
+    prompt_tokens=("tgi_request_input_length_sum",),
+    output_tokens=("tgi_request_generated_tokens_sum",),
+    requests=("tgi_request_success_total", "tgi_request_success"),
+    running=("tgi_batch_current_size",),
+    waiting=("tgi_queue_size",),
+)
 
 
 class _Token(msgspec.Struct):
@@ -46,6 +54,8 @@ class Generate:
         parameters: dict[str, Any] = {"max_new_tokens": ask.max_tokens, "details": True}
         if ask.temperature > 0:
             parameters |= {"do_sample": True, "temperature": ask.temperature}
+        if ask.stop:
+            parameters["stop"] = list(ask.stop)
         return {"inputs": ask.prompt, "parameters": parameters}
 
     def read_event(self, data: bytes) -> Delta:
@@ -117,5 +127,7 @@ ENGINE = Engine(
         ),
     ),
     tells=("/info",),
-    notes=("The prompt goes out as it is, without the model's chat template.",),
+    metrics=METRICS,
+    renders=False,
+    notes=("It has no chat route: the client makes the prompt by the model's template.", "It has no ignore_eos."),
 )

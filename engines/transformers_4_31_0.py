@@ -52,10 +52,18 @@ ENGINE = Engine(
         Launch(
             runs_in=Environment(requirements=REQUIREMENTS, size_gb=1.2),
             commands=_processes,
+            kill=True,
             split="layers",
             startup_s=60,
         ),
     ),
     health=None,
-    notes=("completion_tokens is one less than the tokens generated, which is put right.",),
+    stops=True,
+    templates="FastChat, the one named in --conv-template, else by the model's name",
+    counts_streams=False,
+    notes=(
+        "completion_tokens is one less than the tokens generated, which is put right.",
+        "Streams are counted by the model's tokenizer; of random weights' words it makes up to 5 % more tokens.",
+        "Chat templates are FastChat's; for a model without one of ours, the one that it finds by the model's name.",
+    ),
 )

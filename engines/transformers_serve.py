@@ -3,7 +3,9 @@
 One request at a time, others wait, unless ``continuous_batching`` is set. It counts the end-of-sequence token.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from engines.engine import Command, Engine, Environment, Launch, Options, Start
 from loadgen.wire.openai_chat import OpenAIChat
@@ -36,6 +38,11 @@ def _batching(start: Start) -> list[str]:
     return ["--continuous-batching", *size, "--cb-max-batch-tokens", str(start.options.get("batch_tokens", 512))]
 
 
+def _whole_length(max_tokens: int) -> Mapping[str, Any]:
+    # ignore_eos is refused, with status 422. What a configuration that is sent leaves out is the model's.
+    return {"generation_config": json.dumps({"min_new_tokens": max_tokens})}
+
+
 def _path(start: Start) -> str:
     return start.source
 
@@ -54,6 +61,7 @@ ENGINE = Engine(
         ),
     ),
     serves=_path,
+    whole_length=_whole_length,
     options=("continuous_batching", "slots", "batch_tokens"),
     conversations=_conversations,
     notes=("One request at a time, unless continuous_batching is set.",),

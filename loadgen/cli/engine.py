@@ -100,7 +100,7 @@ def _order(options: argparse.Namespace) -> "Order":
     from loadgen.launch.models import model_named
     from loadgen.launch.options import chosen_gpus, engine_options
     from loadgen.launch.order import Order, context_for
-    from loadgen.launch.placement import place
+    from loadgen.launch.placement import place, way
     from loadgen.launch.sources import check
 
     _check_numbers(options)
@@ -110,15 +110,10 @@ def _order(options: argparse.Namespace) -> "Order":
         raise UsageError(f"{engine.name} cannot serve {model.name}: {why}.")
     context = context_for(model, options.context)
     usable = chosen_gpus(gpus(), options.gpus)
-    placement = place(
-        engine,
-        model,
-        usable,
-        tokens=context * engine.conversations(given),
-        runs_in=options.runs_in,
-        chosen=options.gpus is not None,
-    )
-    check(model, placement.launch, is_random=options.weights == "random")
+    launch = way(engine, usable, runs_in=options.runs_in)
+    tokens = context * engine.conversations(given)
+    placement = place(launch, model, usable, tokens=tokens, chosen=options.gpus is not None)
+    check(model, launch, is_random=options.weights == "random")
     return Order(
         engine=engine,
         model=model,

@@ -84,15 +84,18 @@ def _config(options: argparse.Namespace) -> "tuple[Config, str]":
 def _plan(config: "Config") -> int:
     from loadgen.launch.gpus import gpus
     from loadgen.matrix.matrix import Matrix
-    from loadgen.matrix.plan import launch_lines, look, plan_table
+    from loadgen.matrix.plan import gpus_of, launch_lines, look, plan_table
     from loadgen.results.terminal import show_table
 
     there = gpus()
-    planned = [look(config, cell, there) for cell in Matrix(Path(), config).cells()]
-    show_table(plan_table(config, planned))
+    machine = None if there else config.plan_for
+    shown = gpus_of(machine) if machine else there
+    planned = [look(config, cell, shown, planned=machine is not None) for cell in Matrix(Path(), config).cells()]
+    show_table(plan_table(config, planned, machine))
     for number, one in enumerate(planned, start=1):
-        if one.skip is None and one.problem is None:
-            print(f"{number}. {one.cell.row} on {one.cell.column}:\n   {launch_lines(one)}")
+        if one.order is not None or one.said.host is not None:
+            on = one.order.title if one.order else one.engine.title
+            print(f"{number}. {one.cell.row} on {on}:\n   {launch_lines(one)}")
     return 0
 
 
@@ -123,9 +126,10 @@ def _show(matrix: "Matrix") -> int:
 
 def _incomplete(matrix: "Matrix") -> bool:
     from loadgen.matrix.config import engine_of, model_of
+    from loadgen.matrix.plan import refusal
 
     for cell in matrix.cells():
         engine, said = engine_of(matrix.config, cell.column)
-        if cell.missing and engine.refuses(model_of(matrix.config, cell.row), said.options) is None:
+        if cell.missing and refusal(matrix.config, engine, said, model_of(matrix.config, cell.row)) is None:
             return True
     return False

@@ -54,7 +54,11 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     host: str
     sample: list[tuple[int, str]]
-    """Rows and texts."""
+    """Rows, and texts as they are sent."""
+    stop: tuple[str, ...]
+    """Texts that end an answer, sent with each request."""
+    fields: dict[str, Any]
+    """Further ones of each request's body."""
     planned: int | None
     """Measured requests of all workers together; None if only time bounds the run."""
     stop_timeout_s: float

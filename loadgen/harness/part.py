@@ -240,7 +240,15 @@ class Part:
         measured = assignment.phase is Phase.MEASURE
         self._handed_out += measured
         scenario, orders = self.scenario, self.orders
-        ask = Ask(assignment.prompt.text, orders.model, scenario.max_tokens, scenario.temperature, scenario.stream)
+        ask = Ask(
+            assignment.prompt.text,
+            orders.model,
+            scenario.max_tokens,
+            scenario.temperature,
+            scenario.stream,
+            orders.stop,
+            orders.fields,
+        )
         job = Job(
             f"{orders.run_id}-{orders.number}-{self.started:06d}",
             ask,

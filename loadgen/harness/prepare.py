@@ -1,13 +1,14 @@
 """From a scenario to a run that can begin: everything that may be wrong is looked at here, before the first request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engines.catalogue import find_engine
-from engines.engine import Metrics
+from engines.engine import Engine, Metrics
 from loadgen.errors import UsageError
 from loadgen.harness import preflight
+from loadgen.harness.chat import Chat, chat_for
 from loadgen.harness.secrets import api_key
 from loadgen.launch import simulated
 from loadgen.launch.child import ChildServer
@@ -42,6 +43,8 @@ class Prepared:
     server: dict[str, Any]
     """What the server says of itself."""
     plan: Plan
+    chat: Chat
+    """How its prompts are sent."""
     embedded: str | None
     """What the embedded engine is, where it is used."""
     simulated: bool
@@ -63,20 +66,24 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
     name = ENGINE if engine else _spoken_by(scenario, launched)
     if engine and scenario.engine not in {"endpoint", ENGINE}:
         raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
+    spoken = find_engine(name)
+    scenario = _with_tokenizer(scenario, spoken, launched)
     settings = settings_of(scenario, host, name)
     wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
     found = preflight.check(settings, wanted, waiter, stream=scenario.stream, temperature=scenario.temperature)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
-    spoken = find_engine(name)
+    called = launched.model if launched and found.model == launched.serves else found.model
+    chat = chat_for(spoken, launched, called, scenario)
     return Prepared(
         scenario=scenario,
         settings=settings,
         dialect=name,
         engine=simulated.ENGINE if is_simulated else spoken.name,
         model=found.model,
-        called=launched.model if launched and found.model == launched.serves else found.model,
+        called=called,
         server=found.server,
         plan=plan,
+        chat=chat,
         embedded=LABEL if engine else None,
         simulated=is_simulated,
         metrics=spoken.metrics,
@@ -87,6 +94,14 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
 def _spoken_by(scenario: Scenario, launched: Launched | None) -> str:
     """Return the engine whose dialect is spoken: the one that was named, else the one that was started there."""
     return launched.engine if launched and scenario.engine == "endpoint" else scenario.engine
+
+
+def _with_tokenizer(scenario: Scenario, engine: Engine, launched: Launched | None) -> Scenario:
+    """Have answers counted by the model's tokenizer, if it is here and the engine counts none that it streams."""
+    if scenario.tokenizer or launched is None or engine.counts_streams:
+        return scenario
+    file = Path(launched.source) / "tokenizer.json"
+    return replace(scenario, tokenizer=str(file)) if file.is_file() else scenario
 
 
 def settings_of(scenario: Scenario, host: str, engine: str) -> Settings:

@@ -38,13 +38,21 @@ def programs(environment: Environment, name: str) -> Path:
 
 def folder(environment: Environment, name: str) -> Path:
     """Return where an engine's environment lies: another one for each change of its requirements."""
-    identity = json.dumps([environment.requirements, environment.uninstall, sys.version_info[:2]])
+    wanted = [environment.requirements, environment.uninstall, sys.version_info[:2]]
+    identity = json.dumps([*wanted, environment.built_on] if environment.built_on else wanted)
     return data_folder() / "environments" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
 
 def is_made(environment: Environment, name: str) -> bool:
     """Whether it can be used as it is."""
     return not environment.requirements or (folder(environment, name) / _COMPLETE).exists()
+
+
+def lacks(environment: Environment, name: str) -> list[str]:
+    """Return the programs that it takes to install it and that are not on this machine."""
+    if is_made(environment, name):
+        return []
+    return [program for program in environment.programs if shutil.which(program) is None]
 
 
 def make(environment: Environment, name: str, status: Status) -> None:
@@ -64,7 +72,11 @@ def make(environment: Environment, name: str, status: Status) -> None:
         shutil.rmtree(place, ignore_errors=True)  # what a kill left half
         _run([sys.executable, "-m", "venv", str(place)], name, held)
         pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        _run([*pip, "install", *environment.requirements], name, held)
+        install = [*pip, "install", *environment.built_on]
+        if environment.built_on:
+            _run(install, name, held)
+            install.append("--no-build-isolation")  # or pip would build on newer ones of its own choice
+        _run([*install, *environment.requirements], name, held)
         if environment.uninstall:
             _run([*pip, "uninstall", "--yes", *environment.uninstall], name, held)
         (place / _COMPLETE).touch()

@@ -9,7 +9,7 @@ from engines.engine import Container, Engine, Environment, Launch
 from loadgen.launch import containers, environments
 from loadgen.launch.gpus import gpus, why_none
 from loadgen.launch.options import chosen_gpus
-from loadgen.launch.placement import ways
+from loadgen.launch.placement import in_the_way, kind_of
 from loadgen.launch.registry import registered
 from loadgen.measure.facts import GpuFacts
 from loadgen.results.tables import Table
@@ -44,16 +44,19 @@ def check_table(engines: Sequence[Engine]) -> tuple[Table, bool]:
     there = gpus()
     rows, all_can = [], True
     for engine in engines:
-        hindrances = ways(engine, None, chosen_gpus(there, None))
-        for launch in engine.launches:
-            kind = "container" if isinstance(launch.runs_in, Container) else "environment"
-            rows.append((engine.name, kind, hindrances[kind] or _readiness(engine, launch)))
+        hindrances = [in_the_way(engine, launch, chosen_gpus(there, None)) for launch in engine.launches]
+        for launch, why in zip(engine.launches, hindrances, strict=True):
+            rows.append((engine.name, _kind(launch), why or _readiness(engine, launch)))
         if not engine.launches:
             rows.append((engine.name, ABSENT, "is not started from here: run it yourself and name its --host"))
-        all_can = all_can and any(why is None for why in hindrances.values())
+        all_can = all_can and None in hindrances
     memory = psutil.virtual_memory()
     note = f"Memory: {memory.available / _GB:.1f} of {memory.total / _GB:.1f} GB are free. " + _gpus(there)
     return Table("Engines on this machine", ("engine", "in a", "is"), tuple(rows), note, words=(0, 1, 2)), all_can
+
+
+def _kind(launch: Launch) -> str:
+    return kind_of(launch) + ("" if launch.uses_gpu else ", on the CPU")
 
 
 def _gpus(there: Sequence[GpuFacts]) -> str:
@@ -79,13 +82,14 @@ def _way(launch: Launch) -> str:
     if not launch.runs_in.requirements:
         return "in this environment, on the CPU" if not launch.uses_gpu else "in this environment"
     first, *more = launch.runs_in.requirements
-    return f"in an environment of its own with {first}" + (f" and {len(more)} more" if more else "")
+    cpu = "" if launch.uses_gpu else ", on the CPU"
+    return f"in an environment of its own with {first}" + (f" and {len(more)} more" if more else "") + cpu
 
 
 def _readiness(engine: Engine, launch: Launch) -> str:
     if isinstance(launch.runs_in, Environment):
         if environments.is_made(launch.runs_in, engine.name):
-            return "ready" if launch.uses_gpu else "ready, on the CPU"
+            return "ready"
         return f"not installed yet: `loadgen engine up` does that, about {launch.runs_in.size_gb:g} GB"
     if containers.has_image(launch.runs_in.image):
         return "ready"

@@ -42,6 +42,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
         gpus=order.placement.indices,
         free_before=free_bytes(order.placement.indices),
         log=str(log.absolute()),
+        kill=order.placement.launch.kill,
         container=f"loadgen-{engine_id}" if isinstance(order.placement.launch.runs_in, Container) else None,
         owner=processes.this_process(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -50,7 +51,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
     lines = commands(order, source, ports, engine_id)
     registry.register(running)  # before the start: whatever is killed now is found by the next of us
     try:
-        status.say(f"starting {order.engine.title}: {shown(lines, variables(order))}")
+        status.say(f"starting {order.title}: {shown(lines, variables(order))}")
         began = time.monotonic()
         live.spawn(lines, variables(order))
         serves = served_name(order, source, ports)
@@ -70,7 +71,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
     except BaseException:
         stop(live, status)
         raise
-    status.say(f"{order.engine.title} serves {order.model.name} at {running.host} after {seconds:.1f} s")
+    status.say(f"{order.title} serves {order.model.name} at {running.host} after {seconds:.1f} s")
     return live
 
 
@@ -137,7 +138,7 @@ def wait_for_memory(ended: Sequence[Running], status: Status) -> None:
 def end(running: Running, status: Status) -> None:
     """End a registered engine: container, processes, entry; says what cannot be ended."""
     problem = containers.remove(running.container) if running.container else None
-    left = processes.end(running.id)
+    left = processes.end(running.id, politely=not running.kill)
     if problem is None and not left:
         registry.forget(running)
         return

@@ -41,6 +41,11 @@ class Order:
     deadline_s: float = DEADLINE_S
 
     @property
+    def title(self) -> str:
+        """The engine's, with the version that is started."""
+        return self.placement.launch.title or self.engine.title
+
+    @property
     def tokens(self) -> int:
         """What its KV cache has to hold."""
         return self.context * self.engine.conversations(self.options)
@@ -131,7 +136,7 @@ def launched(
     image = launch.runs_in.image if isinstance(launch.runs_in, Container) else None
     return Launched(
         engine=order.engine.spec,
-        title=order.engine.title,
+        title=order.title,
         model=order.model.name,
         serves=serves,
         source=source.path,
@@ -140,6 +145,7 @@ def launched(
         weight_bytes=None if order.model.shape is None else order.model.shape.weight_bytes(order.model.dtype),
         weights="none" if launch.files == "none" else "random" if order.is_random else "trained",
         template=order.model.template,
+        stop=order.model.stop,
         context=order.context,
         commands=tuple(map(tuple, lines)),
         variables=variables(order),

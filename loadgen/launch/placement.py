@@ -1,13 +1,13 @@
 """Where an engine can run: in which way it is started, and on which GPUs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
 
 from engines.engine import Container, Engine, Launch
 from loadgen.errors import UsageError
-from loadgen.launch import containers
+from loadgen.launch import containers, environments
 from loadgen.measure.facts import GpuFacts
 from loadgen.models.model import Model
 
@@ -34,29 +34,53 @@ class Placement:
         return tuple(gpu.index for gpu in self.gpus)
 
 
-def ways(engine: Engine, runs_in: str | None, gpus: Sequence[GpuFacts]) -> Mapping[str, str | None]:
-    """Return an engine's ways to start, ``container`` or ``environment``, each with what is in its way, if anything."""
-    return {_kind(way): _in_the_way(way, gpus) for way in engine.launches if runs_in in {None, _kind(way)}}
+def kind_of(launch: Launch) -> str:
+    """Return ``container`` or ``environment``."""
+    return "container" if isinstance(launch.runs_in, Container) else "environment"
 
 
-def place(
-    engine: Engine, model: Model, gpus: Sequence[GpuFacts], *, tokens: int, runs_in: str | None = None, chosen: bool
-) -> Placement:
-    """Choose a way, and as few GPUs as the model fits on; raises UsageError with what is in the way.
+def in_the_way(engine: Engine, launch: Launch, gpus: Sequence[GpuFacts], *, planned: bool = False) -> str | None:
+    """Return what is in the way of starting an engine so, None where nothing is.
+
+    ``planned``: for another machine, with these GPUs and with whatever can be installed.
+    """
+    if launch.needs_gpu and not gpus:
+        return "it needs a GPU, and there is none"
+    if planned:
+        return None
+    if isinstance(launch.runs_in, Container):
+        return containers.why_not()
+    if lacking := environments.lacks(launch.runs_in, engine.name):
+        return f"it is compiled when it is installed, and {', '.join(lacking)} is not on the PATH"
+    return None
+
+
+def way(engine: Engine, gpus: Sequence[GpuFacts], *, runs_in: str | None = None, planned: bool = False) -> Launch:
+    """Choose a way to start an engine; raises UsageError with what is in the way of each.
+
+    ``planned``: see :func:`in_the_way`.
+    """
+    if not engine.launches:
+        raise UsageError(f"{engine.name} cannot be started from here: run it yourself and name its host.")
+    launches = [launch for launch in engine.launches if runs_in in {None, kind_of(launch)}]
+    if not launches:
+        raise UsageError(f"{engine.name} does not run in a {runs_in}; there is {kind_of(engine.launches[0])}.")
+    hindrances = []
+    for launch in launches:
+        why = in_the_way(engine, launch, gpus, planned=planned)
+        if why is None:
+            return launch
+        hindrances.append(f"in {_ARTICLE[kind_of(launch)]} {kind_of(launch)}: {why}")
+    raise UsageError(f"{engine.name} cannot be started here ({'; '.join(hindrances)}).")
+
+
+def place(launch: Launch, model: Model, gpus: Sequence[GpuFacts], *, tokens: int, chosen: bool) -> Placement:
+    """Choose as few GPUs as the model fits on; raises UsageError where it fits on none.
 
     ``gpus``: those that may be used. ``tokens``: what the KV cache has to hold. ``chosen``: the user named the GPUs, so
     all of them are used.
     """
-    if not engine.launches:
-        raise UsageError(f"{engine.name} cannot be started from here: run it yourself and name its host.")
-    hindrances = ways(engine, runs_in, gpus)
-    if not hindrances:
-        raise UsageError(f"{engine.name} does not run in a {runs_in}; there is {_kind(engine.launches[0])}.")
-    for launch in engine.launches:
-        if hindrances.get(_kind(launch), "not wanted") is None:
-            return Placement(launch, _gpus_for(launch, model, gpus, tokens, chosen=chosen))
-    text = "; ".join(f"in {_ARTICLE[kind]} {kind}: {why}" for kind, why in hindrances.items())
-    raise UsageError(f"{engine.name} cannot be started here ({text}).")
+    return Placement(launch, _gpus_for(launch, model, gpus, tokens, chosen=chosen))
 
 
 def needed_bytes(model: Model, tokens: int) -> int | None:
@@ -83,16 +107,6 @@ def check_memory(model: Model, placement: Placement, tokens: int) -> None:
                 f"{model.name} needs {share / _GB:.1f} GB of GPU {gpu.index} ({gpu.name}), "
                 f"{gpu.memory_free_bytes / _GB:.1f} GB are free: what else runs there (nvidia-smi)?"
             )
-
-
-def _kind(launch: Launch) -> str:
-    return "container" if isinstance(launch.runs_in, Container) else "environment"
-
-
-def _in_the_way(launch: Launch, gpus: Sequence[GpuFacts]) -> str | None:
-    if launch.needs_gpu and not gpus:
-        return "it needs a GPU, and there is none"
-    return containers.why_not() if isinstance(launch.runs_in, Container) else None
 
 
 def _gpus_for(

@@ -67,10 +67,11 @@ def listens(mark: str, port: int) -> bool:
     return False
 
 
-def end(mark: str, variable: str = MARK) -> list[int]:
+def end(mark: str, variable: str = MARK, *, politely: bool = True) -> list[int]:
     """End the processes of one start, at first politely; return those that are still there, none if all went well."""
     processes = _with_children(marked(mark, variable))
-    _signal(processes, signal.SIGTERM, TERM_S)
+    if politely:
+        _signal(processes, signal.SIGTERM, TERM_S)
     processes = {*_with_children(marked(mark, variable)), *processes}
     _signal([process for process in processes if process.is_running()], signal.SIGKILL, KILL_S)
     return [process.pid for process in marked(mark, variable)]

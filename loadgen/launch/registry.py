@@ -21,6 +21,8 @@ class Running(msgspec.Struct, kw_only=True):
     gpus: tuple[int, ...]
     free_before: dict[int, int] = {}
     """Bytes of each GPU's memory that were free before it came; one that does not say is missing."""
+    kill: bool = False
+    """Whether its processes do not end when they are asked to."""
     log: str
     """Path of what its processes print."""
     container: str | None = None

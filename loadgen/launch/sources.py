@@ -46,15 +46,20 @@ def check(model: Model, launch: Launch, *, is_random: bool) -> None:
         raise UsageError(f"{model.name}: {model.source} is no folder with a config.json, as the Hub has it.")
 
 
-def expected(model: Model, launch: Launch, *, is_random: bool) -> str:
+def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
     """Return what the engine will be told to load, without getting it."""
     if launch.files == "none":
-        return ""
+        return Source("")
     if is_random:
-        return str(model_path(model, _form(launch)))
+        return Source(str(model_path(model, _form(launch))), (cache_folder(),))
     if launch.files == "gguf":
-        return str(model.gguf)
-    return str(_with_template(model, model.source)) if model.template else str(model.source)
+        path = Path(str(model.gguf)).absolute()
+        return Source(str(path), (path.parent,))
+    source = str(model.source)
+    mounts = (Path(source).absolute(),) if _is_path(source) else (_hub_cache(),)
+    if model.template is None:
+        return Source(source, mounts)
+    return Source(str(_with_template(model, source)), (*mounts, cache_folder()))
 
 
 def get(model: Model, launch: Launch, *, is_random: bool, status: Status) -> Source:

@@ -66,6 +66,21 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     shape: dict[str, int | str | bool] | None = None
 
 
+class PlanFor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A machine."""
+
+    gpu: str
+    """Name, as the driver has it."""
+    count: int
+    memory_gib: float
+    """Of each."""
+
+    @property
+    def text(self) -> str:
+        """As in ``2 x NVIDIA A100-SXM4-80GB``."""
+        return f"{self.count} x {self.gpu}"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file."""
 
@@ -78,6 +93,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sample: int = 100
     seed: int = 42
     max_tokens: int = 512
+    ignore_eos: bool = False
+    """Whether no answer ends before ``max_tokens``; engines that cannot be asked for that are left out."""
     temperature: float = 0.0
     warmup: int = 5
     weights: Literal["trained", "random"] = "trained"
@@ -85,6 +102,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Tokens of one conversation; None: what the model has, up to 2,048."""
     gpus: list[int] | None = None
     """Those that may be used; None: all."""
+    plan_for: PlanFor | None = None
+    """Machine that ``--dry-run`` plans for where this one has no GPU."""
     repeats: int = 1
     startup_deadline: float = DEADLINE_S
     """s."""

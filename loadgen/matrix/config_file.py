@@ -17,6 +17,7 @@ from loadgen.matrix.config import (
     Config,
     EngineConfig,
     ModelConfig,
+    PlanFor,
     ThroughputConfig,
     engine_of,
     model_of,
@@ -97,6 +98,8 @@ def _check_numbers(config: Config, name: str) -> None:
     for key in ("warmup", "temperature"):
         if not 0 <= getattr(config, key) < float("inf"):
             raise UsageError(f"{name}: {key} must be 0 or more.")
+    if config.plan_for and (config.plan_for.count < 1 or config.plan_for.memory_gib <= 0):
+        raise UsageError(f"{name}, [plan_for]: count must be at least 1, memory_gib above 0.")
     if not 0 < config.startup_deadline < float("inf"):
         raise UsageError(f"{name}: startup_deadline must be above 0.")
     for context in (config.context, *(said.context for said in config.model.values())):
@@ -159,14 +162,16 @@ def _with_paths(said: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return dict(said) | {key: str(path.resolve()) for key, path in paths.items() if path.exists()}
 
 
+_SINGLE: Mapping[str, type[msgspec.Struct]] = {"throughput": ThroughputConfig, "plan_for": PlanFor}
 _TABLES: Mapping[str, type[msgspec.Struct]] = {"engine": EngineConfig, "model": ModelConfig}
 
 
 def _check_keys(raw: Mapping[str, Any], name: str) -> None:
     """Raise UsageError for a key that nobody knows: it was meant to say something."""
     _check_against(raw, Config, name)
-    if isinstance(raw.get("throughput"), dict):
-        _check_against(raw["throughput"], ThroughputConfig, f"{name}, [throughput]")
+    for key, kind in _SINGLE.items():
+        if isinstance(raw.get(key), dict):
+            _check_against(raw[key], kind, f"{name}, [{key}]")
     for table, of in _TABLES.items():
         for one, said in (raw.get(table) or {}).items() if isinstance(raw.get(table), dict) else ():
             if isinstance(said, dict):

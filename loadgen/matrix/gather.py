@@ -8,7 +8,7 @@ import msgspec
 from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import engine_of, model_of
 from loadgen.matrix.matrix import Matrix
-from loadgen.matrix.plan import reference_of
+from loadgen.matrix.plan import reference_of, refusal
 from loadgen.matrix.result import Result, Summary
 from loadgen.record import Outcome
 from loadgen.results import store
@@ -20,32 +20,49 @@ Links = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 
 def results(matrix: Matrix) -> list[Result]:
     """Return what was found of each model with each engine, row by row."""
-    return [_result(matrix, column, row) for row in matrix.config.models for column in matrix.config.engines]
+    titles = _titles(matrix)
+    return [
+        _result(matrix, column, row, titles[column]) for row in matrix.config.models for column in matrix.config.engines
+    ]
 
 
 def links(matrix: Matrix) -> Links:
     """Return by engine and model the reports of its runs, relative to the matrix's folder."""
+    titles = _titles(matrix)
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for cell in matrix.cells():
         for part in cell.parts:
             if (folder := cell.run_of(part)) is not None:
                 label = part if matrix.config.repeats == 1 else f"{part} {cell.repeat}"
                 target = (folder / "report.html").relative_to(matrix.folder)
-                found.setdefault((_title(matrix, cell.column), cell.row), []).append((label, str(target)))
+                found.setdefault((titles[cell.column], cell.row), []).append((label, str(target)))
     return found
 
 
-def _title(matrix: Matrix, column: str) -> str:
-    """Return the head of a column: what the file says, else the engine's title, else, where two share it, its name."""
+def _titles(matrix: Matrix) -> dict[str, str]:
+    """Return the heads of columns: what the file says, else what was started, else the engine's title.
+
+    Where two share one, the column's name stands beside it.
+    """
     titles = {}
-    for other in matrix.config.engines:
-        engine, said = engine_of(matrix.config, other)
-        titles[other] = said.title or engine.title
-    title = titles[column]
-    return title if list(titles.values()).count(title) == 1 else f"{title} ({column})"
+    for column in matrix.config.engines:
+        engine, said = engine_of(matrix.config, column)
+        titles[column] = said.title or _started(matrix, column) or engine.title
+    heads = list(titles.values())
+    return {c: title if heads.count(title) == 1 else f"{title} ({c})" for c, title in titles.items()}
 
 
-def _result(matrix: Matrix, column: str, row: str) -> Result:
+def _started(matrix: Matrix, column: str) -> str | None:
+    """Return the title of the engine that answered in a column: its version may be another way's."""
+    for cell in matrix.cells():
+        for part in cell.parts:
+            if cell.column == column and (folder := cell.run_of(part)) is not None:
+                launched = store.read_manifest(folder).launched
+                return None if launched is None else launched.title
+    return None
+
+
+def _result(matrix: Matrix, column: str, row: str, title: str) -> Result:
     engine, said = engine_of(matrix.config, column)
     cells = matrix.repeats_of(column, row)
     speed, streaming, throughput = (_summaries(cells, part) for part in ("speed", "streaming", "throughput"))
@@ -56,18 +73,20 @@ def _result(matrix: Matrix, column: str, row: str) -> Result:
     bound = known.get("bound") or {}
     failures = [f"repeat {cell.repeat}: {why}" if len(cells) > 1 else why for cell in cells if (why := cell.failure)]
     return Result(
-        engine=_title(matrix, column),
+        engine=title,
         model=row,
         speed=speed,
         streaming=streaming,
         throughput=throughput,
         failed="; ".join(failures) or None,
-        skipped=engine.refuses(model_of(matrix.config, row), said.options),
+        skipped=refusal(matrix.config, engine, said, model_of(matrix.config, row)),
         reference=reference_of(engine, said),
         bound=bound.get("tokens_per_second"),
         bound_text=bound.get("of"),
         time_factor=float(known.get("time_factor") or 1.0),
         input_tokens=_input_tokens(cells),
+        prompt_tokens=_prompt_tokens(cells),
+        templates=engine.templates,
         reservations=tuple(dict.fromkeys((*others, *(r for s in summaries for r in reservations(s))))),
     )
 
@@ -99,3 +118,20 @@ def _input_tokens(cells: Sequence[Cell]) -> dict[int, int] | None:
             if found:
                 return found
     return None
+
+
+def _prompt_tokens(cells: Sequence[Cell]) -> int | None:
+    """Return the prompt tokens of the first run of one user, by its records or else by the engine's own counters."""
+    folder = next(
+        (f for cell in cells for part in cell.parts if part != "throughput" and (f := cell.run_of(part))), None
+    )
+    if folder is None:
+        return None
+    manifest, records = store.read(folder)
+    if any(r.outcome is not Outcome.OK for r in records):
+        return None
+    told = [r.input_tokens for r in records if r.input_tokens is not None]
+    if len(told) == len(records):
+        return sum(told)
+    before, after = (c.prompt_tokens for c in manifest.counters) if manifest.counters else (None, None)
+    return None if before is None or after is None else round(after - before)

@@ -11,10 +11,9 @@ from loadgen.launch import environments, sources
 from loadgen.launch.folders import cache_folder
 from loadgen.launch.options import chosen_gpus
 from loadgen.launch.order import Order, commands, shown, variables
-from loadgen.launch.placement import check_memory, needed_bytes, place
-from loadgen.launch.sources import Source
+from loadgen.launch.placement import check_memory, needed_bytes, place, way
 from loadgen.matrix.cell import Cell
-from loadgen.matrix.config import Config, EngineConfig, context_of, engine_of, model_of, throughput_of
+from loadgen.matrix.config import Config, EngineConfig, PlanFor, context_of, engine_of, model_of, throughput_of
 from loadgen.matrix.reference import SPEED
 from loadgen.measure.facts import GpuFacts, kind
 from loadgen.measure.roofline import bound
@@ -85,11 +84,14 @@ class Planned:
         return total + (self.order.placement.launch.startup_s if self.order else 0.0)
 
 
-def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
-    """Look at one cell: what is in its way is part of the plan, and no error."""
+def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool = False) -> Planned:
+    """Look at one cell: what is in its way is part of the plan, and no error.
+
+    ``planned``: ``there`` are GPUs of another machine, on which whatever can be installed is.
+    """
     engine, said = engine_of(config, cell.column)
     model = model_of(config, cell.row)
-    if (why := engine.refuses(model, said.options)) is not None:
+    if (why := refusal(config, engine, said, model)) is not None:
         return Planned(cell, engine, said, model, None, skip=why)
     if said.host is not None:
         return Planned(cell, engine, said, model, None)
@@ -99,9 +101,8 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
     wanted = config.gpus if said.gpus is None else said.gpus
     try:
         usable = chosen_gpus(there, wanted)
-        chosen = said.gpus is not None
-        placement = place(engine, model, usable, tokens=tokens, runs_in=said.runs_in, chosen=chosen)
-        sources.check(model, placement.launch, is_random=is_random)
+        launch = way(engine, usable, runs_in=said.runs_in, planned=planned)
+        placement = place(launch, model, usable, tokens=tokens, chosen=said.gpus is not None)
     except UsageError as error:
         return Planned(cell, engine, said, model, None, problem=str(error))
     order = Order(
@@ -114,10 +115,19 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts]) -> Planned:
         deadline_s=config.startup_deadline,
     )
     try:
-        check_memory(model, placement, tokens)
+        sources.check(model, launch, is_random=is_random)
+        if not planned:
+            check_memory(model, placement, tokens)
     except UsageError as error:
         return Planned(cell, engine, said, model, order, problem=str(error))
     return Planned(cell, engine, said, model, order)
+
+
+def refusal(config: Config, engine: Engine, said: EngineConfig, model: Model) -> str | None:
+    """Return why engine and model do not go together, or the engine cannot do what is asked; None where they do."""
+    if config.ignore_eos and engine.whole_length is None:
+        return f"{engine.title} cannot be asked to ignore the end of sequence"
+    return engine.refuses(model, said.options)
 
 
 def reference_of(engine: Engine, said: EngineConfig) -> str | None:
@@ -129,8 +139,14 @@ def reference_of(engine: Engine, said: EngineConfig) -> str | None:
     return name if any(name == known for known, _ in SPEED) else None
 
 
-def plan_table(config: Config, cells: Sequence[Planned]) -> Table:
-    """Return what would be done, in its order."""
+def gpus_of(machine: PlanFor) -> list[GpuFacts]:
+    """Return the GPUs of a machine that is not here."""
+    size = int(machine.memory_gib * (1 << 30))
+    return [GpuFacts(index=index, name=machine.gpu, memory_bytes=size) for index in range(machine.count)]
+
+
+def plan_table(config: Config, cells: Sequence[Planned], machine: PlanFor | None = None) -> Table:
+    """Return what would be done, in its order; on another machine, if one is named."""
     rows = []
     for number, planned in enumerate(cells, start=1):
         seconds = planned.seconds(config)
@@ -146,7 +162,11 @@ def plan_table(config: Config, cells: Sequence[Planned]) -> Table:
             )
         )
     columns = ("cell", "model", "engine", "runs", "memory, GB", "at most", "in the way")
-    note = f"{', '.join(config.measure)}, {config.sample} prompts of {config.dataset}, {config.weights} weights. "
+    elsewhere = "" if machine is None else f"Planned for {machine.text}, as this machine has no GPU. "
+    note = (
+        elsewhere
+        + f"{', '.join(config.measure)}, {config.sample} prompts of {config.dataset}, {config.weights} weights. "
+    )
     note += _times(config, cells) + _disk(cells)
     return Table("Plan", columns, tuple(rows), note, words=(1, 2, 3, 6), wide=(6,))
 
@@ -156,8 +176,8 @@ def launch_lines(planned: Planned) -> str:
     if planned.order is None:
         return f"runs already at {planned.said.host}" if planned.said.host else "cannot be started here"
     order = planned.order
-    path = sources.expected(order.model, order.placement.launch, is_random=order.is_random)
-    lines = commands(order, Source(path), _PORT, order.engine.name)
+    source = sources.expected(order.model, order.placement.launch, is_random=order.is_random)
+    lines = commands(order, source, _PORT, order.engine.name)
     return shown(lines, variables(order))
 
 
@@ -196,7 +216,7 @@ def _disk(cells: Sequence[Planned]) -> str:
         if planned.order is None or planned.problem is not None:
             continue
         launch = planned.order.placement.launch
-        path = Path(sources.expected(planned.model, launch, is_random=planned.order.is_random) or "/")
+        path = Path(sources.expected(planned.model, launch, is_random=planned.order.is_random).path or "/")
         if (
             launch.files != "none"
             and not path.exists()

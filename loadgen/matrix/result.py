@@ -35,5 +35,9 @@ class Result:
     """So many times faster than it should ran the simulated engine; figures are given in its own time."""
     input_tokens: Mapping[int, int] | None = None
     """Prompt tokens by row of the data set, as the server counted them."""
+    prompt_tokens: int | None = None
+    """Of all requests of a run together, for engines that tell no more; None where some failed, or nobody counted."""
+    templates: str | None = None
+    """Where it takes chat templates from, if that is not the model's files."""
     reservations: tuple[str, ...] = ()
     """What has to be said of it everywhere: SIMULATED, random weights."""

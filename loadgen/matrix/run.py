@@ -160,6 +160,8 @@ def _options(
         "--warmup": config.warmup,
         "--loglevel": "WARNING",
     }
+    if config.ignore_eos:
+        options["--ignore-eos"] = True
     if planned.said.model is not None:
         options["--model"] = planned.said.model
     if part == "throughput":

@@ -30,6 +30,10 @@ nominal 95 % held 82 of 100, of 20 84 to 93, of 50 94 to 95 (``scripts/bench cov
 CHARACTERS_PER_TOKEN = (0.5, 20.0)
 """Means outside it are no tokenizer's: English has about 4, Chinese with byte fallback about 1."""
 
+TOKENS_UNDERCOUNT = 0.1
+"""More tokens in the text than were counted, as a share. A tokenizer cuts a text into as many tokens as it was made of,
+or into fewer; into more only where it was no text: 1 to 5 in 100 of random weights' words."""
+
 AT_OWN_LIMIT = 0.9
 """An answer that ends by ``length`` below this share of --max-tokens was cut by a limit of the server's."""
 

@@ -30,6 +30,8 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     weights: Weights
     template: str | None = None
     """Chat template of ours that it was given; None: the model's own."""
+    stop: tuple[str, ...] = ()
+    """What ends an answer beside the end-of-sequence token, by the template."""
     context: int
     """Tokens of one conversation."""
     commands: tuple[tuple[str, ...], ...]

@@ -61,6 +61,10 @@ class Manifest(msgspec.Struct, kw_only=True):
     planned_requests: int | None = None
     """Measured requests to be made; None if only time bounds the run."""
     dataset: dict[str, Any]
+    rendered_here: bool = False
+    """Whether the client made the prompts' text by the chat template, as the engine does not."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer, sent with each request."""
     server: dict[str, Any]
     """What the server says of itself."""
     versions: dict[str, str]

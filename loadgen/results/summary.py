@@ -16,7 +16,7 @@ from loadgen.measure.facts import Arrivals, StepFacts
 from loadgen.measure.load import full_window, peak_in_flight
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
-from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.results import steps
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.engine import engine_facts
@@ -177,8 +177,25 @@ def _tokens(ok: Sequence[RequestRecord]) -> Summary:
         "input": sum(given) if given else None,
         "output_per_request": distribution([float(n) for n in output]),
         "counted_by": {who.value: n for who, n in by.items()},
+        "counts": _counts(ok),
         "finish_reasons": dict(Counter(r.finish_reason or "none given" for r in ok)),
     }
+
+
+def _counts(ok: Sequence[RequestRecord]) -> Summary:
+    """Return the output tokens by each who counted all answers; None by whom some were not."""
+    told: dict[str, Sequence[int | None]] = {
+        "usage": [r.usage_tokens for r in ok],
+        "tokenizer": [r.text_tokens for r in ok],
+        "chunks": [r.chunks or None for r in ok],
+    }
+    found: Summary = {}
+    for who, numbers in told.items():
+        known = [n for n in numbers if n is not None]
+        found[who] = sum(known) if known and len(known) == len(ok) else None
+    by_usage = [r for r in ok if r.counted_by in {CountedBy.USAGE, CountedBy.USAGE_CORRECTED}]
+    put_right = sum((r.output_tokens or 0) - r.usage_tokens for r in by_usage if r.usage_tokens is not None)
+    return found | {"put_right": put_right or None}
 
 
 def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:

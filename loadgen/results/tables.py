@@ -273,10 +273,22 @@ def _requests(summary: Summary) -> Table:
         ("output tokens a request, mean", number(length.get("mean"), 1)),
         ("input tokens", number(tokens["input"], 0)),
         ("counted by", ", ".join(f"{who} {n}" for who, n in tokens["counted_by"].items()) or ABSENT),
+        ("output tokens by each who counted", counts(tokens.get("counts") or {})),
         ("finish reasons", ", ".join(f"{why} {n}" for why, n in tokens["finish_reasons"].items()) or ABSENT),
     ]
     rows += [(f"{outcome} ({n})", r["errors"].get(outcome, "")) for outcome, n in r["by_error"].items()]
     return Table("Requests", ("", ""), tuple(rows))
+
+
+def counts(by: Mapping[str, int | None]) -> str:
+    """Say how many tokens each counted, and how many the server is known to have left out."""
+    usage = by.get("usage")
+    said = []
+    if usage is not None:
+        more = by.get("put_right")
+        said.append(f"usage {usage:,}" + (f" and {more:,} left out by it" if more else ""))
+    said += [f"{who} {n:,}" for who in ("tokenizer", "chunks") if (n := by.get(who)) is not None]
+    return "; ".join(said) or ABSENT
 
 
 def _checks(summary: Summary) -> Table:

@@ -1,7 +1,7 @@
 """What an engine's way of speaking is made of. Engines' own files build on these types and on nothing else of ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +20,10 @@ class Ask:
     max_tokens: int
     temperature: float
     stream: bool
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Further ones of the body, as this engine knows them."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -27,8 +31,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     input_tokens: int | None
     output_tokens: int | None
-    corrected: bool = False
-    """The dialect put right a miscount that is known of the engine."""
+    """With those that the engine is known to leave out."""
+    left_out: int = 0
+    """So many of them."""
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):

@@ -85,12 +85,15 @@ class OpenAIChat:
         """Return the body: one user message."""
         body: dict[str, Any] = {
             **self.extra,
+            **ask.fields,
             "model": ask.model,
             "messages": [{"role": "user", "content": ask.prompt}],
             "max_tokens": ask.max_tokens,
             "temperature": ask.temperature,
             "stream": ask.stream,
         }
+        if ask.stop:
+            body["stop"] = list(ask.stop)
         if ask.stream and self.ask_usage:
             body["stream_options"] = {"include_usage": True}
         return body
@@ -159,8 +162,7 @@ class OpenAIChat:
         given = None if usage.prompt_tokens is None else int(usage.prompt_tokens)
         if usage.completion_tokens is None or usage.completion_tokens < 0:  # less than nothing is no count
             return Usage(given, None)
-        output = int(usage.completion_tokens) + self.uncounted_tokens
-        return Usage(given, output, corrected=self.uncounted_tokens != 0)
+        return Usage(given, int(usage.completion_tokens) + self.uncounted_tokens, left_out=self.uncounted_tokens)
 
 
 def error_message(body: bytes) -> str:

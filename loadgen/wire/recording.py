@@ -21,7 +21,8 @@ def record_of(
     client: Literal["own", "openai"] = "own",
 ) -> RequestRecord:
     """Return the record of one request."""
-    output_tokens, counted_by = _counted(answer, count_tokens)
+    text_tokens = None if count_tokens is None or answer.outcome is not Outcome.OK else count_tokens(answer.text)
+    output_tokens, counted_by = _counted(answer, text_tokens)
     chunks: list[int] = list(answer.chunk_times)
     return RequestRecord(
         request_id=job.request_id,
@@ -48,6 +49,8 @@ def record_of(
         input_tokens=answer.usage.input_tokens if answer.usage else None,
         output_tokens=output_tokens,
         counted_by=counted_by,
+        usage_tokens=_told(answer),
+        text_tokens=text_tokens,
         first_chunk_tokens=_first_chunk_tokens(answer, output_tokens, counted_by),
         lazy=transcript.lazy,
         chunks=answer.chunks,
@@ -78,7 +81,14 @@ def dropped(job: Job, why: str) -> RequestRecord:
     )
 
 
-def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | None, CountedBy | None]:
+def _told(answer: Answer) -> int | None:
+    """Return what the server itself said."""
+    if answer.usage is None or answer.usage.output_tokens is None:
+        return None
+    return answer.usage.output_tokens - answer.usage.left_out
+
+
+def _counted(answer: Answer, text_tokens: int | None) -> tuple[int | None, CountedBy | None]:
     """Return the output tokens of a complete answer and who counted them: the server, a tokenizer, or its chunks."""
     if answer.outcome is not Outcome.OK:
         return None, None
@@ -86,11 +96,11 @@ def _counted(answer: Answer, count_tokens: TokenCounter | None) -> tuple[int | N
     if (
         answer.usage is not None and counted is not None and (counted or not answer.text)
     ):  # text of 0 tokens is no count
-        return counted, CountedBy.USAGE_CORRECTED if answer.usage.corrected else CountedBy.USAGE
+        return counted, CountedBy.USAGE_CORRECTED if answer.usage.left_out else CountedBy.USAGE
     if answer.told_tokens and len(answer.told_tokens) == answer.chunks:
         return sum(answer.told_tokens), CountedBy.USAGE
-    if count_tokens is not None and answer.text:
-        return count_tokens(answer.text), CountedBy.TOKENIZER
+    if text_tokens:
+        return text_tokens, CountedBy.TOKENIZER
     if answer.chunk_times:
         return answer.chunks, CountedBy.CHUNKS
     return None, None

@@ -25,7 +25,7 @@ def write_folder(folder: Path, recipe: Recipe) -> None:
     }
     _write(folder / "config.json", config)
     _write(folder / "generation_config.json", {"do_sample": False, **begin_end})
-    _write(folder / "tokenizer.json", recipe.vocabulary.tokenizer)
+    _write(folder / "tokenizer.json", recipe.vocabulary.tokenizer | _BEGINNINGS.get(shape.architecture, {}))
     _write(
         folder / "tokenizer_config.json",
         {
@@ -43,6 +43,19 @@ def write_folder(folder: Path, recipe: Recipe) -> None:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _begun(token: str, number: int) -> dict[str, Any]:
+    """Return what has a tokenizer put a token in front of a prompt; in front of a chat the template has it."""
+    begin, whole = {"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    second = {"Sequence": {"id": "B", "type_id": 1}}
+    special = {token: {"id": token, "ids": [number], "tokens": [token]}}
+    template = {"single": [begin, whole], "pair": [begin, whole, second], "special_tokens": special}
+    return {"post_processor": {"type": "TemplateProcessing", **template}}
+
+
+_BEGINNINGS = {"llama": _begun(SPECIAL[BEGIN], BEGIN)}
+"""By architecture; those of MPT and Falcon put nothing in front."""
 
 
 def _llama(shape: Shape) -> dict[str, Any]:

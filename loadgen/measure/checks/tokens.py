@@ -10,6 +10,7 @@ from loadgen.measure.limits import (
     CACHE_LIMIT,
     CHARACTERS_PER_TOKEN,
     TOKENS_INVALID,
+    TOKENS_UNDERCOUNT,
     TOKENS_WARN,
 )
 from loadgen.record import CountedBy, Outcome, RequestRecord
@@ -48,10 +49,17 @@ def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]
     silent = sum(bool(r.output_tokens) and r.output_characters == 0 for r in counted)
     if silent:
         return f"{silent} answers with tokens and no text"
-    read = [r for r in counted if r.output_characters is not None]
+    return _text_problem([r for r in counted if r.output_characters is not None])
+
+
+def _text_problem(read: Sequence[RequestRecord]) -> str | None:
+    """Return what does not fit together of counts and of texts, if anything."""
     tokens = sum(r.output_tokens or 0 for r in read)
     if not tokens:
         return None
+    text = sum(r.text_tokens or 0 for r in read)
+    if text > (1 + TOKENS_UNDERCOUNT) * tokens:
+        return f"{text:,} tokens in the text by the tokenizer, {tokens:,} counted"
     per_token = sum(r.output_characters or 0 for r in read) / tokens
     low, high = CHARACTERS_PER_TOKEN
     return None if low <= per_token <= high else f"{per_token:.1f} characters per token"
@@ -64,7 +72,8 @@ def output_lengths(e: Evidence) -> Check:
         return Check(name, Status.NOT_CHECKED)
     reasons = Counter(r.finish_reason or "none given" for r in e.ok)
     value = ", ".join(f"{reason} {n / len(e.ok):.0%}" for reason, n in reasons.most_common())
-    too_long = sum((r.output_tokens or 0) > e.max_tokens for r in e.ok)
+    # A local tokenizer may cut a text into more tokens than it was made of.
+    too_long = sum((r.output_tokens or 0) > e.max_tokens and r.counted_by is not CountedBy.TOKENIZER for r in e.ok)
     limit = f"at most {e.max_tokens} tokens"
     if too_long:
         advice = "The server does not keep to --max-tokens; runs with another limit will not compare."

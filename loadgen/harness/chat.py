@@ -1,0 +1,74 @@
+"""What of a chat is done here, as the engine does not: making the prompt's text, and telling it what ends an answer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from engines.engine import Engine
+from loadgen.errors import UsageError
+from loadgen.models.table import find_model
+from loadgen.models.template import render, template_text
+from loadgen.results.launched import Launched
+from loadgen.scenario import Scenario
+from loadgen.workload.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """How a prompt is sent."""
+
+    template: str | None = None
+    """Text of the chat template by which it is made here; None: it goes out as it is."""
+    stop: tuple[str, ...] = ()
+    """Sent along, so that all engines end a model's answer at the same words."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Of each request, for answers that do not end before ``max_tokens``."""
+
+    def sent(self, prompt: Prompt) -> Prompt:
+        """Return a prompt as the engine gets it; raises UsageError where the template fails."""
+        if self.template is None:
+            return prompt
+        try:
+            return Prompt(prompt.row, render(self.template, prompt.text))
+        except TemplateError as error:
+            raise UsageError(f"the model's chat template cannot be rendered here: {error}.") from None
+
+
+def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Scenario) -> Chat:
+    """Return how prompts are sent to an engine: by what it was started with here, else by what is known of the model.
+
+    No beginning-of-sequence token is rendered: engines put it before the text they are sent. Raises UsageError where
+    the engine cannot be asked for answers of a given length.
+    """
+    known = find_model(model)
+    stop = launched.stop if launched else known.stop if known else ()
+    template = None
+    if not engine.renders:
+        if launched:
+            template = _template_of(Path(launched.source))
+        elif known and known.template:
+            template = template_text(known.template)
+    if not scenario.ignore_eos:
+        return Chat(template, () if engine.stops else stop)
+    if engine.whole_length is None:
+        raise UsageError(
+            f"--ignore-eos: {engine.title} cannot be asked for that; random weights never end by themselves."
+        )
+    return Chat(template, (), engine.whole_length(scenario.max_tokens))
+
+
+def _template_of(folder: Path) -> str | None:
+    """Return the chat template of a model's folder, as the Hub has it in one of two places."""
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except OSError:
+        pass
+    try:
+        template = json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template")
+    except (OSError, ValueError):
+        return None
+    return template if isinstance(template, str) else None
