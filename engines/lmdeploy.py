@@ -1,9 +1,9 @@
 """LMDeploy 0.18.0 on its TurboMind engine. Prefix caching is off unless it is asked for.
 
-It finds chat templates of its own by the folder's name; the model's is named instead, so that all engines have one.
+It finds chat templates of its own by the folder's name; ``hf`` is the model's, so that all engines have one. Stop
+strings become the tokens that contain them, and are left out where there is none.
 """
 
-import json
 from collections.abc import Sequence
 
 from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
@@ -23,12 +23,11 @@ METRICS = Metrics(
 
 
 def _flags(start: Start) -> list[str]:
-    template = json.dumps({"model_name": "hf", "model_path": start.source})
     # TurboMind knows no float32.
     dtype = start.model.dtype if start.model.dtype != "float32" else "float16"
     flags = [start.source, "--model-name", start.model.name, "--backend", "turbomind", "--dtype", dtype]
     flags += ["--server-name", start.host, "--server-port", str(start.port), "--tp", str(max(1, len(start.gpus)))]
-    flags += ["--session-len", str(start.context), "--chat-template", template, "--generation-config", "lmdeploy"]
+    flags += ["--session-len", str(start.context), "--chat-template", "hf", "--generation-config", "lmdeploy"]
     return [*flags, "--trust-remote-code"] if start.model.remote_code else flags
 
 
@@ -52,7 +51,7 @@ ENGINE = Engine(
     dialect=OpenAIChat(),
     launches=(
         Launch(
-            runs_in=Container(image=f"openmmlab/lmdeploy:v{VERSION}", port=23333, arguments=("--ipc", "host")),
+            runs_in=Container(image=f"openmmlab/lmdeploy:v{VERSION}-cu12.8", port=23333, arguments=("--ipc", "host")),
             commands=_image,
             needs_gpu=True,
             startup_s=120,
@@ -67,4 +66,5 @@ ENGINE = Engine(
     metrics=METRICS,
     refuses=_refuses,
     whole_length=ignore_eos,
+    notes=("Stop strings of several tokens are not honoured.",),
 )

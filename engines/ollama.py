@@ -48,6 +48,7 @@ ENGINE = Engine(
                 "OLLAMA_NUM_PARALLEL": str(SLOTS),
                 "OLLAMA_KEEP_ALIVE": "-1",
                 "OLLAMA_MAX_LOADED_MODELS": "1",
+                "OLLAMA_NO_CLOUD": "1",
             },
             files="gguf",
             split="layers",

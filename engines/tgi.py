@@ -1,7 +1,7 @@
 """text-generation-inference 3.3.7 (2025-12), its last version: the repository is archived. Its OpenAI route.
 
 It has no ``ignore_eos``: answers end where the model ends them, or at ``max_tokens``. Any name of a model that is not
-``tgi`` would be taken for an adapter's.
+``tgi`` would be taken for an adapter's. It reads the chat template from ``tokenizer_config.json`` alone.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def _launcher(start: Start) -> Sequence[Command]:
     dtype = start.model.dtype if start.model.dtype != "float32" else "float16"
     command = ["--model-id", start.source, "--num-shard", str(max(1, len(start.gpus))), "--dtype", dtype]
     command += ["--port", str(start.port), "--max-input-tokens", str(start.context - 1)]
-    command += ["--max-total-tokens", str(start.context)]
+    command += ["--max-total-tokens", str(start.context), "--usage-stats", "off"]
     return [[*command, "--trust-remote-code"] if start.model.remote_code else command]
 
 
@@ -43,7 +43,7 @@ ENGINE = Engine(
         Launch(
             runs_in=Container(image=f"ghcr.io/huggingface/text-generation-inference:{VERSION}", port=80),
             commands=_launcher,
-            variables={"PREFIX_CACHING": "0", "USE_PREFIX_CACHING": "0", "HF_HUB_OFFLINE": "1"},
+            variables={"PREFIX_CACHING": "0", "HF_HUB_OFFLINE": "1"},
             needs_gpu=True,
             startup_s=180,
         ),

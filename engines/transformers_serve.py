@@ -64,5 +64,5 @@ ENGINE = Engine(
     whole_length=_whole_length,
     options=("continuous_batching", "slots", "batch_tokens"),
     conversations=_conversations,
-    notes=("One request at a time, unless continuous_batching is set.",),
+    notes=("One request at a time, unless continuous_batching is set; with it stop strings are not honoured.",),
 )

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -114,7 +115,7 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
             ("llamacpp", *huge, "--option", "slots"): "write NAME=VALUE",
             ("tgi-1.0.1", *huge): "it needs a GPU, and there is none",
             ("transformers", *huge, "--in", "container"): "does not run in a container; there is environment",
-            ("vllm", *huge): "cannot be started from here: run it yourself and name its host",
+            ("endpoint", *huge): "cannot be started from here: run it yourself and name its host",
             ("simulated", "--model", "tiny-llama"): "there is no profile 'vllm-0.1.3/tiny-llama'",
         }
         for arguments, expected in mistakes.items():
@@ -184,6 +185,21 @@ def test_children_that_outlive_their_parent_are_ended_too(home: Home) -> None:
     home.loadgen("engine", "down")
     assert home.processes() == []
     assert not any(process.info["cmdline"] == ["sleep", "97"] for process in psutil.process_iter(["cmdline"]))
+
+
+def test_an_engine_that_ignores_to_be_asked_is_killed_at_once_if_its_file_says_so(home: Home) -> None:
+    script = (
+        "import runpy, signal, sys; signal.signal(15, signal.SIG_IGN); signal.signal = lambda *_: None; "
+        "sys.argv = sys.argv[:1] + sys.argv[3:]; runpy.run_module('engines.simulated', run_name='__main__')"
+    )
+    changes = {'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, '}
+    for says, seconds in (("", (10, 60)), (", kill=True", (0, 9))):
+        engine_file(home.folder, **changes, **{"startup_s=1": f"startup_s=1{says}"})
+        assert home.loadgen("engine", "up", "./mine.py", "--model", "tiny-llama").returncode == 0
+        began = time.monotonic()
+        home.loadgen("engine", "down")
+        assert seconds[0] <= time.monotonic() - began < seconds[1]
+        assert home.processes() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

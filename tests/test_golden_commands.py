@@ -123,7 +123,13 @@ FLAGS: Mapping[tuple[str, str], Sequence[str]] = {
         "--env PREFIX_CACHING=0",
     ),
     ("sglang", "container"): ("--disable-radix-cache", "--enable-metrics", "--context-length 2048"),
-    ("lmdeploy", "container"): ("lmdeploy serve api_server /models", "--tp 1", "--session-len 2048", "turbomind"),
+    ("lmdeploy", "container"): (
+        "lmdeploy serve api_server /models",
+        "--chat-template hf",
+        "--tp 1",
+        "--session-len 2048",
+        "turbomind",
+    ),
     ("tensorrt-llm", "container"): (
         "trtllm-serve /models/vicuna-13b-v1.5",
         "--tp_size 1",

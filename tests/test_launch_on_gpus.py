@@ -162,6 +162,7 @@ def test_a_gpu_that_has_fallen_off_the_bus_is_not_used(home: Home, gpus: FakeNvm
     refused = up(home, "llama2-70b-chat")
     assert "too much for 1 x NVIDIA A100-SXM4-80GB" in refused.stderr
     told = home.loadgen("engine", "check", "vllm-0.1.3").stdout
+    assert "it is compiled when it is installed, and nvcc is not on the PATH" in " ".join(told.split())
     assert "GPUs: 0 does not say what it is, and is not used; 1 NVIDIA A100-SXM4-80GB, 84.8 GB of 85.9 GB" in told
     gpus.says(a100(0) | LOST, a100(1) | LOST)
     assert "it needs a GPU, and there is none" in home.loadgen("engine", "check", "vllm-0.1.3").stdout
@@ -211,6 +212,8 @@ def test_memory_that_a_killed_matrix_held_is_waited_for(home: Home, gpus: FakeNv
 
 def test_the_specification_is_planned_on_a_pair_of_a100(home: Home, gpus: FakeNvml) -> None:
     place = docker(home.folder)
+    (place / "nvcc").write_text("#!/bin/sh\n")  # vLLM 0.1.3 is compiled
+    (place / "nvcc").chmod(0o700)
     home.more = {**home.more, "PATH": f"{place}:{os.environ['PATH']}", "HF_TOKEN": "hf_secret", "COLUMNS": "240"}
     (home.folder / "matrix.toml").write_text(specification())
     done = home.loadgen("matrix", "matrix.toml", "--dry-run")

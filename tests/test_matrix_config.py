@@ -1,5 +1,6 @@
 """``matrix.toml`` and the plan that it comes to: mistakes are named before anything starts."""
 
+import re
 import subprocess
 import sys
 
@@ -38,7 +39,10 @@ LEAST = 'engines = ["llamacpp"]\nmodels = ["tiny-llama"]\n'
         (LEAST + "[model.tiny-llama]\ntemplate = 'vicuna'", "template"),
         ('engines = ["lamacpp"]\nmodels = ["tiny-llama"]', "unknown engine 'lamacpp': did you mean 'llamacpp'?"),
         ('engines = ["llamacpp"]\nmodels = ["tiny-lama"]', "unknown model 'tiny-lama': did you mean 'tiny-llama'?"),
-        ('engines = ["vllm"]\nmodels = ["tiny-llama"]', "say at which host it runs"),
+        ('engines = ["endpoint"]\nmodels = ["tiny-llama"]', "say at which host it runs"),
+        (LEAST + "[plan_for]\ngpu = 'H100'\nmemory_gib = 80", "missing required field `count`"),
+        (LEAST + "[plan_for]\ngpu = 'H100'\nmemory_gib = 80\ncount = 0", "[plan_for]: count must be at least 1"),
+        (LEAST + "[plan_for]\ngpus = 'H100'", "[plan_for]: unknown key 'gpus'; did you mean 'gpu'?"),
         (
             'engines = ["vllm"]\nmodels = ["a/b"]\n[engine.vllm]\nhost = "http://me:secret@h"',
             "no credentials in the URL",
@@ -89,11 +93,30 @@ def test_the_default_is_the_specifications(home: Home) -> None:
     assert config.engines == ["transformers-4.31.0", "vllm-0.1.3", "tgi-1.0.1"]
     assert len(config.models) == 6
     assert (config.dataset, config.sample) == ("lima", 100)
+    home.more = {"HF_HUB_OFFLINE": "1", "HF_TOKEN": ""}
     done = home.loadgen("matrix", "--dry-run")
     assert done.returncode == 0, done.stderr
-    for words in (*config.engines, *config.models, "it needs a GPU, and there is none", "is gated"):
+    for words in (*config.engines, *config.models, "is gated"):
         assert words in done.stdout
+    assert "Planned for 2 x NVIDIA A100-SXM4-80GB, as this machine has no GPU." in done.stdout
+    lines = done.stdout.splitlines()
+    cells = [line for line in lines if re.match(r"\d+\. \S+ on (Transformers 4.31.0|vLLM 0.1.3|TGI 1.0.1):$", line)]
+    commands = [line for line in lines if line.startswith("   CUDA_DEVICE_ORDER=PCI_BUS_ID ")]
+    assert len(cells) == len(commands) == 3 * 6
+    assert sum("CUDA_VISIBLE_DEVICES=0,1 " in line for line in commands) == 3
     assert home.processes() == []
+
+
+def test_a_plan_for_another_machine_is_made_only_where_there_is_no_gpu_and_it_is_named(home: Home) -> None:
+    text = 'engines = ["vllm-0.1.3", "tgi"]\nmodels = ["oasst-30b"]\n'
+    (home.folder / "matrix.toml").write_text(text)
+    assert "it needs a GPU, and there is none" in home.loadgen("matrix", "matrix.toml", "--dry-run").stdout
+    machine = '[plan_for]\ngpu = "NVIDIA L40S"\ncount = 4\nmemory_gib = 48\n'
+    (home.folder / "matrix.toml").write_text(text + machine)
+    planned = home.loadgen("matrix", "matrix.toml", "--dry-run").stdout
+    assert "Planned for 4 x NVIDIA L40S" in planned
+    assert "on GPU 0, 1, tensor parallel" in planned
+    assert "ghcr.io/huggingface/text-generation-inference:3.3.7" in planned
 
 
 def test_lima_without_a_token_is_told_before_anything_starts(home: Home) -> None:

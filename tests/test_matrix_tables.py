@@ -326,6 +326,25 @@ def test_equal_prompt_tokens_are_stated_and_unknown_ones_too() -> None:
     ]
 
 
+def test_an_engine_that_tells_only_the_sum_is_compared_by_it() -> None:
+    told = result("a", speed=(speed(9.0),), input_tokens={1: 40, 2: 50}, prompt_tokens=90)
+    same = result("b", speed=(speed(9.0),), prompt_tokens=90)
+    assert [tuple(finding) for finding in made(told, same).findings] == [
+        ("m: b tells only the sum of its prompt tokens, 90, which is that of a too.", True)
+    ]
+    other = result("b", speed=(speed(9.0),), prompt_tokens=92, templates="FastChat")
+    text = "m: b tells only the sum of its prompt tokens, 92, and it is 90 on a."
+    assert [tuple(finding) for finding in made(told, other).findings] == [
+        (f"{text} b takes chat templates from elsewhere (FastChat).", False)
+    ]
+
+
+def test_where_templates_come_from_explains_a_difference() -> None:
+    counted = [("a", {1: 40}, None), ("b", {1: 42}, "FastChat, by name")]
+    of = made(*(result(e, speed=(speed(9.0),), input_tokens=t, templates=where) for e, t, where in counted))
+    assert of.findings[0].text.endswith(" b takes chat templates from elsewhere (FastChat, by name).")
+
+
 def test_the_summaries_of_real_runs_have_what_the_tables_need() -> None:
     summary = summarise(manifest(scenario={"max_tokens": 512, "client": "own", "no_stream": True}), RECORDS)
     closed = summarise(

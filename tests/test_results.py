@@ -63,6 +63,7 @@ def test_the_summary_has_the_names_and_figures_of_the_contract() -> None:
         "input": None,
         "output_per_request": {},
         "counted_by": {"usage": 40},
+        "counts": {"usage": None, "tokenizer": None, "chunks": 200, "put_right": None},
         "finish_reasons": {"stop": 40},
     }
     assert s["instrument"]["loop_lag_ms"] == {"p50": 0.1, "p99": 0.4, "max": 1.0}

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from engines.catalogue import ENGINES
 from loadgen.launch.child import ChildServer
 from loadgen.launch.weights.random_model import random_model
-from loadgen.launch.weights.tokenizer import vocabulary_of
+from loadgen.launch.weights.tokenizer import BEGIN, vocabulary_of
 from loadgen.models.model import Model
 from loadgen.models.shape import BYTES, Architecture, Dtype, Shape
 from loadgen.models.template import render, template_text
@@ -136,8 +136,11 @@ def test_llama_cpp_reads_as_many_tokens_as_template_and_tokenizer_make(served: t
     model, server = served
     folder = random_model(model, "config")
     text = render((folder / "chat_template.jinja").read_text(), "Hello, world", bos_token="<s>")
-    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokens = tokenizer.encode(text, add_special_tokens=False).ids
     assert ask(server, "Hello, world", 1).given == len(tokens)
+    begun = [BEGIN] if model.shape and model.shape.architecture == "llama" else []
+    assert tokenizer.encode(text).ids == begun + tokens  # as LLaMA's does where there is no template
 
 
 # As transformers takes them.

@@ -14,6 +14,7 @@ from loadgen.models.table import find_model
 from loadgen.models.template import render, template_text
 from loadgen.results.launched import Launched
 from loadgen.scenario import Scenario
+from loadgen.wire.dialect import Ask
 from loadgen.workload.prompts import Prompt
 
 
@@ -27,6 +28,10 @@ class Chat:
     """Sent along, so that all engines end a model's answer at the same words."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Of each request, for answers that do not end before ``max_tokens``."""
+
+    def ask(self, text: str, model: str, scenario: Scenario) -> Ask:
+        """Return the request of a text that is sent as it is."""
+        return Ask(text, model, scenario.max_tokens, scenario.temperature, scenario.stream, self.stop, self.fields)
 
     def sent(self, prompt: Prompt) -> Prompt:
         """Return a prompt as the engine gets it; raises UsageError where the template fails."""

@@ -39,12 +39,11 @@ class _Models(msgspec.Struct):
     data: list[_Model] = []
 
 
-def check(settings: Settings, model: str | None, waiter: Waiter, *, stream: bool, temperature: float) -> Found:
-    """Ask for the models and for an answer of one token; raises UsageError naming the flag and the way out."""
+def find(settings: Settings, model: str | None, waiter: Waiter) -> Found:
+    """Ask for the models; raises UsageError naming the flag and the way out."""
     reply = _get_models(settings, waiter)
     models = _models_of(reply)
     name = model or _first(models, reply, settings)
-    _try_a_request(settings, name, waiter, stream=stream, temperature=temperature)
     server: dict[str, Any] = {"models": [m.id for m in models]}
     server |= {"server_header": header} if (header := reply.headers.get("server")) else {}
     for listed in models:
@@ -96,8 +95,8 @@ def _first(models: list[_Model], reply: Reply, settings: Settings) -> str:
     )
 
 
-def _try_a_request(settings: Settings, model: str, waiter: Waiter, *, stream: bool, temperature: float) -> None:
-    ask = Ask("Hello.", model, max_tokens=1, temperature=temperature, stream=stream)
+def try_one(settings: Settings, ask: Ask, waiter: Waiter) -> None:
+    """Ask for an answer; raises UsageError naming the flag and the way out."""
     records: list[RequestRecord] = []
     client = Client(replace(settings, keep_alive=False), waiter)
     client.send(Job("preflight", ask, Phase.WARMUP, prompt_row=-1), records.append)
@@ -121,7 +120,7 @@ def _try_a_request(settings: Settings, model: str, waiter: Waiter, *, stream: bo
             way_out = "It answered a moment ago: is it going down?"
         case _:
             return
-    raise UsageError(f"--host {settings.target.url}, model {model!r}: {record.error}. {way_out}")
+    raise UsageError(f"--host {settings.target.url}, model {ask.model!r}: {record.error}. {way_out}")
 
 
 def _key_advice(settings: Settings, message: str) -> str:

@@ -70,10 +70,13 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
     scenario = _with_tokenizer(scenario, spoken, launched)
     settings = settings_of(scenario, host, name)
     wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
-    found = preflight.check(settings, wanted, waiter, stream=scenario.stream, temperature=scenario.temperature)
+    found = preflight.find(settings, wanted, waiter)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
     chat = chat_for(spoken, launched, called, scenario)
+    shortest = replace(scenario, max_tokens=1)
+    first = chat_for(spoken, launched, called, shortest).ask("Hello.", found.model, shortest)
+    preflight.try_one(settings, first, waiter)
     return Prepared(
         scenario=scenario,
         settings=settings,

@@ -1,6 +1,7 @@
 """What an engine loads: files that are here, files from the Hub, or random weights made on the spot."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from loadgen.launch.weights.random_model import Form, model_path, random_model, 
 from loadgen.live.status import Status
 from loadgen.models.model import Model
 from loadgen.models.template import template_text
+
+_TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +154,23 @@ def _with_template(model: Model, source: str | None) -> Path:
 
 
 def _overlaid(model: Model, folder: Path) -> Path:
-    """Return a folder with links to a model's files and our chat template: the repositories of 2023 have none."""
+    """Return a folder with links to a model's files and our chat template: the repositories of 2023 have none.
+
+    It stands in both places where engines look for it.
+    """
     overlay = _with_template(model, model.source)
     overlay.mkdir(parents=True, exist_ok=True)
-    template = overlay / "chat_template.jinja"
+    text = template_text(str(model.template))
     for file in folder.iterdir():
         link = overlay / file.name
-        if file.name == template.name:
-            continue
         if link.is_symlink() or link.exists():
             link.unlink()
-        link.symlink_to(file.absolute())
-    template.write_text(template_text(str(model.template)))
+        if file.name not in {_TEMPLATE, _CONFIG}:
+            link.symlink_to(file.absolute())
+    (overlay / _TEMPLATE).write_text(text, encoding="utf-8")
+    try:
+        config = json.loads((folder / _CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return overlay
+    (overlay / _CONFIG).write_text(json.dumps(config | {"chat_template": text}), encoding="utf-8")
     return overlay

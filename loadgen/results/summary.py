@@ -38,6 +38,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "kind": manifest.kind,
         "run_id": manifest.run_id,
         "dataset": manifest.dataset.get("name"),
+        "chat": {"rendered_here": manifest.rendered_here, "stop": list(manifest.stop)},
         "sample": {
             "prompts": len(manifest.dataset.get("sample_rows", ())),
             "rounds": max((r.round + 1 for r in evidence.measured), default=0),

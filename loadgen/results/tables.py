@@ -276,8 +276,17 @@ def _requests(summary: Summary) -> Table:
         ("output tokens by each who counted", counts(tokens.get("counts") or {})),
         ("finish reasons", ", ".join(f"{why} {n}" for why, n in tokens["finish_reasons"].items()) or ABSENT),
     ]
+    rows += _chat(summary.get("chat") or {})
     rows += [(f"{outcome} ({n})", r["errors"].get(outcome, "")) for outcome, n in r["by_error"].items()]
     return Table("Requests", ("", ""), tuple(rows))
+
+
+def _chat(chat: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what of a chat was done here, as the engine does not."""
+    rows = [("prompts", "made of the chat by its template here")] if chat.get("rendered_here") else []
+    if stop := chat.get("stop"):
+        rows.append(("stop strings sent", ", ".join(map(repr, stop))))
+    return rows
 
 
 def counts(by: Mapping[str, int | None]) -> str:

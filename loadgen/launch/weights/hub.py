@@ -36,6 +36,7 @@ def write_folder(folder: Path, recipe: Recipe) -> None:
             "unk_token": SPECIAL[UNKNOWN],
             "model_max_length": shape.context,
             "clean_up_tokenization_spaces": False,
+            "chat_template": recipe.template,  # where TGI looks for it, and all did before there was a file of its own
         },
     )
     (folder / "chat_template.jinja").write_text(recipe.template, encoding="utf-8")
