@@ -29,8 +29,8 @@ def _modelfile(start: Start) -> str:
 
 
 def _serve(start: Start) -> Sequence[Command]:
-    made = f"printf %s {shlex.quote(_modelfile(start))} > /tmp/Modelfile"
-    create = f"ollama create {shlex.quote(start.model.name)} -f /tmp/Modelfile"
+    made = f"printf %s {shlex.quote(_modelfile(start))} > Modelfile"
+    create = f"ollama create {shlex.quote(start.model.name)} -f Modelfile"
     up = "until ollama list >/dev/null 2>&1; do sleep 0.2; done"
     return [["-c", f"ollama serve & {up}; {made} && {create} && wait"]]
 

@@ -31,7 +31,8 @@ def _options(start: Start) -> dict[str, object]:
     return own | {"load_format": "DUMMY"} if start.is_random else own
 
 
-def _serve(start: Start, program: str, file: str) -> Sequence[Command]:
+def _serve(start: Start, program: str) -> Sequence[Command]:
+    file = f"trtllm-{start.port}.yaml"  # where it is started: beside the log
     serve = [program, start.source, "--backend", "pytorch", "--host", start.host, "--port", str(start.port)]
     serve += ["--tp_size", str(max(1, len(start.gpus))), "--max_seq_len", str(start.context)]
     serve += ["--extra_llm_api_options", file]
@@ -42,11 +43,11 @@ def _serve(start: Start, program: str, file: str) -> Sequence[Command]:
 
 
 def _image(start: Start) -> Sequence[Command]:
-    return _serve(start, "trtllm-serve", "/tmp/options.yaml")  # noqa: S108 of the container
+    return _serve(start, "trtllm-serve")
 
 
 def _environment(start: Start) -> Sequence[Command]:
-    return _serve(start, "{bin}/trtllm-serve", f"trtllm-{start.port}.yaml")  # beside the log
+    return _serve(start, "{bin}/trtllm-serve")
 
 
 def _path(start: Start) -> str:

@@ -13,7 +13,7 @@ import psutil
 MARK = "LOADGEN_ENGINE"
 """Environment variable that all processes of one start have, whatever they fork; its value is the start's id."""
 
-_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
+_SECRET = re.compile("KEY|TOKEN(?!IZER)|SECRET|PASSWORD|CREDENTIAL")
 """In the name of a variable."""
 
 TERM_S = 10.0
