@@ -56,6 +56,8 @@ def mustered() -> tuple[Workers, list[Report]]:
         model="m",
         host="http://h",
         sample=[],
+        stop=(),
+        fields={},
         planned=None,
         stop_timeout_s=1.0,
         folder="/nowhere",
