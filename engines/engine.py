@@ -62,6 +62,19 @@ def _nothing(_model: Model, _options: Options) -> str | None:
     return None
 
 
+_SPELT = {"llama": "Llama", "falcon": "Falcon", "mpt": "MPT"}
+
+
+def knows_no(*architectures: str, why: str) -> Callable[[Model, Options], str | None]:
+    """Return what refuses models of these architectures, and why: ``{}`` stands for the architecture."""
+
+    def refuses(model: Model, _options: Options) -> str | None:
+        architecture = None if model.shape is None else model.shape.architecture
+        return why.format(_SPELT[architecture]) if architecture in architectures and architecture else None
+
+    return refuses
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """A virtual environment of the engine's own."""

@@ -6,8 +6,7 @@ strings become the tokens that contain them, and are left out where there is non
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
-from loadgen.models.model import Model
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "0.18.0"
@@ -39,12 +38,6 @@ def _serve(start: Start) -> Sequence[Command]:
     return [["{bin}/lmdeploy", "serve", "api_server", *_flags(start)]]
 
 
-def _refuses(model: Model, _options: Options) -> str | None:
-    if model.shape is not None and model.shape.architecture in {"mpt", "falcon"}:
-        return f"LMDeploy has no {model.shape.architecture.title()}"
-    return None
-
-
 ENGINE = Engine(
     name="lmdeploy",
     title=f"LMDeploy {VERSION}",
@@ -64,7 +57,7 @@ ENGINE = Engine(
         ),
     ),
     metrics=METRICS,
-    refuses=_refuses,
+    refuses=knows_no("mpt", "falcon", why="LMDeploy has no {}"),
     whole_length=ignore_eos,
     notes=("Stop strings of several tokens are not honoured.",),
 )

@@ -5,8 +5,7 @@
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
-from loadgen.models.model import Model
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "0.5.23"
@@ -43,12 +42,6 @@ def _serve(start: Start) -> Sequence[Command]:
     return [["{bin}/python", "-m", "sglang.launch_server", *_flags(start)]]
 
 
-def _refuses(model: Model, _options: Options) -> str | None:
-    if model.shape is not None and model.shape.architecture in {"mpt", "falcon"}:
-        return f"SGLang has no {model.shape.architecture.title()} of its own"
-    return None
-
-
 ENGINE = Engine(
     name="sglang",
     title=f"SGLang {VERSION}",
@@ -72,7 +65,7 @@ ENGINE = Engine(
     health="/ready",
     tells=("/server_info",),
     metrics=METRICS,
-    refuses=_refuses,
+    refuses=knows_no("mpt", "falcon", why="SGLang has no {} of its own"),
     whole_length=ignore_eos,
     notes=("The radix cache is off, and so are sampling parameters from the model's repository.",),
 )

@@ -8,8 +8,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
-from loadgen.models.model import Model
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "1.2.1"
@@ -54,12 +53,6 @@ def _path(start: Start) -> str:
     return start.source.rstrip("/").rpartition("/")[2]
 
 
-def _refuses(model: Model, _options: Options) -> str | None:
-    if model.shape is not None and model.shape.architecture in {"mpt", "falcon"}:
-        return f"TensorRT-LLM's PyTorch engine has no {model.shape.architecture.title()}"
-    return None
-
-
 ENGINE = Engine(
     name="tensorrt-llm",
     title=f"TensorRT-LLM {VERSION}",
@@ -87,7 +80,7 @@ ENGINE = Engine(
     serves=_path,
     tells=("/version",),
     metrics=METRICS,
-    refuses=_refuses,
+    refuses=knows_no("mpt", "falcon", why="TensorRT-LLM's PyTorch engine has no {}"),
     whole_length=ignore_eos,
     notes=("KV cache reuse is off.",),
 )

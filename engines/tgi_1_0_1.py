@@ -10,16 +10,9 @@ from typing import Any
 
 import msgspec
 
-from engines.engine import Command, Container, Engine, Launch, Metrics, Start
+from engines.engine import Command, Container, Engine, Launch, Start
+from engines.tgi import METRICS
 from loadgen.wire.dialect import Ask, Delta, DialectError, Usage
-
-METRICS = Metrics(
-    prompt_tokens=("tgi_request_input_length_sum",),
-    output_tokens=("tgi_request_generated_tokens_sum",),
-    requests=("tgi_request_success_total", "tgi_request_success"),
-    running=("tgi_batch_current_size",),
-    waiting=("tgi_queue_size",),
-)
 
 
 class _Token(msgspec.Struct):

@@ -6,8 +6,7 @@ nothing, and answers would not be greedy. On a machine without a GPU it is the C
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
-from loadgen.models.model import Model
+from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "0.33.0"
@@ -56,12 +55,6 @@ def _serve_on_cpu(start: Start) -> Sequence[Command]:
     return [[*module, *_flags(start), "--enforce-eager"]]
 
 
-def _refuses(model: Model, _options: Options) -> str | None:
-    if model.shape is not None and model.shape.architecture == "mpt":
-        return "vLLM has no MPT after 0.28.0"
-    return None
-
-
 ENGINE = Engine(
     name="vllm",
     title=f"vLLM {VERSION}",
@@ -101,7 +94,7 @@ ENGINE = Engine(
     ),
     tells=("/version",),
     metrics=METRICS,
-    refuses=_refuses,
+    refuses=knows_no("mpt", why="vLLM has no MPT after 0.28.0"),
     whole_length=ignore_eos,
     notes=("Prefix caching is off, and so are sampling parameters from the model's repository.",),
 )
