@@ -64,6 +64,9 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     schema: Literal[1] = 1
     request_id: str
     """Also sent as the header ``x-request-id``."""
+    trace_id: str | None = None
+    """32 hexadecimal digits, sent in the header ``traceparent`` (W3C Trace Context): finds the request in an engine's
+    traces."""
     phase: Phase
     worker: int = 0
     step: int | None = None

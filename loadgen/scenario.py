@@ -23,6 +23,9 @@ SMALLEST_CV, LARGEST_CV = 0.01, 10.0
 SHORTEST_STEP_S = 1.0
 """Within less no step shows anything: processes report once a second."""
 
+LAST_PORT = 65_535
+
+MetricsNames = Literal["llmload", "otel"]
 Client = Literal["own", "openai"]
 Process = Literal["constant", "poisson", "gamma"]
 
@@ -81,6 +84,10 @@ class Scenario:
         None, "rate.py: coefficient of variation of the gaps between gamma arrivals; above 1 they come in bursts", float
     )
     max_in_flight: int = _option(1024, "rate.py: requests in flight at most; those due beyond it are dropped", int)
+    metrics: str = _option(
+        "127.0.0.1:9646", "where Prometheus finds the run's metrics, ADDR:PORT, the next port if it is taken; or 'off'"
+    )
+    metrics_names: str = _option("llmload", "what metrics are called: 'llmload', or 'otel', OpenTelemetry's names")
     results: str = _option("results", "parent folder of the run's results folder")
 
     def eager_share(self, users: int, tokens_per_second: float | None) -> float:
@@ -115,6 +122,7 @@ def resolve(raw: Mapping[str, Any]) -> Scenario:
     scenario = Scenario(**{name: value for name, value in known.items() if value is not None})
     _check_numbers(scenario)
     _check_combinations(scenario)
+    _check_metrics(scenario)
     return scenario
 
 
@@ -179,6 +187,24 @@ def _check_combinations(s: Scenario) -> None:
         raise UsageError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
     if s.tokenizer is not None and not Path(s.tokenizer).exists():
         raise UsageError(f"--tokenizer: {s.tokenizer} does not exist; name a tokenizer.json or the folder it is in.")
+
+
+def _check_metrics(s: Scenario) -> None:
+    parse_address(s.metrics)
+    if s.metrics_names not in get_args(MetricsNames):
+        raise UsageError(
+            f"--metrics-names must be one of {', '.join(get_args(MetricsNames))}, got {s.metrics_names!r}."
+        )
+
+
+def parse_address(text: str) -> tuple[str, int] | None:
+    """Read the value of ``--metrics``, None for ``off``; raises UsageError."""
+    if text == "off":
+        return None
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit() or int(port) > LAST_PORT:
+        raise UsageError(f"--metrics {text}: write ADDR:PORT, as in 127.0.0.1:9646, or 'off'.")
+    return address.strip("[]"), int(port)
 
 
 def _is_share(text: str) -> bool:

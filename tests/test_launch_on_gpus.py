@@ -161,6 +161,7 @@ def test_a_gpu_that_has_fallen_off_the_bus_is_not_used(home: Home, gpus: FakeNvm
     assert environment_of(home)["CUDA_VISIBLE_DEVICES"] == "1"
     refused = up(home, "llama2-70b-chat")
     assert "too much for 1 x NVIDIA A100-SXM4-80GB" in refused.stderr
+    home.more = {**home.more, "PATH": str(home.folder)}  # where there is no compiler
     told = home.loadgen("engine", "check", "vllm-0.1.3").stdout
     assert "it is compiled when it is installed, and nvcc is not on the PATH" in " ".join(told.split())
     assert "GPUs: 0 does not say what it is, and is not used; 1 NVIDIA A100-SXM4-80GB, 84.8 GB of 85.9 GB" in told

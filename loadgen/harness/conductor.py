@@ -88,6 +88,8 @@ class Conductor:
         """What has happened to workers that are gone."""
         self.on_tick: Callable[[], None] = lambda: None
         """Called twice a second."""
+        self.on_report: Callable[[Report], None] = lambda _report: None
+        """Called with each report that was taken."""
         self._load = load
         self._team: Team | None = None
         self._myself = this_process()
@@ -126,6 +128,7 @@ class Conductor:
         self._reported[report.worker] = report
         self._save_unshared(report)
         self.live.take(report)
+        self.on_report(report)
         self.follow(on_one_clock(report.records, self.team.facts))
         if report.done:
             self._woken.set()

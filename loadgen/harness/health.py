@@ -12,6 +12,7 @@ from loadgen.measure.statistics import percentile
 from loadgen.results.manifest import Instrument
 
 PERIOD_MS = 10
+_QUANTILES = {"0.5": 0.5, "0.99": 0.99, "1": 1.0}
 
 
 class Health:
@@ -24,11 +25,13 @@ class Health:
         self._cpu = 0.0
         self._pauses = array("d")
         self._pause_began = Ns(0)
+        self._told = 0
 
     def start(self) -> None:
         """Begin, forgetting what was measured before."""
         self.stop()
         self._lags, self._pauses = array("d"), array("d")
+        self._told = 0
         self._cpu, self._began = _cpu_seconds(), now()
         self._due = Ns(self._began + PERIOD_MS * MS)
         self._timer = get_hub().loop.timer(PERIOD_MS / 1000, PERIOD_MS / 1000)
@@ -53,6 +56,12 @@ class Health:
             gc_longest_ms=max(self._pauses, default=None),
             gc_total_ms=sum(self._pauses) if self._pauses else None,
         )
+
+    def recent(self) -> dict[str, float] | None:
+        """Return the lateness of the loop since this was asked last, ms, by quantile; None where none is known."""
+        lags = self._lags[self._told :]
+        self._told = len(self._lags)
+        return {text: percentile(lags, value) for text, value in _QUANTILES.items()} if lags else None
 
     def _probe(self) -> None:
         at = now()

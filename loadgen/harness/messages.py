@@ -107,6 +107,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     settled_ns: int
     """On the worker's clock: every request handed out before it has ended, and is in this report or an earlier one."""
     cpu_share: float | None
+    loop_lag_ms: dict[str, float] | None = None
+    """Lateness of its loop since the last report, by quantile."""
     done: bool = False
     """It has made all that was planned."""
     instrument: Instrument | None = None

@@ -182,6 +182,7 @@ class Part:
             in_flight=len(self.in_flight),
             settled_ns=min(self.in_flight.values(), default=now()),
             cpu_share=self._cpu_share(),
+            loop_lag_ms=self._health.recent(),
             done=self.done,
             instrument=msgspec.structs.replace(self._health.stop(), worker=self.orders.number) if last else None,
         )

@@ -15,6 +15,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 from loadgen.errors import UsageError
 from loadgen.harness import live_data, start
 from loadgen.harness.conductor import Conductor, Means
+from loadgen.harness.exporting import Exporter
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.options import scenario_of
 from loadgen.harness.part import Part
@@ -24,6 +25,7 @@ from loadgen.harness.scrape import read_counters
 from loadgen.harness.team import Alone, Team, Workers
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
+from loadgen.live import so_far
 from loadgen.results.store import RecordFile, RunFolder, records_path
 from loadgen.results.summary import Summary, verdict_of
 
@@ -53,6 +55,7 @@ class Session(Process):
         self._engine: ChildServer | None = None
         self._prepared: Prepared | None = None
         self._progress: Progress | None = None
+        self._exporter: Exporter | None = None
         self._last: tuple[Summary, Path] | None = None
         self._seen = live_data.IDLE
         self._interrupted = False
@@ -109,6 +112,8 @@ class Session(Process):
         host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
         self._prepared = prepare(scenario, host, engine, self.waiter)
+        if self._exporter is None and scenario.metrics != "off":
+            self._exporter = Exporter(scenario)
         if form is not None and self._workers is not None:
             self._muster()
 
@@ -155,7 +160,10 @@ class Session(Process):
             self._workers.enlist(whole, conductor.take)
             team = self._workers
         self._progress = Progress(conductor.live)
-        conductor.on_tick = self._progress.draw
+        conductor.on_tick = self._on_tick
+        if self._exporter is not None:
+            self._exporter.begin(manifest)
+            conductor.on_report = self._exporter.batch
         self._progress.start()
         self.conductor = conductor
         conductor.begin(team)
@@ -163,6 +171,19 @@ class Session(Process):
     def live_data(self) -> dict[str, Any]:
         """Return what the LLM tab shows: the run that goes on, or the last one."""
         return self._seen if self.conductor is None else live_data.live_data(self.conductor)
+
+    def _on_tick(self) -> None:
+        assert self._progress is not None
+        self._progress.draw()
+        if self.conductor is not None:
+            self._export_state(self.conductor)
+
+    def _export_state(self, run: Conductor) -> None:
+        if self._exporter is not None:
+            users = None if run.manifest.arrivals else run.manifest.users
+            verdict = so_far.status(so_far.checks(run.live, run.lost)).value
+            workers = len(run.team.facts)
+            self._exporter.tick(run.live, users=users, verdict=verdict, workers=workers, lost=len(run.lost))
 
     def heard(self, client_id: str, data: dict[str, Any]) -> None:
         """Take a worker's report."""
@@ -199,6 +220,9 @@ class Session(Process):
         if self._progress is not None:
             self._progress.stop()
         self._seen = live_data.ended(seen, summary)
+        if self._exporter is not None:
+            self._export_state(run)
+            self._exporter.end(verdict_of(summary).value)
         self.leave()
         self._last = (summary, run.means.folder.path)
         if self.environment.process_exit_code != BUG:
@@ -240,7 +264,10 @@ class Session(Process):
             self.environment.web_ui.stop()
 
     def close(self) -> None:
-        """Stop the embedded engine."""
+        """Stop the embedded engine, and the exporter once it has been scraped."""
+        if self._exporter is not None:
+            self._exporter.close()
+            self._exporter = None
         if self._engine is not None:
             self._engine.stop()
             self._engine = None

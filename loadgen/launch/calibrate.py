@@ -164,6 +164,7 @@ def _run_locust(server: SimulatedServer, folder: Path, asked: Asked, patience: f
         "--max-tokens": asked.tokens,
         "--results": folder / "results",
         "--loglevel": "ERROR",
+        "--metrics": "off",
     }
     process = start_client("closed", options, folder, errors=said)
     try:

@@ -70,5 +70,5 @@ def interrupt(client: "subprocess.Popen[bytes]") -> None:
 
 def _plain_environment() -> dict[str, str]:
     """Return the environment without what would change a run."""
-    changing = ("LOADGEN_", "LOCUST_")
-    return {n: v for n, v in os.environ.items() if not n.startswith(changing) or n == "LOADGEN_CALIBRATION"}
+    changing, kept = ("LOADGEN_", "LOCUST_"), {"LOADGEN_CALIBRATION", "LOADGEN_METRICS"}
+    return {n: v for n, v in os.environ.items() if not n.startswith(changing) or n in kept}

@@ -18,8 +18,10 @@ ERROR = 0.01
 SMALLEST = 1e-9
 """Values up to it, and negative ones, are counted as 0: a millionth of a nanosecond, where values are milliseconds."""
 
-_G = (1 + ERROR) / (1 - ERROR)
-_LOG_G = math.log(_G)
+GROWTH = (1 + ERROR) / (1 - ERROR)
+"""Of a bucket's upper end to that of the one before it."""
+
+_LOG_G = math.log(GROWTH)
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True):
@@ -81,7 +83,7 @@ class Histogram:
             return 0.0
         value = 0.0
         for index in sorted(self.buckets):
-            value = 2 * math.exp(index * _LOG_G) / (_G + 1)
+            value = 2 * math.exp(index * _LOG_G) / (GROWTH + 1)
             left -= self.buckets[index]
             if left < 0:
                 break

@@ -126,7 +126,7 @@ class Client:
 
     def _request(self, job: Job) -> bytes:
         body = msgspec.json.encode(self._settings.dialect.body(job.ask))
-        return with_body(self._heads[job.ask.stream], job.request_id, body)
+        return with_body(self._heads[job.ask.stream], job.headers, body)
 
 
 def _head(settings: Settings, *, stream: bool) -> bytes:

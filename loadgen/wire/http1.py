@@ -22,9 +22,10 @@ def head_bytes(method: str, path: str, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, ""]).encode("latin-1")
 
 
-def with_body(head: bytes, request_id: str, body: bytes) -> bytes:
-    """Return a whole request: a head made once, what differs from request to request, and the body."""
-    return b"%bx-request-id: %b\r\nContent-Length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
+def with_body(head: bytes, own: Mapping[str, str], body: bytes) -> bytes:
+    """Return a whole request: a head made once, the headers that differ from request to request, and the body."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+    return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, more.encode(), len(body), body)
 
 
 class Response:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from loadgen.clock import Ns
 from loadgen.record import Phase
 from loadgen.wire.dialect import Ask
+from loadgen.wire.trace import traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,8 @@ class Job:
     """The step of the load."""
     lazy: bool = False
     """Whether the stream may be drained in large reads after its first token."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which a server's logs and traces name it."""
+        return {"x-request-id": self.request_id, "traceparent": traceparent(self.request_id)}

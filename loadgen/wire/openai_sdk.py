@@ -84,7 +84,7 @@ class OpenAIClient:
         if job.not_before is not None:
             self._waiter.sleep_until(job.not_before)
         transcript.sent = now()
-        got = create(**body, extra_body=extra, extra_headers={"x-request-id": job.request_id})
+        got = create(**body, extra_body=extra, extra_headers=job.headers)
         transcript.response.status = 200
         read = self._settings.dialect.read_event
         if job.ask.stream:

@@ -6,6 +6,7 @@ from typing import Literal
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.answer import Answer
 from loadgen.wire.job import Job
+from loadgen.wire.trace import trace_id
 from loadgen.wire.transcript import Arrivals, Transcript
 
 TokenCounter = Callable[[str], int]
@@ -26,6 +27,7 @@ def record_of(
     chunks: list[int] = list(answer.chunk_times)
     return RequestRecord(
         request_id=job.request_id,
+        trace_id=trace_id(job.request_id),
         phase=job.phase,
         worker=job.worker,
         step=job.step,

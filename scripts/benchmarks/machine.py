@@ -16,8 +16,8 @@ _NOT_USED = ("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH")
 
 
 def environment() -> dict[str, str]:
-    """Return ours without what would change a run."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(_NOT_USED)}
+    """Return ours without what would change a run, and without the process that exports metrics."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(_NOT_USED)} | {"LOADGEN_METRICS": "off"}
 
 
 def free_port() -> int:

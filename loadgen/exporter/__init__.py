@@ -1,0 +1,1 @@
+"""Metrics for Prometheus, in a process of its own: what renders them measures nothing."""

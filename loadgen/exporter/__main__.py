@@ -1,0 +1,103 @@
+"""``python -m loadgen.exporter ADDR PORT NAMES``: serves what it is told on its standard input, until that ends.
+
+It prints its address, taking the next free port where that one is taken. After the end it stays as long as somebody
+scrapes it, two intervals at most, so that Prometheus has the last of it.
+"""
+
+import errno
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import Metric
+
+from loadgen.exporter import families, otel
+from loadgen.exporter.feed import Begin, unpack
+from loadgen.exporter.totals import Totals
+
+TRIES = 20
+"""Ports that are tried one after the other."""
+
+LONGEST_LINGER_S = 60.0
+
+Families = Callable[[Totals], Iterator[Metric]]
+
+NAMES: dict[str, Families] = {"llmload": families.families, "otel": otel.families}
+
+
+class Exported:
+    """What is scraped: the run that was told of last. Scrapes come in threads of their own."""
+
+    def __init__(self, families_of: Families) -> None:
+        self.totals: Totals | None = None
+        self.lock = threading.Lock()
+        self.scrapes: list[float] = []
+        """Monotonic times of the last two, s."""
+        self._families = families_of
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics, as prometheus-client asks for them."""
+        with self.lock:
+            self.scrapes = [*self.scrapes[-1:], time.monotonic()]
+            if self.totals is not None:
+                yield from list(self._families(self.totals))
+
+    def describe(self) -> list[Metric]:
+        """Tell that nothing is known beforehand: a registry would scrape to find out."""
+        return []
+
+    def listen_to(self, stream: IO[bytes]) -> None:
+        """Take what the run tells, until it ends."""
+        for message in unpack(stream):  # type: ignore[arg-type]  # standard input is one
+            with self.lock:
+                if isinstance(message, Begin):
+                    self.totals = Totals(message)
+                elif self.totals is not None:
+                    self.totals.take(message)
+
+    def linger(self) -> None:
+        """Wait for one more scrape, if somebody scrapes, for two intervals at most."""
+        if len(self.scrapes) < 2:  # noqa: PLR2004 no interval is known
+            return
+        before, last = self.scrapes
+        due = time.monotonic() + min(2 * (last - before), LONGEST_LINGER_S)
+        while time.monotonic() < due and self.scrapes[-1] == last:
+            time.sleep(0.05)
+        time.sleep(0.1)  # the answer to it is on its way
+
+
+def serve(address: str, port: int, registry: CollectorRegistry) -> int:
+    """Serve at the first free port from one on; return it. Raises OSError where there is none."""
+    for number in range(port, port + TRIES):
+        try:
+            server, _ = start_http_server(number, address, registry)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or number == port + TRIES - 1:
+                raise
+        else:
+            return int(server.server_port)
+    raise AssertionError("unreachable")
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, until standard input ends."""
+    address, port, names = arguments
+    exported = Exported(NAMES[names])
+    registry: Any = CollectorRegistry()
+    registry.register(exported)
+    try:
+        number = serve(address, int(port), registry)
+    except OSError as error:
+        print(f"cannot listen at {address}:{port}: {error.strerror}", flush=True)  # noqa: T201 read by who started it
+        return 2
+    print(f"http://{address}:{number}", flush=True)  # noqa: T201
+    exported.listen_to(sys.stdin.buffer)
+    exported.linger()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

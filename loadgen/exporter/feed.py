@@ -1,0 +1,82 @@
+"""What a run tells its exporter, message by message, each with its length before it."""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from loadgen.measure.histogram import Wire
+from loadgen.record import RequestRecord
+
+_LENGTH = struct.Struct(">I")
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
+    """A run begins: what was told of an earlier one is forgotten."""
+
+    run_id: str
+    model: str
+    engine: str
+    run_kind: str
+    dataset: str
+    reservation: str
+    """Without which no figure of it must be read, as ``SIMULATED`` or ``random weights``; empty: there is none."""
+    slo: str | None
+    """As ``--slo`` has it."""
+    rate: float | None
+    """Requests/s of an open loop."""
+    at: float
+    """Wall time, s."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
+    """What has ended in one process since it told last."""
+
+    worker: int
+    records: list[RequestRecord]
+    histograms: dict[str, Wire]
+    """TTFT, TPOT, ITL and E2E of them, ms."""
+    started: int
+    """Requests since the start of the run, the warm-up's among them."""
+    in_flight: int
+    cpu_share: float | None
+    loop_lag_ms: dict[str, float] | None
+    """Lateness of the process's loop since it told last, by quantile."""
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
+    """How things are now."""
+
+    at: float
+    """Wall time, s."""
+    state: str
+    users: int | None
+    """That make requests at a time; None in an open loop."""
+    step: int | None
+    verdict: str
+    workers: int
+    lost: int
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
+    """A run is over."""
+
+    verdict: str
+
+
+Message = Begin | Batch | Tick | End
+
+
+def pack(message: Message) -> bytes:
+    """Encode a message."""
+    body = msgspec.msgpack.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack(stream: BinaryIO) -> Iterator[Message]:
+    """Decode messages until the stream ends; raises msgspec.DecodeError for what is none."""
+    decoder = msgspec.msgpack.Decoder(Message)
+    while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
+        (length,) = _LENGTH.unpack(head)
+        yield decoder.decode(stream.read(length))

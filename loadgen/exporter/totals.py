@@ -1,0 +1,146 @@
+"""What a run comes to so far: counters that only grow, and distributions of the whole run."""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from loadgen.clock import MS
+from loadgen.exporter.buckets import bucket_of
+from loadgen.exporter.feed import Batch, Begin, End, Message, Tick
+from loadgen.measure import metrics
+from loadgen.measure.goodput import meets
+from loadgen.measure.histogram import Histogram
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.slo import LIMITS, Slo, parse_slo
+
+LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
+EXEMPLARS = ("ttft_ms", "e2e_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One request that stands for a bucket."""
+
+    trace_id: str
+    value_ms: float
+    at: float
+    """Wall time, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the load."""
+
+    number: int
+    users: int | None
+    began: float
+    """Wall time, s."""
+
+
+TOKENS = tuple(4**power for power in range(14))
+"""Bounds of sizes: OpenTelemetry's."""
+
+
+@dataclass
+class Sizes:
+    """How many requests had how many tokens."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(TOKENS) + 1))
+    total: int = 0
+
+    def add(self, tokens: int) -> None:
+        """Count one request."""
+        self.counts[bisect_left(TOKENS, tokens)] += 1
+        self.total += tokens
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return how many had not more than each bound."""
+        bounds = [*(str(bound) for bound in TOKENS), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+
+
+@dataclass
+class Totals:
+    """One run."""
+
+    begun: Begin
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    """Of measured requests, as all that follows."""
+    sizes: dict[str, Sizes] = field(default_factory=lambda: {"input": Sizes(), "output": Sizes()})
+    chunks: int = 0
+    coalesced: int = 0
+    good: int = 0
+    misses: Counter[str] = field(default_factory=Counter)
+    latencies: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in LATENCIES})
+    lag: Histogram = field(default_factory=Histogram)
+    """Sent after scheduled, ms; of an open loop."""
+    exemplars: dict[str, dict[int, Exemplar]] = field(default_factory=lambda: {name: {} for name in EXEMPLARS})
+    """The last request of each bucket that is exported."""
+    workers: dict[int, tuple[float, Batch]] = field(default_factory=dict)
+    """The last that each process told, and when, monotonic s."""
+    steps: list[Step] = field(default_factory=list)
+    now: Tick | None = None
+    verdict: str | None = None
+    """The final one."""
+    _slo: Slo | None = None
+
+    def __post_init__(self) -> None:
+        self._slo = parse_slo(self.begun.slo) if self.begun.slo else None
+
+    @property
+    def started(self) -> int:
+        """Requests of all processes, those that are lost among them."""
+        return sum(batch.started for _, batch in self.workers.values())
+
+    @property
+    def state(self) -> str:
+        """What the run is doing."""
+        if self.verdict is not None:
+            return "ended"
+        return "warming up" if self.now is None else self.now.state
+
+    def take(self, message: Message) -> None:
+        """Take what a run tells, all but its beginning."""
+        if isinstance(message, Batch):
+            self._take_batch(message)
+        elif isinstance(message, Tick):
+            self._take_tick(message)
+        elif isinstance(message, End):
+            self.verdict = message.verdict
+
+    def _take_tick(self, tick: Tick) -> None:
+        self.now = tick
+        if tick.step is not None and (not self.steps or self.steps[-1].number != tick.step):
+            self.steps.append(Step(tick.step, tick.users, tick.at))
+
+    def _take_batch(self, batch: Batch) -> None:
+        self.workers[batch.worker] = time.monotonic(), batch
+        for name, wire in batch.histograms.items():
+            self.latencies[name].merge(Histogram.from_wire(wire))
+        measured = [r for r in batch.records if r.phase is Phase.MEASURE]
+        lags = [(r.sent_ns - r.scheduled_ns) / MS for r in measured if r.sent_ns and r.scheduled_ns]
+        self.lag.add(lags)
+        for record in measured:
+            self._take_record(record)
+
+    def _take_record(self, r: RequestRecord) -> None:
+        self.outcomes[r.outcome] += 1
+        for kind, tokens in (("input", r.input_tokens), ("output", r.output_tokens)):
+            if tokens is not None:
+                self.sizes[kind].add(tokens)
+        if r.coalesced_chunks is not None:
+            self.chunks += r.chunks or 0
+            self.coalesced += r.coalesced_chunks
+        values = {"ttft_ms": metrics.ttft_ms(r), "tpot_ms": metrics.tpot_ms(r), "e2e_ms": metrics.e2e_ms(r)}
+        for name in EXEMPLARS:
+            value = values[name]
+            if value is not None and r.trace_id is not None:
+                self.exemplars[name][bucket_of(value)] = Exemplar(r.trace_id, value, time.time())
+        if self._slo is None or r.outcome is not Outcome.OK:
+            return
+        self.good += meets(r, self._slo)
+        for name in LIMITS:
+            limit, value = getattr(self._slo, name), values[name]
+            self.misses[name] += limit is not None and value is not None and value > limit

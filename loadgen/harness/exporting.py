@@ -1,0 +1,146 @@
+"""Hands what a run tells to the process that Prometheus scrapes. It never waits for that process."""
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+from loadgen.errors import UsageError
+from loadgen.exporter.feed import Batch, Begin, End, Message, Tick, pack
+from loadgen.harness.messages import Report
+from loadgen.live.live import Live
+from loadgen.results.manifest import Manifest
+from loadgen.results.text import title_of
+from loadgen.scenario import Scenario, parse_address
+
+logger = logging.getLogger(__name__)
+
+LINGER_S = 65.0
+"""The exporter stays no longer once we are done."""
+
+_PIPE_BYTES = 1 << 20
+_MOST_PENDING = 64 << 20
+"""Bytes that wait for a process that does not read; beyond it it is given up."""
+
+
+class Exporter:
+    """A process that serves metrics; where it fails, the run goes on without."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Start it; raises UsageError where it cannot listen."""
+        address = parse_address(scenario.metrics)
+        assert address is not None
+        command = [sys.executable, "-m", "loadgen.exporter", address[0], str(address[1]), scenario.metrics_names]
+        self._process = subprocess.Popen(  # noqa: S603 our own module
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C is for us: what is told last comes after it
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline().decode().strip()
+        if not said.startswith("http"):
+            self._process.communicate()
+            raise UsageError(
+                f"--metrics {scenario.metrics}: {said or 'the exporter does not start'}; 'off' does without."
+            )
+        self.url = f"{said}/metrics"
+        self._pipe = self._process.stdin.fileno()
+        os.set_blocking(self._pipe, False)
+        with suppress(OSError):  # more than the system allows to a user
+            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._pending = bytearray()
+        self._lost = False
+        taken = said.rpartition(":")[2] != str(address[1]) and address[1] != 0
+        logger.info("Metrics: %s%s", self.url, f" ({address[1]} is taken)" if taken else "")
+
+    def begin(self, manifest: Manifest) -> None:
+        """Tell that a run begins."""
+        arrivals = manifest.arrivals
+        self._tell(
+            Begin(
+                run_id=manifest.run_id,
+                model=manifest.model,
+                engine=manifest.engine,
+                run_kind=manifest.kind,
+                dataset=str(manifest.dataset.get("name")),
+                reservation=", ".join(title_of(manifest)[1]),
+                slo=manifest.scenario.get("slo"),
+                rate=None if arrivals is None else arrivals.rate,
+                at=manifest.anchor["realtime_ns"] / 1e9,
+            )
+        )
+
+    def batch(self, report: Report) -> None:
+        """Tell what a process has reported."""
+        self._tell(
+            Batch(
+                worker=report.worker,
+                records=report.records,
+                histograms=report.histograms,
+                started=report.started,
+                in_flight=report.in_flight,
+                cpu_share=report.cpu_share,
+                loop_lag_ms=report.loop_lag_ms,
+            )
+        )
+
+    def tick(self, live: Live, *, users: int | None, verdict: str, workers: int, lost: int) -> None:
+        """Tell how things are."""
+        self._tell(
+            Tick(
+                at=time.time(),
+                state=live.state,
+                users=users if live.concurrency is None else live.concurrency,
+                step=live.step,
+                verdict=verdict,
+                workers=workers,
+                lost=lost,
+            )
+        )
+
+    def end(self, verdict: str) -> None:
+        """Tell that a run is over."""
+        self._tell(End(verdict=verdict))
+
+    def close(self) -> None:
+        """Let it end; it stays for one more scrape, if it is scraped."""
+        assert self._process.stdin is not None
+        os.set_blocking(self._pipe, True)
+        self._flush()
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(LINGER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _tell(self, message: Message) -> None:
+        if self._lost:
+            return
+        self._pending += pack(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what the pipe takes; the rest waits for the next time."""
+        try:
+            while self._pending:
+                written = os.write(self._pipe, self._pending)
+                del self._pending[:written]
+        except BlockingIOError:
+            if len(self._pending) > _MOST_PENDING:
+                self._give_up("it does not read what it is told")
+        except OSError as error:
+            self._give_up(f"it is gone ({error.strerror})")
+
+    def _give_up(self, why: str) -> None:
+        logger.warning("No metrics any more: the exporter has a problem, %s. The run goes on.", why)
+        self._lost = True
+        self._pending.clear()

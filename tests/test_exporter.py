@@ -1,0 +1,282 @@
+"""Metrics of a run as Prometheus scrapes them: true to the records, and never in the way of the run."""
+
+import json
+import re
+import signal
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from cluster import FEW, Started, Starter, engine
+from conftest import ROOT, Locust, free_port
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus import prometheus
+from prometheus_client.parser import text_string_to_metric_families
+from serving import answer, serving
+
+from loadgen.exporter.buckets import BOUNDS_S, RATIO, bucket_of, cumulative
+from loadgen.measure.histogram import Histogram
+from loadgen.record import Outcome, Phase
+from loadgen.wire.trace import trace_id, traceparent
+
+SWEEP = ROOT / "locustfiles" / "sweep.py"
+ANY_PORT = ("--metrics", "127.0.0.1:0")
+
+
+def scrape(url: str) -> str:
+    """One scrape."""
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        return str(reply.read().decode())
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """All samples, by name and labels, without the run's own labels."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = {k: v for k, v in sample.labels.items() if k not in {"run_id", "model", "engine"}}
+            found[sample.name, tuple(sorted(labels.items()))] = sample.value
+    return found
+
+
+def url_of(run: Started, seconds: float = 30) -> str:
+    """Where the metrics of a run are, as it says."""
+    due = time.monotonic() + seconds
+    while (said := re.search(r"Metrics: (http\S+)", run.said)) is None:
+        assert time.monotonic() < due, run.said
+        assert run.process.poll() is None, run.said
+        time.sleep(0.05)
+    return said.group(1)
+
+
+def followed(run: Started, every: float = 0.3) -> Iterator[str]:
+    """Scrape a run until it has ended, the exporter's last words included."""
+    url = url_of(run)
+    while True:
+        try:
+            yield scrape(url)
+        except OSError:
+            return
+        time.sleep(every)
+
+
+def children(run: Started) -> list[psutil.Process]:
+    """Processes that it has started."""
+    return list(psutil.Process(run.process.pid).children())
+
+
+def of_outcomes(found: dict[Any, float]) -> dict[str, float]:
+    return {
+        dict(labels)["outcome"]: value for (name, labels), value in found.items() if name == "llmload_requests_total"
+    }
+
+
+def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        slo = ("--slo", "ttft_ms=25,e2e_ms=1000")
+        run = start("--headless", "--host", server.host, "--users", "4", *FEW, "--requests", "60", *slo, *ANY_PORT)
+        texts = list(followed(run))
+        assert run.wait() in {0, 3}
+    last = samples(texts[-1])
+    records = [r for r in run.records if r.phase is Phase.MEASURE]
+    assert of_outcomes(last) == {outcome.value: sum(r.outcome is outcome for r in records) for outcome in Outcome}
+    assert last["llmload_tokens_total", (("type", "output"),)] == sum(r.output_tokens or 0 for r in records) > 0
+    assert last["llmload_tokens_total", (("type", "input"),)] == sum(r.input_tokens or 0 for r in records) > 0
+    assert last["llmload_requests_started_total", ()] == len(run.records)
+    assert last["llmload_request_duration_seconds_count", ()] == len(records) == 60
+    durations = sum((r.end_ns or 0) - (r.sent_ns or 0) for r in records) / 1e9
+    assert last["llmload_request_duration_seconds_sum", ()] == pytest.approx(durations)
+    good = last["llmload_good_requests_total", ()]
+    missed = last["llmload_slo_miss_total", (("slo", "ttft_ms"),)]
+    assert good == sum((r.first_token_ns or 0) - (r.sent_ns or 0) <= 25e6 for r in records)
+    assert good + missed == 60  # the other limit is far away
+    assert last["llmload_run_state", (("state", "ended"),)] == 1
+    assert last["llmload_verdict", (("status", run.summary["verdict"]["status"]),)] == 1
+    assert last["llmload_in_flight_requests", ()] == 0
+
+
+def test_counters_never_fall_when_a_worker_is_lost(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        run = start.forked(server.host, "--users", "4", *FEW, "--run-time", "25s", *ANY_PORT)
+        scraped, victim = [], None
+        for text in followed(run):
+            scraped.append(samples(text))
+            if victim is None and sum(of_outcomes(scraped[-1]).values()) > 40:
+                victim = next(p for p in children(run) if "loadgen.exporter" not in " ".join(p.cmdline()))
+                victim.kill()
+        run.wait()
+    assert victim is not None
+    for name in ("llmload_requests_started_total", "llmload_tokens_total", "llmload_requests_total"):
+        keys = [key for key in scraped[-1] if key[0] == name]
+        for key in keys:
+            values = [found[key] for found in scraped if key in found]
+            assert values == sorted(values), key
+    assert scraped[-1]["llmload_workers", (("state", "lost"),)] == 1
+
+
+def test_a_sweep_tells_its_steps(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        steps = ("--steps", "1,2", "--step-time", "3", "--sample", "30", "--max-tokens", "4", "--warmup", "1")
+        run = start("--headless", "--host", server.host, *steps, *ANY_PORT, locustfile=SWEEP)
+        texts = list(followed(run))
+        run.wait()
+    last = samples(texts[-1])
+    began = {dict(k[1])["users"]: v for k, v in last.items() if k[0] == "llmload_step_start_timestamp_seconds"}
+    assert sorted(began) == ["1", "2"]
+    assert 2 < began["2"] - began["1"] < 8
+    active = [{dict(k[1])["step"]: v for k, v in samples(t).items() if k[0] == "llmload_step_active"} for t in texts]
+    assert {"0": 1.0} in active
+    assert {"0": 0.0, "1": 1.0} in active
+    assert active[-1] == {"0": 0.0, "1": 0.0}
+
+
+def test_nothing_secret_and_no_prompt_is_in_it(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        environment = {"OPENAI_API_KEY": "sk-secret-7"}
+        run = start("--headless", "--host", server.host, "--users", "1", *FEW, *ANY_PORT, environment=environment)
+        text = list(followed(run))[-1]
+        run.wait()
+    assert "sk-secret-7" not in text
+    sent = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert len(sent) > 20
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    names = Counter(line.partition("{")[0] for line in lines)
+    assert len(lines) < 1_500  # bounded: no label is a request's
+    assert names["llmload_requests_total"] == len(Outcome)
+    assert 'reservation="SIMULATED' in text
+
+
+def test_names_may_be_opentelemetrys(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        arguments = ("--headless", "--host", server.host, "--users", "1", *FEW, *ANY_PORT, "--metrics-names", "otel")
+        run = start(*arguments)
+        last = samples(list(followed(run))[-1])
+        run.wait()
+    names = {name for name, _ in last}
+    for name in ("operation_duration", "operation_time_to_first_chunk", "operation_time_per_output_chunk"):
+        assert f"gen_ai_client_{name}_seconds_bucket" in names
+    records = [r for r in run.records if r.phase is Phase.MEASURE]
+    output = [
+        v for (n, k), v in last.items() if n == "gen_ai_client_token_usage_sum" and ("gen_ai_token_type", "output") in k
+    ]
+    assert output == [sum(r.output_tokens or 0 for r in records)]
+    assert not any(name.startswith("llmload") for name in names)
+
+
+def test_off_starts_nothing_and_a_run_nobody_scrapes_ends_at_once(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        ran = {}
+        for name, metrics in (("off", "off"), ("on", "127.0.0.1:0")):
+            run = start("--headless", "--host", server.host, "--users", "1", *FEW, "--metrics", metrics, name=name)
+            assert run.wait() in {0, 3}
+            ran[name] = run
+    assert "Metrics:" not in ran["off"].said
+    assert "Metrics: http://127.0.0.1:" in ran["on"].said
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "loadgen.exporter" in (p.info["cmdline"] or [])]
+
+
+def test_a_taken_port_is_no_obstacle_and_is_told(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        taken = server.host.rpartition(":")[2]
+        run = start("--headless", "--host", server.host, "--users", "1", *FEW, "--metrics", f"127.0.0.1:{taken}")
+        assert f"({taken} is taken)" in run.said or url_of(run)
+        assert run.wait() in {0, 3}
+    assert re.search(rf"Metrics: http://127.0.0.1:\d+/metrics \({taken} is taken\)", run.said)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--metrics", "9646"), "--metrics 9646: write ADDR:PORT, as in 127.0.0.1:9646, or 'off'."),
+        (("--metrics", "127.0.0.1:99999"), "write ADDR:PORT"),
+        (("--metrics", "203.0.113.7:9646"), "--metrics 203.0.113.7:9646: cannot listen"),
+        (("--metrics-names", "mine"), "--metrics-names must be one of llmload, otel"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(locust: Locust, flags: Sequence[str], said: str) -> None:
+    with serving(answer(2)) as server:
+        done = locust("--host", server.url, *FEW, *flags)
+    assert done.status == 2, done.err
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_exporter_that_dies_or_hangs_does_not_touch_the_run(
+    start: Starter, tmp_path: Path, number: signal.Signals
+) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        run = start("--headless", "--host", server.host, "--users", "2", *FEW, "--requests", "200", *ANY_PORT)
+        url_of(run)
+        (exporter,) = [p for p in children(run) if "loadgen.exporter" in " ".join(p.cmdline())]
+        exporter.send_signal(number)
+        if number == signal.SIGSTOP:
+            while not list(run.results.glob("*/summary.json")):
+                time.sleep(0.1)
+            exporter.send_signal(signal.SIGCONT)
+        assert run.wait() in {0, 3}
+    assert run.summary["requests"]["completed"] == 200
+
+
+def test_a_request_tells_its_trace_and_the_record_has_it(locust: Locust) -> None:
+    with serving(answer(2)) as server:
+        done = locust("--host", server.url, *FEW)
+        sent = {r.headers["x-request-id"]: r.headers["traceparent"] for r in server.requests}
+    for record in done.records:
+        assert sent[record.request_id] == traceparent(record.request_id)
+        assert re.fullmatch(rf"00-{record.trace_id}-[0-9a-f]{{16}}-01", sent[record.request_id])
+        assert record.trace_id == trace_id(record.request_id)
+    assert len({record.trace_id for record in done.records}) == len(done.records)
+
+
+@given(st.lists(st.floats(0.0, 1e7), max_size=50))
+def test_every_exported_count_is_that_of_the_values_up_to_its_bound(values: list[float]) -> None:
+    histogram = Histogram()
+    histogram.add(values)
+    counts = cumulative(histogram)
+    for bound, count in zip(BOUNDS_S, counts, strict=True):
+        exact = sum(value / 1000 <= bound for value in values)
+        near = sum(abs(value / 1000 - bound) < 1e-9 * bound for value in values)
+        assert abs(count - exact) <= near
+    assert all(values and v / 1000 <= BOUNDS_S[bucket_of(v)] for v in values if bucket_of(v) < len(BOUNDS_S))
+    assert pytest.approx(1.105, abs=0.001) == RATIO
+
+
+def test_a_real_prometheus_finds_what_the_summary_says(start: Starter, tmp_path: Path) -> None:
+    """A sweep of two processes on the simulated engine, scraped; counters are exact, quantiles within a bucket."""
+    port = free_port()
+    jobs = {"loadgen": f"127.0.0.1:{port}/metrics"}
+    with engine(tmp_path, ttft_ms=30, itl_ms=3) as server, prometheus(tmp_path / "prometheus", jobs) as found:
+        steps = ("--steps", "2,4", "--step-time", "10", "--sample", "60", "--max-tokens", "8", "--warmup", "2")
+        run = start.forked(server.host, *steps, "--metrics", f"127.0.0.1:{port}", locustfile=SWEEP)
+        found.wait_until_up(jobs)
+        assert run.wait(90) in {0, 3}
+        records = [r for r in run.records if r.phase is Phase.MEASURE]
+        ended = {
+            r["metric"]["outcome"]: float(r["value"][1])
+            for r in found.query("last_over_time(llmload_requests_total[2m])")
+        }
+        assert ended == {outcome.value: sum(r.outcome is outcome for r in records) for outcome in Outcome}
+        tokens = found.value('last_over_time(llmload_tokens_total{type="output"}[2m])')
+        assert tokens == sum(r.output_tokens or 0 for r in records)
+        ttft = sorted(((r.first_token_ns or 0) - (r.sent_ns or 0)) / 1e9 for r in records if r.outcome is Outcome.OK)
+        for quantile in (0.5, 0.9):
+            bucket = "last_over_time(llmload_time_to_first_token_seconds_bucket[2m])"
+            value = found.value(f"histogram_quantile({quantile}, {bucket})")
+            assert value is not None
+            assert value / ttft[int(quantile * len(ttft))] == pytest.approx(1, abs=RATIO - 1)
+        exemplars = found.get(
+            "query_exemplars",
+            query="llmload_time_to_first_token_seconds_bucket",
+            start=time.time() - 120,
+            end=time.time(),
+        )
+        traces = {e["labels"]["trace_id"] for series in exemplars for e in series["exemplars"]}
+        assert traces
+        assert traces <= {r.trace_id for r in records}
