@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from loadgen.errors import UsageError
 from loadgen.slo import parse_slo
@@ -88,6 +89,9 @@ class Scenario:
         "127.0.0.1:9646", "where Prometheus finds the run's metrics, ADDR:PORT, the next port if it is taken; or 'off'"
     )
     metrics_names: str = _option("llmload", "what metrics are called: 'llmload', or 'otel', OpenTelemetry's names")
+    grafana: str | None = _option(
+        None, "address of a Grafana that has our dashboards, for links to the run, as in http://127.0.0.1:3000"
+    )
     results: str = _option("results", "parent folder of the run's results folder")
 
     def eager_share(self, users: int, tokens_per_second: float | None) -> float:
@@ -190,11 +194,19 @@ def _check_combinations(s: Scenario) -> None:
 
 
 def _check_metrics(s: Scenario) -> None:
+    if s.grafana is not None:
+        _check_grafana(s.grafana)
     parse_address(s.metrics)
     if s.metrics_names not in get_args(MetricsNames):
         raise UsageError(
             f"--metrics-names must be one of {', '.join(get_args(MetricsNames))}, got {s.metrics_names!r}."
         )
+
+
+def _check_grafana(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc:
+        raise UsageError("--grafana: write its address, without credentials, as in http://127.0.0.1:3000.")
 
 
 def parse_address(text: str) -> tuple[str, int] | None:

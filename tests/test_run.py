@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -300,3 +301,21 @@ def test_a_full_disk_ends_the_run_with_what_was_written(tmp_path: Path) -> None:
     data = (folder / "records.jsonl").read_bytes()
     assert data.endswith(b"\n")
     assert len(records_of(folder)) > 3
+
+
+def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwards(locust: Locust) -> None:
+    with serving(answer(2)) as server:
+        done = locust("--host", server.url, *FEW, "--grafana", "http://127.0.0.1:3000/graphs/")
+        wrong = locust("--host", server.url, *FEW, "--grafana", "me:secret@grafana")
+    run_id = done.manifest["run_id"]
+    address = "http://127.0.0.1:3000/graphs/d/llmload-run/run?orgId=1&from="
+    assert f"{address}now-15m&to=now&refresh=5s&var-run_id={run_id}" in done.err
+    url = done.summary["grafana"]
+    (began, ended) = (int(value) for value in re.findall(r"(?:from|to)=(\d+)", url))
+    assert began == done.manifest["anchor"]["realtime_ns"] // 1_000_000 - 30_000
+    assert 60_000 <= ended - began < 120_000
+    assert f"[In Grafana](<{url}>)" in (done.folder / "report.md").read_text()
+    assert f'<a href="{url.replace("&", "&amp;")}">in Grafana</a>' in (done.folder / "report.html").read_text()
+    assert wrong.status == 2
+    assert "--grafana: write its address, without credentials" in wrong.err
+    assert "secret" not in wrong.err

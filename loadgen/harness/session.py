@@ -26,6 +26,7 @@ from loadgen.harness.team import Alone, Team, Workers
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.live import so_far
+from loadgen.results.grafana import live_link
 from loadgen.results.store import RecordFile, RunFolder, records_path
 from loadgen.results.summary import Summary, verdict_of
 
@@ -131,6 +132,8 @@ class Session(Process):
             self._muster()
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
+        if prepared.scenario.grafana is not None:
+            logger.info("Watch it: %s", live_link(prepared.scenario.grafana, manifest.run_id))
         stop_timeout_s = float(self.environment.stop_timeout)
         whole = start.orders(prepared, manifest, folder.path, stop_timeout_s)
         own = Part(

@@ -12,12 +12,13 @@ from loadgen.results.text import title
 
 
 def html(summary: Mapping[str, Any]) -> str:
-    """Return the report as a page without a reference to anything outside it; everything is escaped."""
+    """Return the report as a page that needs nothing outside it; everything is escaped."""
     template = environment("loadgen.results").get_template("report.html.j2")
     return template.render(
         title=title(summary),
         verdict=summary["verdict"]["status"],
         run_id=summary["run_id"],
+        grafana=summary.get("grafana"),
         answers=answers(summary),
         details=details(summary),
         # Drawn as SVG, in which what comes from the run is escaped already.

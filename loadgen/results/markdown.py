@@ -10,7 +10,10 @@ from loadgen.results.text import title
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Return the report in Markdown; the first line names model, engine and data set."""
-    parts = [f"# {escaped(title(summary))}", f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."]
+    about = f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."
+    if url := summary.get("grafana"):
+        about += f" [In Grafana](<{url}>)."
+    parts = [f"# {escaped(title(summary))}", about]
     parts += [_drawn(table) for table in answers(summary)]
     parts += [_shown(picture) for picture in pictures(summary)]
     parts += [_drawn(table) for table in details(summary)]

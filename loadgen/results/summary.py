@@ -20,6 +20,7 @@ from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.results import steps
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.engine import engine_facts
+from loadgen.results.grafana import link
 from loadgen.results.latency import latency
 from loadgen.results.manifest import Instrument, Manifest
 from loadgen.results.rate import rate, window_of
@@ -37,6 +38,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "schema": 1,
         "kind": manifest.kind,
         "run_id": manifest.run_id,
+        "grafana": link(manifest),
         "dataset": manifest.dataset.get("name"),
         "chat": {"rendered_here": manifest.rendered_here, "stop": list(manifest.stop)},
         "sample": {
