@@ -89,6 +89,9 @@ class Scenario:
         "127.0.0.1:9646", "where Prometheus finds the run's metrics, ADDR:PORT, the next port if it is taken; or 'off'"
     )
     metrics_names: str = _option("llmload", "what metrics are called: 'llmload', or 'otel', OpenTelemetry's names")
+    price_per_gpu_hour: float | None = _option(
+        None, "what an hour of one GPU costs, for the cost of a million output tokens, in any currency", float
+    )
     grafana: str | None = _option(
         None, "address of a Grafana that has our dashboards, for links to the run, as in http://127.0.0.1:3000"
     )
@@ -164,7 +167,7 @@ def _check_numbers(s: Scenario) -> None:
 
 
 def _check_positive(s: Scenario) -> None:
-    for name in ("rate", "gap_cv", "step_time"):
+    for name in ("rate", "gap_cv", "step_time", "price_per_gpu_hour"):
         value = getattr(s, name)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag(name)} must be above 0, got {value:g}.")

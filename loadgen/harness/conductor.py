@@ -13,11 +13,13 @@ from gevent.event import Event
 
 from loadgen.clock import Ns
 from loadgen.harness.messages import Go, Report
+from loadgen.harness.meter import Meter
 from loadgen.harness.part import Part
 from loadgen.harness.prepare import Prepared
 from loadgen.harness.process import Sender
 from loadgen.harness.team import Team, this_process
 from loadgen.live.live import Live
+from loadgen.measure.energy import EnergySample
 from loadgen.measure.facts import EngineCounters
 from loadgen.measure.metrics import e2e_ms, tpot_ms
 from loadgen.record import RequestRecord
@@ -63,6 +65,8 @@ class Means:
     """Have so many users, over all processes; returns when they are there."""
     counters: Callable[[], EngineCounters | None]
     """Read the engine's own counters."""
+    energy: Callable[[], EnergySample | None]
+    """Ask the engine's GPUs what they used."""
     drain: Callable[[], None]
     """End what this process itself has in flight."""
     stop_timeout_s: float
@@ -107,6 +111,7 @@ class Conductor:
         self._wound_down = Event()
         self._began = time.monotonic()
         self._ran_for = 0.0
+        self._meter = Meter(means.energy)
 
     @property
     def team(self) -> Team:
@@ -204,6 +209,7 @@ class Conductor:
         self._myself.started_requests = self.means.own.started
         started = sum(facts.started_requests or 0 for facts in self.manifest.workers)
         self.manifest.ended = Ended(reason=self._reason(), at=wall_time(), started_requests=started, why=self._why)
+        self.manifest.energy = self._meter.end()
         self.means.own.close()
         for file in self._received.values():
             if file is not None:
@@ -229,6 +235,7 @@ class Conductor:
 
     def _tick(self) -> None:
         self.live.tick()
+        self._meter.tick()
         self.on_tick()
 
     def _warm_up(self) -> None:

@@ -17,6 +17,7 @@ from loadgen.harness import live_data, start
 from loadgen.harness.conductor import Conductor, Means
 from loadgen.harness.exporting import Exporter
 from loadgen.harness.load_kind import LoadKind
+from loadgen.harness.meter import energy_of
 from loadgen.harness.options import scenario_of
 from loadgen.harness.part import Part
 from loadgen.harness.prepare import Prepared, prepare
@@ -150,6 +151,7 @@ class Session(Process):
             new_client=self.new_client,
             set_users=self._set_users,
             counters=partial(read_counters, prepared.settings, prepared.metrics, self.waiter),
+            energy=partial(energy_of, prepared.launched),
             drain=partial(self.drain, stop_timeout_s),
             stop_timeout_s=stop_timeout_s,
             on_warm=self._locust.stats.clear_all,

@@ -107,6 +107,24 @@ def free_bytes(indices: Iterable[int]) -> dict[int, int]:
     return {}
 
 
+def energy(indices: Sequence[int]) -> tuple[float | None, float | None]:
+    """Joules since the driver was loaded, and watts now, of these GPUs together; None where one does not say."""
+    with suppress(pynvml.NVMLError), _nvml():
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices]
+        return (
+            _total(_told(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle) for handle in handles),
+            _total(_told(pynvml.nvmlDeviceGetPowerUsage, handle) for handle in handles),
+        )
+    return None, None
+
+
+def _total(thousandths: Iterable[int | None]) -> float | None:
+    """Return the sum of what each says in thousandths; None where one says nothing, or there is none."""
+    found = list(thousandths)
+    known = [value for value in found if value is not None]
+    return sum(known) / 1000 if known and len(known) == len(found) else None
+
+
 def wait_freed(indices: Sequence[int], before: Mapping[int, int], timeout_s: float, tolerance_bytes: int) -> list[int]:
     """Wait until each GPU has as much free memory as before, less a tolerance; returns those that have not.
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from loadgen.measure.energy import EnergySample
 from loadgen.measure.envelope import Envelope
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
 from loadgen.results.launched import Launched
@@ -90,6 +91,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """Of an open loop."""
     counters: tuple[EngineCounters, EngineCounters] | None = None
     """The engine's own counters before the first request and after the last; None where it has none."""
+    energy: list[EnergySample] = []
+    """What the engine's GPUs said while the run went on; empty where they are not known."""
 
 
 def to_json(manifest: Manifest) -> bytes:

@@ -17,7 +17,7 @@ from loadgen.measure.load import full_window, peak_in_flight
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.results import steps
+from loadgen.results import energy, steps
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.engine import engine_facts
 from loadgen.results.grafana import link
@@ -59,12 +59,14 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "instrument": _instrument(manifest, evidence.ok),
     }
     if manifest.kind == "speed":
-        return summary | {"speed": _speed(evidence.ok)}
+        return summary | {"speed": _speed(evidence.ok), "energy": energy.whole(manifest, evidence.ok)}
     slo = parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
     if manifest.kind == "rate":
         assert evidence.arrivals is not None
-        return summary | {"rate": rate(evidence.arrivals, evidence.measured, slo)}
-    return summary | _throughput(evidence, verdict, summary["latency"], slo)
+        found = rate(evidence.arrivals, evidence.measured, slo)
+        return summary | {"rate": found, "energy": energy.whole(manifest, evidence.ok)}
+    throughput = _throughput(evidence, verdict, summary["latency"], slo)
+    return summary | throughput | {"energy": energy.of_steps(manifest, evidence.steps, throughput)}
 
 
 def verdict_of(summary: Summary) -> Verdict:

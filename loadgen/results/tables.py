@@ -54,7 +54,8 @@ def answers(summary: Summary) -> list[Table]:
 
 def details(summary: Summary) -> list[Table]:
     """Return the tables that say how the answer came about."""
-    found = [_latency(summary), _requests(summary), _checks(summary), _engine(summary), _instrument(summary)]
+    found = [_latency(summary), _requests(summary), _energy(summary), _checks(summary), _engine(summary)]
+    found.append(_instrument(summary))
     return [table for table in found if table.rows]
 
 
@@ -279,6 +280,23 @@ def _requests(summary: Summary) -> Table:
     rows += _chat(summary.get("chat") or {})
     rows += [(f"{outcome} ({n})", r["errors"].get(outcome, "")) for outcome, n in r["by_error"].items()]
     return Table("Requests", ("", ""), tuple(rows))
+
+
+def _energy(summary: Summary) -> Table:
+    """Return what the engine's GPUs used, and what tokens cost, as far as that is known."""
+    e = summary.get("energy") or {}
+    rows = [
+        ("energy an output token, J", short(e.get("joules_per_output_token"))),
+        ("energy a request, J", short(e.get("joules_per_request"))),
+        ("output tokens/s per watt", short(e.get("tokens_per_second_per_watt"))),
+        ("power, mean, W", short(e.get("watts"))),
+        ("a million output tokens cost", short(e.get("cost_per_million_output_tokens"))),
+    ]
+    known = tuple((name, value) for name, value in rows if value != ABSENT)
+    of = f"{e.get('gpus')} GPU{'' if e.get('gpus') == 1 else 's'}, boards alone, idle power included"
+    how = {"counter": "by their energy counters", "power": "by the integral of their power, which is less exact"}
+    by = how.get(str(e.get("source")))
+    return Table("Energy and cost", ("", ""), known, f"{of}{', ' + by if by else ''}.")
 
 
 def _chat(chat: Mapping[str, Any]) -> list[tuple[str, str]]:
