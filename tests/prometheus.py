@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import pytest
 from conftest import free_port
 
 CONFIG = """\
@@ -64,7 +65,8 @@ class Prometheus:
 def prometheus(folder: Path, jobs: Mapping[str, str], rules: Path | None = None) -> Iterator[Prometheus]:
     """Run it until the block ends. ``jobs``: by name where to scrape, as ``HOST:PORT/path``."""
     program = shutil.which("prometheus")
-    assert program is not None, "scripts/test installs it"
+    if program is None:
+        pytest.skip("needs prometheus, which scripts/test installs")
     text = CONFIG
     for name, target in jobs.items():
         address, _, path = target.partition("/")
