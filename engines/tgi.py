@@ -1,7 +1,7 @@
 """text-generation-inference 3.3.7 (2025-12), its last version: the repository is archived. Its OpenAI route.
 
-It has no ``ignore_eos``: answers end where the model ends them, or at ``max_tokens``. Any name of a model that is not
-``tgi`` would be taken for an adapter's. It reads the chat template from ``tokenizer_config.json`` alone.
+It has no ``ignore_eos``: answers end where the model ends them, or at ``max_tokens``. Names other than ``tgi`` are
+taken for adapters'. It reads the chat template from ``tokenizer_config.json`` alone.
 """
 
 from collections.abc import Sequence

@@ -65,6 +65,7 @@ ENGINE = Engine(
     notes=(
         "Chat templates are FastChat's, found by the name that it serves.",
         "Streams are counted by the model's tokenizer; of random weights' words it makes up to 5 % more tokens.",
+        "The token that ends an answer counts in usage; in a stream it is no text, and does not.",
     ),
     whole_length=ignore_eos,
 )

@@ -18,10 +18,12 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+from jinja2 import Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Json = dict[str, Any]
@@ -180,17 +182,23 @@ def paced(texts: Sequence[str]) -> Iterator[str]:
 
 
 def templated(folder: str, messages: Sequence[Json], *, file: bool = True) -> str:
-    """Return the text of a chat by the template of a model's folder; where there is none, what the last message says.
+    """Return the text of a chat by the template of a model's folder; without one, what the last message says."""
+    template, bos_token = template_in(folder, file=file)
+    if template is None:
+        return str(messages[-1]["content"])
+    return template.render(messages=messages, bos_token=bos_token, add_generation_prompt=True)
 
-    Engines that build on transformers prefer the file of its own to ``tokenizer_config.json``.
+
+@cache
+def template_in(folder: str, *, file: bool) -> tuple[Template | None, str]:
+    """Find a chat template, and what begins a sequence.
+
+    Engines that build on transformers prefer the ``file`` of its own to ``tokenizer_config.json``.
     """
     config, own = Path(folder) / "tokenizer_config.json", Path(folder) / "chat_template.jinja"
     said = json.loads(config.read_text()) if config.is_file() else {}
-    template = own.read_text() if file and own.is_file() else said.get("chat_template")
-    if template is None:
-        return str(messages[-1]["content"])
-    of = {"messages": messages, "bos_token": said.get("bos_token") or "", "add_generation_prompt": True}
-    return _TEMPLATES.from_string(template).render(of)
+    text = own.read_text() if file and own.is_file() else said.get("chat_template")
+    return None if text is None else _TEMPLATES.from_string(text), said.get("bos_token") or ""
 
 
 def models(name: str, owner: str) -> Json:
@@ -232,6 +240,8 @@ class Engine:
     not_found: ClassVar[tuple[str, str]] = ("application/json", '{"detail":"Not Found"}')
     """What it says of routes that it does not have."""
     not_allowed: ClassVar[tuple[str, str]] = ("application/json", '{"detail":"Method Not Allowed"}')
+    trims: ClassVar[bool] = True
+    """Whether the text that ended an answer is left out of it."""
     finishes: ClassVar[Mapping[str, str]] = {"length": "length", "eos": "stop", "stop": "stop"}
     """What it calls the ends of :class:`Made`."""
 
@@ -393,6 +403,7 @@ class Tgi101(Engine):
     posts = ("/generate", "/generate_stream", "/", "/invocations")
     headers: ClassVar = {}
     not_found = not_allowed = ("text/plain", "")
+    trims = False
     finishes: ClassVar = {"length": "length", "eos": "eos_token", "stop": "stop_sequence"}
 
     def gets(self, path: str) -> object:
@@ -485,8 +496,9 @@ class Tgi(Engine):
     """TGI 3.3.7: router/src/{server,lib,chat,validation,infer/mod}.rs, launcher/src/main.rs at v3.3.7.
 
     ``stop`` is a list, or serde refuses it; unknown fields are left aside. Every chunk has the role, the last token's
-    the reason, and ``usage`` is null in all but its own. ``tgi`` is the model, any other name an adapter's. The chat
-    template is that of ``tokenizer_config.json``. Not read: that axum 0.7 writes a blank after ``data:``.
+    the reason, and ``usage`` is null in all but its own. A name other than ``tgi`` is an adapter's; one that it has not
+    means the model itself (server/text_generation_server/models/flash_causal_lm.py), and is what the answer bears. The
+    chat template is that of ``tokenizer_config.json``. Not read: that axum 0.7 writes a blank after ``data:``.
     """
 
     name = "tgi"
@@ -502,6 +514,7 @@ class Tgi(Engine):
     unknown = CLAP
     headers: ClassVar = {}
     not_found = not_allowed = ("text/plain", "")
+    trims = False
     finishes: ClassVar = {"length": "length", "eos": "stop", "stop": "stop_sequence"}
 
     def gets(self, path: str) -> object:
@@ -520,14 +533,14 @@ class Tgi(Engine):
         limit = int(self.flags["max_total_tokens"]) - tokens_of(prompt) if limit is None else limit
         try:
             tgi_check_lengths(prompt, limit, stops(body), self.flags)
-            self.check_adapter(body.get("model"))
         except Refused as refused:
             if not streams(body):
                 raise
             error = {"message": refused.body["error"], "http_status_code": 422}  # type: ignore[index]  # it is JSON
             return Answer(Made((), "length"), events=iter([event(compact({"error": error})), DONE]))
         said = self.said(generate(prompt, limit, stops(body)), prompt)
-        made, of = said.made, chat("", str(self.flags["model_id"]), stream=streams(body))
+        named = body.get("model", "tgi")
+        made, of = said.made, chat("", self.flags["model_id"] if named == "tgi" else named, stream=streams(body))
         of = {"object": of.pop("object"), **of, "system_fingerprint": "3.3.7-native"}
         if streams(body):
             return replace(said, events=self.events(said, of, usage=wants_usage(body)))
@@ -536,12 +549,6 @@ class Tgi(Engine):
         more = {"x-prompt-tokens": str(said.prompt_tokens), "x-generated-tokens": str(said.output_tokens)}
         whole = compact(of | {"choices": [choice], "usage": said.usage(*TOTAL_LAST)}).encode()
         return replace(said, whole=whole, headers=tgi_headers(said, prompt) | more)
-
-    @staticmethod
-    def check_adapter(model: str | None) -> None:
-        if model not in {None, "tgi"}:
-            error = f"Request failed during generation: Server error: adapter {model} is not loaded"
-            raise Refused(424, {"error": error, "error_type": "generation"})
 
     @staticmethod
     def events(said: Answer, of: Json, *, usage: bool) -> Iterator[bytes]:
@@ -957,7 +964,8 @@ def handler(engine: Engine) -> type[BaseHTTPRequestHandler]:
                 self.note(status=refused.status, body=body)
                 self.tell(refused.status, refused.body)
                 return
-            counts = {"output_tokens": answer.output_tokens, "words": sum(map(bool, answer.made.texts))}
+            shown = answer.made.trimmed if engine.trims else answer.made.texts
+            counts = {"output_tokens": answer.output_tokens, "words": sum(map(bool, shown))}
             counts |= {"prompt_tokens": answer.prompt_tokens}
             self.note(status=200, body=body, finish=answer.finish, **counts)
             try:

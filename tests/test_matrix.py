@@ -20,8 +20,8 @@ warmup = 2
 weights = "random"
 
 [throughput]
-steps = "1,2"
-step_time = 3
+steps = "2"
+step_time = 2
 
 [model.tiny-a]
 dtype = "float32"
@@ -143,7 +143,7 @@ def test_an_engine_that_dies_in_mid_run_is_a_failed_cell_with_its_last_words(hom
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_matrix_leaves_no_process_and_says_how_to_go_on(home: Home, number: signal.Signals) -> None:
-    engine_file(home.folder, **{'"5"': '"200"'})
+    engine_file(home.folder, **{'"5"': '"70"'})
     process = home.start("matrix", write(home, ONE))
     wait_for(lambda: any(path.stat().st_size for path in home.found("results/*/cells/*/*/*/*/*/records-0.jsonl")))
     process.send_signal(number)

