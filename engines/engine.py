@@ -100,6 +100,8 @@ class Container:
     """The one that it listens on inside."""
     arguments: tuple[str, ...] = ()
     """Further ones of ``docker run``."""
+    writes: bool = False
+    """Whether it writes beside the weights, as it converts those that are no safetensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ def _modelfile(start: Start) -> str:
 def _serve(start: Start) -> Sequence[Command]:
     made = f"printf %s {shlex.quote(_modelfile(start))} > Modelfile"
     create = f"ollama create {shlex.quote(start.model.name)} -f Modelfile"
-    up = "until ollama list >/dev/null 2>&1; do sleep 0.2; done"
+    up = "until ollama list >/dev/null 2>&1; do kill -0 $! || exit 1; sleep 0.2; done"
     return [["-c", f"ollama serve & {up}; {made} && {create} && wait"]]
 
 

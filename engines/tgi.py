@@ -41,7 +41,7 @@ ENGINE = Engine(
     dialect=OpenAIChat(),
     launches=(
         Launch(
-            runs_in=Container(image=f"ghcr.io/huggingface/text-generation-inference:{VERSION}", port=80),
+            runs_in=Container(image=f"ghcr.io/huggingface/text-generation-inference:{VERSION}", port=80, writes=True),
             commands=_launcher,
             variables={"PREFIX_CACHING": "0", "HF_HUB_OFFLINE": "1"},
             needs_gpu=True,

@@ -101,7 +101,8 @@ def _read(data: bytes) -> _Generation:
 def _launcher(start: Start) -> Sequence[Command]:
     # Without --num-shard it takes all GPUs that it sees. The limits of lengths are checked before the model is asked.
     command = ["--model-id", start.source, "--num-shard", str(max(1, len(start.gpus))), "--dtype", "float16"]
-    command += ["--max-input-length", str(start.context - 1), "--max-total-tokens", str(start.context)]
+    # Where a model has no fast tokenizer, it takes every prompt for as long as the longest: half is left for answers.
+    command += ["--max-input-length", str(start.context // 2), "--max-total-tokens", str(start.context)]
     command += ["--max-batch-prefill-tokens", str(max(4096, start.context))]
     return [[*command, "--trust-remote-code"] if start.model.remote_code else command]
 
@@ -112,7 +113,7 @@ ENGINE = Engine(
     dialect=Generate(),
     launches=(
         Launch(
-            runs_in=Container(image="ghcr.io/huggingface/text-generation-inference:1.0.1", port=80),
+            runs_in=Container(image="ghcr.io/huggingface/text-generation-inference:1.0.1", port=80, writes=True),
             commands=_launcher,
             needs_gpu=True,
             split="tensor",

@@ -158,7 +158,7 @@ def test_an_answer_is_read_as_the_engine_generated_it(
 SENT = """
 import json, sys
 from engines.catalogue import ENGINES
-from loadgen.harness.chat import chat_for
+from loadgen.launch.chat import chat_for
 from loadgen.scenario import Scenario
 print(json.dumps({name: chat_for(ENGINES[name], None, "falcon-7b-instruct", Scenario()).stop for name in sys.argv[1:]}))
 """

@@ -107,7 +107,7 @@ FLAGS: Mapping[tuple[str, str], Sequence[str]] = {
         "ghcr.io/huggingface/text-generation-inference:1.0.1 --model-id",
         "--num-shard 1",
         "--dtype float16",
-        "--max-input-length 2047 --max-total-tokens 2048",
+        "--max-input-length 1024 --max-total-tokens 2048",
     ),
     ("vllm", "container"): (
         "vllm/vllm-openai:v0.33.0 /models/vicuna-13b-v1.5",

@@ -41,7 +41,8 @@ LEAST = 'engines = ["llamacpp"]\nmodels = ["tiny-llama"]\n'
         ('engines = ["llamacpp"]\nmodels = ["tiny-lama"]', "unknown model 'tiny-lama': did you mean 'tiny-llama'?"),
         ('engines = ["endpoint"]\nmodels = ["tiny-llama"]', "say at which host it runs"),
         (LEAST + "[plan_for]\ngpu = 'H100'\nmemory_gib = 80", "missing required field `count`"),
-        (LEAST + "[plan_for]\ngpu = 'H100'\nmemory_gib = 80\ncount = 0", "[plan_for]: count must be at least 1"),
+        (LEAST + "[plan_for]\ngpu = 'H100'\nmemory_gib = 80\ncount = 0", "count at least 1 and at most 64"),
+        (LEAST + "[plan_for]\ngpu = 'H100'\nmemory_gib = nan\ncount = 1", "memory_gib above 0"),
         (LEAST + "[plan_for]\ngpus = 'H100'", "[plan_for]: unknown key 'gpus'; did you mean 'gpu'?"),
         (
             'engines = ["vllm"]\nmodels = ["a/b"]\n[engine.vllm]\nhost = "http://me:secret@h"',

@@ -2,14 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from conftest import Finished, Locust
 from serving import DONE, Request, ScriptServer, Step, event, response, serving, stream, token, usage
 
+from engines.catalogue import ENGINES
+from loadgen.errors import UsageError
+from loadgen.launch.chat import chat_for
 from loadgen.models.template import render, template_text
+from loadgen.results.launched import Launched
+from loadgen.scenario import resolve
 from loadgen.workload.datasets import load
+from loadgen.workload.prompts import Prompt
 
 FEW = ("--sample", "2", "--warmup", "1", "--max-tokens", "8")
 
@@ -62,6 +70,7 @@ def test_a_model_that_nobody_knows_is_sent_its_prompt_as_it_is(locust: Locust) -
     texts = {prompt.text for prompt in load("samples").prompts}
     assert all(sent["inputs"] in texts for sent in bodies(server)[1:])
     assert not done.manifest["rendered_here"]
+    assert "sent as they are, without a chat template" in (done.folder / "report.md").read_text()
 
 
 def run(locust: Locust, engine: str, *more: str) -> tuple[Finished, list[dict[str, Any]]]:
@@ -91,7 +100,9 @@ def test_answers_of_one_length_are_asked_for_as_each_engine_knows_it(
     locust: Locust, engine: str, fields: Mapping[str, object]
 ) -> None:
     done, sent = run(locust, engine, "--ignore-eos")
-    assert done.status == 0, done.err
+    assert done.status == 3, done.err
+    (check,) = [c for c in done.summary["verdict"]["checks"] if c["name"] == "output lengths"]
+    assert (check["status"], "2 answers ended by themselves" in check["value"]) == ("invalid", True)
     assert all(body.items() >= fields.items() and "stop" not in body for body in sent[1:])
     assert len(sent) == 4
 
@@ -139,3 +150,41 @@ def test_text_of_more_tokens_than_were_counted_is_a_warning(locust: Locust, tmp_
     (check,) = [c for c in done.summary["verdict"]["checks"] if c["name"] == "token counts"]
     assert check["status"] == "warn"
     assert "10 tokens in the text by the tokenizer, 6 counted" in check["value"]
+
+
+NAMED = b'{"chat_template": [{"name": "default", "template": "Q {{ messages[0].content }}"}]}'
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"chat_template.jinja": b"{{ messages[0].content + 1 }}"}, "TypeError"),
+        ({"chat_template.jinja": b"{{ raise_exception('only systems') }}"}, "TemplateError: only systems"),
+        ({"chat_template.jinja": b"{% for"}, "TemplateSyntaxError"),
+        ({"chat_template.jinja": b"\xff\xfe", "tokenizer_config.json": b"[1]"}, None),
+        (
+            {"tokenizer_config.json": NAMED},
+            "",
+        ),
+    ],
+)
+def test_a_models_own_template_is_rendered_or_told_to_be_wrong(
+    tmp_path: Path, files: Mapping[str, bytes], said: str | None
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    chat = chat_for(ENGINES["tgi-1.0.1"], launched_of(tmp_path), "mine", resolve({}))
+    if said is None:
+        assert chat.template is None
+    elif said:
+        with pytest.raises(UsageError, match=f"cannot be rendered here: {said}"):
+            chat.sent(Prompt(1, "Why?"))
+    else:
+        assert chat.sent(Prompt(1, "Why?")).text == "Q Why?"
+
+
+def launched_of(folder: Path) -> Launched:
+    """An engine that was started on a folder."""
+    about = {"engine": "tgi-1.0.1", "title": "TGI 1.0.1", "model": "mine", "serves": "mine", "runs_in": "container"}
+    more = {"source": str(folder), "dtype": "float16", "weights": "trained", "context": 2048, "variables": {}}
+    return msgspec.convert(about | more | {"commands": []}, Launched)

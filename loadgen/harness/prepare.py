@@ -8,9 +8,9 @@ from engines.catalogue import find_engine
 from engines.engine import Engine, Metrics
 from loadgen.errors import UsageError
 from loadgen.harness import preflight
-from loadgen.harness.chat import Chat, chat_for
 from loadgen.harness.secrets import api_key
 from loadgen.launch import simulated
+from loadgen.launch.chat import Chat, chat_for
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.launch.registry import launched_at
@@ -74,6 +74,8 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
     chat = chat_for(spoken, launched, called, scenario)
+    for prompt in (*plan.sample, *plan.warmup):
+        chat.sent(prompt)  # a template that fails is told before anything is written
     shortest = replace(scenario, max_tokens=1)
     first = chat_for(spoken, launched, called, shortest).ask("Hello.", found.model, shortest)
     preflight.try_one(settings, first, waiter)
@@ -104,7 +106,11 @@ def _with_tokenizer(scenario: Scenario, engine: Engine, launched: Launched | Non
     if scenario.tokenizer or launched is None or engine.counts_streams:
         return scenario
     file = Path(launched.source) / "tokenizer.json"
-    return replace(scenario, tokenizer=str(file)) if file.is_file() else scenario
+    try:
+        open_tokenizer(str(file))
+    except UsageError:  # there is none, or none that we can read: nobody asked for it
+        return scenario
+    return replace(scenario, tokenizer=str(file))
 
 
 def settings_of(scenario: Scenario, host: str, engine: str) -> Settings:

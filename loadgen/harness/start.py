@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from engines.catalogue import find_engine
 from loadgen.harness.conductor import LoadModel, wall_time
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.loads import Closed, Open, Ramp
@@ -61,6 +62,7 @@ def manifest(prepared: Prepared, kind: LoadKind, *, users: int, run_time: float 
         planned_requests=_planned(scenario, kind, run_time),
         dataset=prepared.plan.describe(),
         rendered_here=prepared.chat.template is not None,
+        sent_raw=prepared.chat.template is None and not find_engine(prepared.dialect).renders,
         stop=prepared.chat.stop,
         server=prepared.server,
         versions={"loadgen": machine.loadgen, "python": machine.python}

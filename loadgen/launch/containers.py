@@ -62,7 +62,7 @@ def run_command(
     if gpus:
         command += ["--gpus", '"device=' + ",".join(map(str, gpus)) + '"']
     for mount in mounts:
-        command += ["--volume", f"{mount}:{mount}:ro"]
+        command += ["--volume", f"{mount}:{mount}" + ("" if container.writes else ":ro")]
     for variable, value in launch.variables.items():
         command += ["--env", f"{variable}={value}"]
     return [*command, *container.arguments, container.image, *inner]

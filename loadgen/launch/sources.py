@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from loadgen.launch.weights.random_model import Form, model_path, random_model, 
 from loadgen.live.status import Status
 from loadgen.models.model import Model
 from loadgen.models.template import template_text
+from loadgen.results.store import write
 
 _TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
 
@@ -163,14 +165,16 @@ def _overlaid(model: Model, folder: Path) -> Path:
     text = template_text(str(model.template))
     for file in folder.iterdir():
         link = overlay / file.name
-        if link.is_symlink() or link.exists():
-            link.unlink()
-        if file.name not in {_TEMPLATE, _CONFIG}:
+        if file.name in {_TEMPLATE, _CONFIG} or (link.is_symlink() and link.readlink() == file.absolute()):
+            continue  # an engine that runs may have it open
+        link.unlink(missing_ok=True)
+        with suppress(FileExistsError):  # somebody else does the same
             link.symlink_to(file.absolute())
-    (overlay / _TEMPLATE).write_text(text, encoding="utf-8")
+    write(overlay / _TEMPLATE, text.encode())
     try:
         config = json.loads((folder / _CONFIG).read_bytes())
     except (OSError, ValueError):
         return overlay
-    (overlay / _CONFIG).write_text(json.dumps(config | {"chat_template": text}), encoding="utf-8")
+    if isinstance(config, dict):
+        write(overlay / _CONFIG, json.dumps(config | {"chat_template": text}).encode())
     return overlay

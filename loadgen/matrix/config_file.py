@@ -29,6 +29,8 @@ from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
 from loadgen.wire.target import parse_target
 
+_MOST_GPUS, _MOST_GIB = 64, 100_000
+
 
 def specification() -> str:
     """Return the text of the matrix of the specification."""
@@ -72,6 +74,7 @@ def check(config: Config, name: str) -> None:
     """Look at everything that a matrix names; raises UsageError."""
     _check_lists(config, name)
     _check_numbers(config, name)
+    _check_machine(config, name)
     for column in config.engines:
         _check_column(config, column, name)
     for row in config.models:
@@ -98,8 +101,6 @@ def _check_numbers(config: Config, name: str) -> None:
     for key in ("warmup", "temperature"):
         if not 0 <= getattr(config, key) < float("inf"):
             raise UsageError(f"{name}: {key} must be 0 or more.")
-    if config.plan_for and (config.plan_for.count < 1 or config.plan_for.memory_gib <= 0):
-        raise UsageError(f"{name}, [plan_for]: count must be at least 1, memory_gib above 0.")
     if not 0 < config.startup_deadline < float("inf"):
         raise UsageError(f"{name}: startup_deadline must be above 0.")
     for context in (config.context, *(said.context for said in config.model.values())):
@@ -107,6 +108,16 @@ def _check_numbers(config: Config, name: str) -> None:
             raise UsageError(
                 f"{name}: context must be more than max_tokens, {config.max_tokens}: it has the prompt, too."
             )
+
+
+def _check_machine(config: Config, name: str) -> None:
+    machine = config.plan_for
+    if machine is None or (machine.gpu and 1 <= machine.count <= _MOST_GPUS and 0 < machine.memory_gib <= _MOST_GIB):
+        return
+    raise UsageError(
+        f"{name}, [plan_for]: gpu must be a name, count at least 1 and at most {_MOST_GPUS}, memory_gib above 0 and at "
+        f"most {_MOST_GIB:,}."
+    )
 
 
 def _check_column(config: Config, column: str, name: str) -> None:

@@ -48,6 +48,8 @@ class Evidence:
     max_tokens: int
     loop_lag_p99_ms: float | None
     """Of the worst process, as the next two."""
+    ignore_eos: bool = False
+    """Whether no answer was to end before that."""
     cpu_share: float | None = None
     """CPU time over wall time."""
     gc_longest_ms: float | None = None

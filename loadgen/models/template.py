@@ -5,15 +5,26 @@ They are written for the Hub's conventions, so that an engine can be given the f
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Template
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _FOLDER = Path(__file__).with_name("chat")
 # As transformers sets it up. What is rendered is a prompt and no page: nothing is to be escaped.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, autoescape=False)
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, autoescape=False, extensions=["jinja2.ext.loopcontrols"]
+)
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+_ENVIRONMENT.globals["raise_exception"] = _raise
+_ENVIRONMENT.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
 
 
 def template_path(name: str) -> Path:

@@ -64,6 +64,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     dataset: dict[str, Any]
     rendered_here: bool = False
     """Whether the client made the prompts' text by the chat template, as the engine does not."""
+    sent_raw: bool = False
+    """Whether prompts went out as they are though the engine makes nothing of a chat: no template is known."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, sent with each request."""
     server: dict[str, Any]

@@ -40,7 +40,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "run_id": manifest.run_id,
         "grafana": link(manifest),
         "dataset": manifest.dataset.get("name"),
-        "chat": {"rendered_here": manifest.rendered_here, "stop": list(manifest.stop)},
+        "chat": {"rendered_here": manifest.rendered_here, "sent_raw": manifest.sent_raw, "stop": list(manifest.stop)},
         "sample": {
             "prompts": len(manifest.dataset.get("sample_rows", ())),
             "rounds": max((r.round + 1 for r in evidence.measured), default=0),
@@ -85,6 +85,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         users=manifest.users,
         users_changed=manifest.users_changed,
         max_tokens=int(manifest.scenario["max_tokens"]),
+        ignore_eos=bool(manifest.scenario.get("ignore_eos")),
         loop_lag_p99_ms=_worst(i.loop_lag_p99_ms for i in manifest.instruments),
         cpu_share=_worst(i.cpu_share for i in manifest.instruments),
         gc_longest_ms=_worst(i.gc_longest_ms for i in manifest.instruments),

@@ -302,6 +302,8 @@ def _energy(summary: Summary) -> Table:
 def _chat(chat: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say what of a chat was done here, as the engine does not."""
     rows = [("prompts", "made of the chat by its template here")] if chat.get("rendered_here") else []
+    if chat.get("sent_raw"):
+        rows.append(("prompts", "sent as they are, without a chat template: none is known of this model"))
     if stop := chat.get("stop"):
         rows.append(("stop strings sent", ", ".join(map(repr, stop))))
     return rows

@@ -75,6 +75,10 @@ def output_lengths(e: Evidence) -> Check:
     # A local tokenizer may cut a text into more tokens than it was made of.
     too_long = sum((r.output_tokens or 0) > e.max_tokens and r.counted_by is not CountedBy.TOKENIZER for r in e.ok)
     limit = f"at most {e.max_tokens} tokens"
+    ended = sum(r.finish_reason != "length" for r in e.ok)
+    if e.ignore_eos and ended:
+        advice = "The server does not know what --ignore-eos asks for: leave it out, or name the --engine."
+        return Check(name, Status.INVALID, f"{value}; {ended} answers ended by themselves", "length 100%", advice)
     if too_long:
         advice = "The server does not keep to --max-tokens; runs with another limit will not compare."
         return Check(name, Status.WARN, f"{value}; {too_long} answers longer", limit, advice)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.models.table import find_model
@@ -39,8 +37,9 @@ class Chat:
             return prompt
         try:
             return Prompt(prompt.row, render(self.template, prompt.text))
-        except TemplateError as error:
-            raise UsageError(f"the model's chat template cannot be rendered here: {error}.") from None
+        except Exception as error:  # noqa: BLE001 a template may do anything
+            said = f"{type(error).__name__}: {error}"
+            raise UsageError(f"the model's chat template cannot be rendered here: {said}.") from None
 
 
 def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Scenario) -> Chat:
@@ -70,10 +69,14 @@ def _template_of(folder: Path) -> str | None:
     """Return the chat template of a model's folder, as the Hub has it in one of two places."""
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, ValueError):
         pass
     try:
-        template = json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template")
+        config = json.loads((folder / "tokenizer_config.json").read_bytes())
     except (OSError, ValueError):
         return None
+    template = config.get("chat_template") if isinstance(config, dict) else None
+    if isinstance(template, list):  # several, by name
+        named = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
+        template = named.get("default")
     return template if isinstance(template, str) else None
