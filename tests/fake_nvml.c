@@ -2,12 +2,15 @@
 
    FAKE_NVML_SCRIPT names the script, a text file that is read anew at each call. A line is a key, a blank and a value;
    keys of the n-th GPU begin with "gpu<n>.". What the script leaves out is not supported; the value !15 is error 15
-   of nvml.h. Whatever is asked of a GPU with "error !15" fails with that, and its handle cannot be had. */
+   of nvml.h. Whatever is asked of a GPU with "error !15" fails with that, and its handle cannot be had. That error means
+   that the GPU is lost: it stays so, whatever the script says, until the library is shut down by all who opened it. */
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     SUCCESS = 0,
@@ -16,6 +19,8 @@ enum {
     NOT_SUPPORTED = 3,
     NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7,
+    GPU_IS_LOST = 15,
+    VERSION_MISMATCH = 25,
     UNKNOWN = 999
 };
 enum { VALUE = 1024, GPUS = 64 };
@@ -24,6 +29,7 @@ typedef unsigned long long u64;
 
 static int opened;
 static char gpus[GPUS]; /* a handle is the address of one of them */
+static char lost[GPUS];
 
 /* ---- the script ---- */
 
@@ -50,8 +56,10 @@ static int of_gpu(void *gpu, const char *key, char *value) {
     char full[VALUE];
     if ((char *)gpu < gpus || (char *)gpu >= gpus + GPUS) return INVALID_ARGUMENT;
     int number = (int)((char *)gpu - gpus);
+    if (opened > 0 && lost[number]) return GPU_IS_LOST;
     snprintf(full, sizeof full, "gpu%d.error", number);
     int error = of_system(full, value);
+    if (error == GPU_IS_LOST) lost[number] = 1;
     if (error != NOT_SUPPORTED) return error;
     snprintf(full, sizeof full, "gpu%d.%s", number, key);
     return of_system(full, value);
@@ -101,6 +109,7 @@ int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 int nvmlShutdown(void) {
     if (opened <= 0) return UNINITIALIZED;
     opened--;
+    if (!opened) memset(lost, 0, sizeof lost);
     return SUCCESS;
 }
 
@@ -167,6 +176,7 @@ NUMBER(nvmlDeviceGetPowerManagementLimit, unsigned, "cap_mw")
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, "default_cap_mw")
 NUMBER(nvmlDeviceGetTotalEnergyConsumption, u64, "energy_mj")
 NUMBER(nvmlDeviceGetCurrentClocksEventReasons, u64, "clock_reasons")
+NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, u64, "clock_reasons")
 NUMBER(nvmlDeviceGetPersistenceMode, unsigned, "persistence")
 
 int nvmlDeviceGetIndex(void *gpu, unsigned *out) {
@@ -215,6 +225,8 @@ struct utilization {
 
 int nvmlDeviceGetUtilizationRates(void *gpu, struct utilization *out) { /* "73 41": of the GPU, of its memory; % */
     char value[VALUE];
+    u64 delay_s; /* delay_s 9: the driver hangs so long */
+    if (!number(gpu, "delay_s", &delay_s)) sleep((unsigned)delay_s);
     int error = of_gpu(gpu, "utilization", value);
     if (!error && sscanf(value, "%u %u", &out->gpu, &out->memory) < 2) return UNKNOWN;
     return error;
@@ -240,6 +252,130 @@ int nvmlDeviceGetPcieThroughput(void *gpu, int counter, unsigned *out) {
     int error = number(gpu, counter ? "pcie_received_kb" : "pcie_sent_kb", &value);
     if (!error) *out = (unsigned)value;
     return error;
+}
+
+/* ---- fields by number ---- */
+
+struct field {
+    unsigned id, scope;
+    long long timestamp, latency_us;
+    unsigned type;
+    int error;
+    union {
+        double fraction;
+        unsigned word;
+        u64 number;
+    } value;
+};
+
+static int field(void *gpu, struct field *out) { /* a value "32:17" has 32 bits only */
+    static const struct {
+        unsigned id, scope;
+        const char *key;
+    } fields[] = {
+        {138, UINT_MAX, "nvlink_sent_kib"}, /* of all links together */
+        {139, UINT_MAX, "nvlink_received_kib"},
+        {197, 0, "pcie_sent_bytes"},
+        {198, 0, "pcie_received_bytes"},
+    };
+    char value[VALUE];
+    for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (fields[i].id != out->id || fields[i].scope != out->scope) continue;
+        int error = of_gpu(gpu, fields[i].key, value);
+        if (error) return error;
+        out->value.number = ~0ULL;
+        if (strncmp(value, "32:", 3)) {
+            out->type = 3;
+            out->value.number = strtoull(value, NULL, 10);
+        } else {
+            out->type = 1;
+            out->value.word = (unsigned)strtoull(value + 3, NULL, 10);
+        }
+        return SUCCESS;
+    }
+    return INVALID_ARGUMENT;
+}
+
+int nvmlDeviceGetFieldValues(void *gpu, int count, struct field *out) {
+    char value[VALUE];
+    int error = of_gpu(gpu, "name", value);
+    if (error && error != NOT_SUPPORTED) return error;
+    for (int i = 0; i < count; i++) out[i].error = field(gpu, out + i);
+    return SUCCESS;
+}
+
+/* ---- GPM: what was between two samples, "62.5 40 -": of the multiprocessors, tensor cores, bandwidth; % ---- */
+
+struct sample {
+    void *gpu; /* NULL: not yet taken */
+    unsigned taken;
+    double percent[3];
+};
+struct gpm_metric {
+    unsigned id;
+    int error;
+    double value;
+    const char *names[3];
+};
+struct gpm_get {
+    unsigned version, count;
+    struct sample *first, *second;
+    struct gpm_metric metrics[];
+};
+struct gpm_support {
+    unsigned version, is_supported;
+};
+
+int nvmlGpmQueryDeviceSupport(void *gpu, struct gpm_support *out) {
+    char value[VALUE];
+    int error = of_gpu(gpu, "gpm", value);
+    if (out->version != 1) return VERSION_MISMATCH;
+    out->is_supported = !error;
+    return error == NOT_SUPPORTED ? SUCCESS : error;
+}
+
+int nvmlGpmSampleAlloc(struct sample **out) {
+    if (opened <= 0) return UNINITIALIZED;
+    *out = calloc(1, sizeof **out);
+    return *out ? SUCCESS : UNKNOWN;
+}
+
+int nvmlGpmSampleFree(struct sample *sample) {
+    if (opened <= 0) return UNINITIALIZED;
+    free(sample);
+    return SUCCESS;
+}
+
+int nvmlGpmSampleGet(void *gpu, struct sample *out) {
+    static unsigned taken;
+    char value[VALUE], *rest = NULL;
+    int error = of_gpu(gpu, "gpm", value);
+    if (error) return error;
+    char *word = strtok_r(value, " ", &rest);
+    for (int i = 0; i < 3; i++, word = strtok_r(NULL, " ", &rest))
+        out->percent[i] = word && strcmp(word, "-") ? strtod(word, NULL) : NAN;
+    out->gpu = gpu;
+    out->taken = ++taken;
+    return SUCCESS;
+}
+
+int nvmlGpmMetricsGet(struct gpm_get *out) {
+    static const unsigned ids[] = {2, 5, 10};
+    struct sample *first = out->first, *second = out->second;
+    if (opened <= 0) return UNINITIALIZED;
+    if (out->version != 1) return VERSION_MISMATCH;
+    if (!first || !second || !first->gpu || first->gpu != second->gpu || first->taken >= second->taken)
+        return INVALID_ARGUMENT;
+    for (unsigned i = 0; i < out->count; i++) {
+        struct gpm_metric *metric = out->metrics + i;
+        metric->error = INVALID_ARGUMENT;
+        for (unsigned j = 0; j < sizeof ids / sizeof *ids; j++) {
+            if (ids[j] != metric->id) continue;
+            metric->value = (first->percent[j] + second->percent[j]) / 2;
+            metric->error = isnan(metric->value) ? NOT_SUPPORTED : SUCCESS;
+        }
+    }
+    return SUCCESS;
 }
 
 /* ---- memory and processes ---- */

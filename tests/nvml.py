@@ -82,6 +82,10 @@ def a100(number: int, **otherwise: object) -> dict[str, object]:
         "clock_reasons": 1,
         "pcie_sent_kb": 0,
         "pcie_received_kb": 0,
+        "pcie_sent_bytes": 0,
+        "pcie_received_bytes": 0,
+        "nvlink_sent_kib": 0,
+        "nvlink_received_kib": 0,
         "persistence": 1,
         "ecc": 1,
         "mig": 0,
@@ -89,3 +93,8 @@ def a100(number: int, **otherwise: object) -> dict[str, object]:
         f"ancestor.{1 - number}": 50,
         "processes": "",
     } | otherwise
+
+
+def h100(number: int, **otherwise: object) -> dict[str, object]:
+    """One of two idle H100: as an A100, but that it has GPM."""
+    return a100(number, name="NVIDIA H100 80GB HBM3", compute_capability="9.0", gpm="0 0 0") | otherwise

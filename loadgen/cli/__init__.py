@@ -7,14 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from loadgen.cli import calibrate, engine, matrix, report
+from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report
 from loadgen.errors import UsageError
 from loadgen.version import VERSION
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 """What a disk has against us: no mistake of ours."""
 
-_COMMANDS = (report, calibrate, engine, matrix)
+_COMMANDS = (report, calibrate, engine, matrix, gpu_exporter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

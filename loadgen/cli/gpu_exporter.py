@@ -1,0 +1,84 @@
+"""``loadgen gpu-exporter``: this machine's GPUs for Prometheus."""
+
+import argparse
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from loadgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from loadgen.cli.commands import Commands
+
+LISTEN = "127.0.0.1:9401"
+_LAST_PORT = 65_535
+_LEAST_INTERVAL_S = 0.1
+
+
+def add(commands: "Commands") -> None:
+    """Declare it."""
+    parser = commands.add_parser("gpu-exporter", help="serve metrics of this machine's GPUs to Prometheus")
+    parser.add_argument(
+        "--listen", default=LISTEN, metavar="ADDR:PORT", help=f"where Prometheus finds them (default: {LISTEN})"
+    )
+    parser.add_argument(
+        "--interval", default="1", metavar="SECONDS", help="from one look at the GPUs to the next (default: 1)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal asks for the end; return 0. Raises UsageError where there are no GPUs."""
+    from loadgen.launch.interrupts import interruptible
+
+    interval_s = _interval_s(options.interval)
+    address = _address(options.listen)
+    interruptible()
+    with suppress(KeyboardInterrupt):
+        _serve(address, interval_s)
+    return 0
+
+
+def _serve(address: tuple[str, int], interval_s: float) -> None:
+    from loadgen.gpu_exporter.machine import Machine
+    from loadgen.gpu_exporter.poller import Poller
+    from loadgen.gpu_exporter.server import Server
+    from loadgen.launch.gpus import why_none
+    from loadgen.launch.interrupts import undisturbed
+
+    machine = Machine()
+    if not machine.open():
+        raise UsageError(f"gpu-exporter: {why_none() or 'there is no GPU that we may use'}.")
+    try:
+        server = Server(*address)
+    except (OSError, UnicodeError) as error:  # the latter, from a name that cannot be one
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--listen {address[0]}:{address[1]}: {why}; give another ADDR:PORT.") from None
+    with server:
+        poller = Poller(machine, interval_s)
+        try:
+            server.kept = poller.text
+            print(f"GPU metrics: {server.url}", flush=True)
+            server.serve_forever()
+        finally:
+            with undisturbed():
+                poller.close()
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Read ``--listen``; raises UsageError."""
+    address, _, port = text.rpartition(":")
+    if not address or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
+        raise UsageError(f"--listen {text}: write ADDR:PORT, as in {LISTEN}.")
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _interval_s(text: str) -> float:
+    """Read ``--interval``; raises UsageError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _LEAST_INTERVAL_S <= seconds < math.inf:
+        raise UsageError(f"--interval {text}: it must be a number of seconds, {_LEAST_INTERVAL_S} or more.")
+    return seconds
