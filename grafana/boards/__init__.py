@@ -1,0 +1,1 @@
+"""What the dashboards show, as plain data; ``../generate.py`` writes it."""

@@ -1,0 +1,138 @@
+"""The dashboard of the load generator itself: whether it was up to the load."""
+
+from boards.dashboard import STEPS, Dashboard, run_variables
+from boards.panels import Panel, Query, Row, graph, table, tile, timeline
+from boards.queries import RUN, rate, so_far
+
+_EACH = "process {{worker}}"
+
+
+def _of_workers(title: str, about: str, unit: str, expr: str, limit: float | None) -> Panel:
+    steps = [{"color": "transparent", "value": None}]
+    steps += [] if limit is None else [{"color": "red", "value": limit}]
+    defaults = {"thresholds": {"mode": "absolute", "steps": steps}}
+    custom = {"lineWidth": 1, "fillOpacity": 0, "showPoints": "auto", "spanNulls": False}
+    defaults |= {"custom": custom | {"thresholdsStyle": {"mode": "off" if limit is None else "dashed"}}}
+    return graph(title, about, unit, [Query(expr, _EACH)], defaults=defaults)
+
+
+def _lag(quantile: str) -> str:
+    return f'max by (worker) (llmload_worker_event_loop_lag_seconds{{{RUN}, quantile="{quantile}"}})'
+
+
+def _now() -> Row:
+    verdict = Query(f"max by (status) (llmload_verdict{{{RUN}}})", "{{status}}")
+    coalesced, chunks = so_far("llmload_coalesced_chunks_total"), so_far("llmload_chunks_total")
+    return Row(
+        "Verdict and alerts",
+        [
+            timeline("Verdict so far", "By what is known at the time.", [verdict], height=6),
+            timeline(
+                "Alerts",
+                "Of grafana/prometheus/rules: the load generator is the bottleneck, a process is silent, errors, an "
+                "engine is gone.",
+                [Query('max by (alertname) (ALERTS{alertstate="firing"})', "{{alertname}}")],
+                colour="red",
+                height=6,
+                no_value="None fires",
+            ),
+            tile(
+                "Processes",
+                "That make requests: ready ones, and lost ones, whose requests are missing.",
+                "none",
+                [
+                    Query(
+                        f"max by (state) (last_over_time(llmload_workers{{{RUN}}}[$__range]))",
+                        "{{state}}",
+                        instant=True,
+                    )
+                ],
+                width=12,
+            ),
+            tile(
+                "Read together with a later one, so far",
+                "Share of the chunks that were read at once with a later chunk: their times are less exact.",
+                "percentunit",
+                [Query(f"{coalesced} / ({chunks} > 0)", instant=True)],
+                width=12,
+                no_value="No stream was read token by token",
+            ),
+        ],
+    )
+
+
+def _processes() -> Row:
+    together, chunks = rate("llmload_coalesced_chunks_total"), rate("llmload_chunks_total")
+    return Row(
+        "Processes",
+        [
+            _of_workers(
+                "Loop lag, p99",
+                "Lateness of a process's loop since it reported last. Above 20 ms it is an alert.",
+                "s",
+                _lag("0.99"),
+                0.02,
+            ),
+            _of_workers("Loop lag, median", "The same, in the middle.", "s", _lag("0.5"), None),
+            _of_workers("Loop lag, maximum", "The same, at its worst.", "s", _lag("1"), None),
+            _of_workers(
+                "CPU",
+                "CPU time over wall time. Above 85 % of a core it is an alert: use more processes.",
+                "percentunit",
+                f"max by (worker) (llmload_worker_cpu_ratio{{{RUN}}})",
+                0.85,
+            ),
+            _of_workers(
+                "Age of the last report",
+                "Since a process reported. Above 10 s it is an alert: what it measured meanwhile is missing so far.",
+                "s",
+                f"max by (worker) (llmload_worker_report_age_seconds{{{RUN}}})",
+                10,
+            ),
+            _of_workers(
+                "Requests in flight",
+                "How even the load is.",
+                "none",
+                f"max by (worker) (llmload_worker_in_flight_requests{{{RUN}}})",
+                None,
+            ),
+            graph(
+                "Read together with a later one",
+                "Share of the chunks of streams, now.",
+                "percentunit",
+                [Query(f"{together} / ({chunks} > 0)", "of the chunks")],
+                no_value="No stream is read token by token",
+            ),
+            graph(
+                "Processes",
+                "That make requests.",
+                "none",
+                [Query(f"max by (state) (llmload_workers{{{RUN}}})", "{{state}}")],
+            ),
+        ],
+    )
+
+
+def _run() -> Row:
+    about = "A reservation is a reason not to read any figure of it, as that the engine was simulated."
+    labels = ("run_id", "model", "engine", "kind", "dataset", "reservation")
+    asked = Query(
+        f"max by ({', '.join(labels)}) (last_over_time(llmload_run_info{{{RUN}}}[$__range]))",
+        form="table",
+        instant=True,
+    )
+    renamed = dict(zip(labels, ("Run", "Model", "Engine", "Kind", "Prompts", "Reservation"), strict=True))
+    return Row(
+        "Run",
+        [table("What is run", about, "none", {"There": asked}, renamed=renamed, without=["There"], width=24, height=4)],
+    )
+
+
+DASHBOARD = Dashboard(
+    uid="llmload-instrument",
+    title="Instrument",
+    about="The load generator itself: whether what it says of a run can be believed.",
+    rows=[_now(), _processes(), _run()],
+    variables=run_variables(),
+    annotations=STEPS,
+)

@@ -1,0 +1,217 @@
+"""The dashboard of one run: what it does to the engine, and what its clients get."""
+
+from boards.dashboard import STEPS, Dashboard, run_variables
+from boards.panels import Panel, Query, Row, bars, coloured, graph, heat_map, tile, timeline
+from boards.queries import RUN, cells, percentiles, percentiles_so_far, rate, so_far
+
+FAILED = f'{RUN}, outcome!="ok"'
+_WIDE = "Within 11 %, as the buckets are; figures to quote are in the run's summary.json."
+_LATENCIES = {
+    "TTFT": ("llmload_time_to_first_token_seconds", "From sending a request to its first token."),
+    "TPOT": ("llmload_time_per_output_token_seconds", "Mean time of a token after the first: one value per answer."),
+    "ITL": ("llmload_inter_token_latency_seconds", "Between two chunks of an answer: a value for each pair of chunks."),
+    "E2E": ("llmload_request_duration_seconds", "From sending a request to the end of its answer."),
+}
+_VERDICTS = {"VALID": "green", "WARN": "orange", "INVALID": "red", "INCONCLUSIVE": "purple"}
+
+
+def _now() -> Row:
+    state = Query(f"last_over_time(llmload_run_state{{{RUN}}}[$__range]) == 1", "{{state}}", instant=True)
+    verdict = Query(f"last_over_time(llmload_verdict{{{RUN}}}[$__range]) == 1", "{{status}}", instant=True)
+    failed, all_of_them = so_far("llmload_requests_total", FAILED), so_far("llmload_requests_total")
+    tokens = rate("llmload_tokens_total", f'{RUN}, type="output"')
+    verdict_colours = [coloured(name, colour) for name, colour in _VERDICTS.items()]
+    tiles = [
+        tile("State", "What the run is doing.", "none", [state], words=True, no_value="No such run in this time range"),
+        tile(
+            "Verdict so far",
+            "What the run is worth by what is known already; the final verdict knows more.",
+            "none",
+            [verdict],
+            words=True,
+            overrides=verdict_colours,
+        ),
+        tile(
+            "Step", "Index of the step of the load.", "none", [Query(f"max (llmload_step{{{RUN}}})")], no_value="None"
+        ),
+        tile(
+            "Output",
+            "Output tokens of the answers that end, now. An answer's tokens count when it ends.",
+            "suffix: tok/s",
+            [Query(tokens)],
+            defaults={"decimals": 0},
+        ),
+        tile(
+            "Failed so far",
+            "Share of the measured requests that did not end well.",
+            "percentunit",
+            [Query(f"{failed} / ({all_of_them} > 0)", instant=True)],
+            steps={None: "green", 0.0001: "orange", 0.05: "red"},
+            no_value="No request has ended",
+        ),
+        tile(
+            "Within the SLO so far",
+            "Share of the measured requests that ended well and within all limits.",
+            "percentunit",
+            [Query(f"{so_far('llmload_good_requests_total')} / ({all_of_them} > 0)", instant=True)],
+            no_value="No --slo",
+        ),
+    ]
+    return Row("Now", [*tiles, *(_whole(name) for name in _LATENCIES)])
+
+
+def _whole(name: str) -> Panel:
+    metric, about = _LATENCIES[name]
+    return tile(
+        f"{name} of the run so far", f"{about} {_WIDE}", "s", percentiles_so_far(metric), width=6, no_value="No answer"
+    )
+
+
+def _load() -> Row:
+    busy = [
+        Query(f"sum (llmload_in_flight_requests{{{RUN}}})", "in flight"),
+        Query(f"max (llmload_target_users{{{RUN}}})", "users"),
+    ]
+    well = rate("llmload_requests_total", f'{RUN}, outcome="ok"')
+    per_minute = [
+        Query(f"60 * {rate('llmload_requests_started_total')}", "started"),
+        Query(f"60 * {well}", "ended well"),
+        Query(f"60 * max (llmload_target_request_rate{{{RUN}}})", "asked for"),
+    ]
+    return Row(
+        "Load",
+        [
+            graph(
+                "Users and requests in flight",
+                "Users of a closed loop, and the requests that wait for the end of their answer.",
+                "none",
+                busy,
+            ),
+            graph(
+                "Requests per minute",
+                "Started, those of the warm-up among them; ended well, measured ones only; asked for, in an open loop.",
+                "suffix: req/min",
+                per_minute,
+            ),
+            graph(
+                "Schedule lag",
+                "Of an open loop: from when a request was due to when it was sent. Above some ms the load generator is "
+                "what is slow.",
+                "s",
+                percentiles("llmload_schedule_lag_seconds"),
+                no_value="No open loop",
+            ),
+            timeline(
+                "Steps",
+                "Which step of the load is the present one.",
+                [Query(f"max by (step) (llmload_step_active{{{RUN}}})", "step {{step}}")],
+                no_value="No steps",
+            ),
+        ],
+    )
+
+
+def _latency() -> Row:
+    panels = []
+    for name, (metric, about) in _LATENCIES.items():
+        panels.append(graph(name, f"{about} {_WIDE}", "s", percentiles(metric, exemplars=name in {"TTFT", "E2E"})))
+        panels.append(heat_map(f"{name}, all values", f"{about} A cell is as bright as it has values.", cells(metric)))
+    return Row("Latency", panels)
+
+
+def _tokens() -> Row:
+    each = [Query(rate("llmload_tokens_total", f'{RUN}, type="{kind}"'), kind) for kind in ("input", "output")]
+    output = rate("llmload_tokens_total", f'{RUN}, type="output"')
+    means = [
+        Query(f"{rate(f'llmload_{kind}_tokens_sum')} / ({rate(f'llmload_{kind}_tokens_count')} > 0)", kind)
+        for kind in ("input", "output")
+    ]
+    return Row(
+        "Tokens",
+        [
+            graph(
+                "Tokens per second",
+                "Of measured requests; they count when the answer ends, so a long answer's come all at once.",
+                "suffix: tok/s",
+                each,
+                width=8,
+            ),
+            graph(
+                "Output tokens per second, for each request in flight",
+                "What one of the clients gets, on average.",
+                "suffix: tok/s",
+                [Query(f"{output} / (sum (llmload_in_flight_requests{{{RUN}}}) > 0)", "output")],
+                width=8,
+            ),
+            graph(
+                "Mean tokens of a request",
+                "Of its prompt and of its answer.",
+                "suffix: tokens",
+                means,
+                width=8,
+            ),
+        ],
+    )
+
+
+def _errors() -> Row:
+    kinds = Query(f"60 * {rate('llmload_requests_total', FAILED, 'outcome')}", "{{outcome}}")
+    totals = Query(f"{so_far('llmload_requests_total', FAILED, 'outcome')} > 0", "{{outcome}}", instant=True)
+    return Row(
+        "Errors",
+        [
+            graph(
+                "Errors by kind",
+                "Measured requests that did not end well. Aborted ones ended with the run; dropped ones were never "
+                "sent.",
+                "suffix: req/min",
+                [kinds],
+                stacked=True,
+            ),
+            bars("Errors so far", "The same, counted since the start.", "none", [totals], no_value="No errors"),
+        ],
+    )
+
+
+def _goodput() -> Row:
+    good, ended = rate("llmload_good_requests_total"), rate("llmload_requests_total")
+    return Row(
+        "Goodput: what keeps the limits of --slo",
+        [
+            graph(
+                "Goodput",
+                "Measured requests that end well and within all limits, beside all that end.",
+                "suffix: req/min",
+                [Query(f"60 * {good}", "within the SLO"), Query(f"60 * {ended}", "all that end")],
+                width=8,
+                no_value="No --slo",
+            ),
+            graph(
+                "Share within the SLO",
+                "Of the measured requests that end.",
+                "percentunit",
+                [Query(f"{good} / ({ended} > 0)", "within the SLO")],
+                width=8,
+                defaults={"max": 1},
+                no_value="No --slo",
+            ),
+            graph(
+                "Misses by limit",
+                "Answers beyond a limit; one that is beyond two counts for both.",
+                "suffix: req/min",
+                [Query(f"60 * {rate('llmload_slo_miss_total', by='slo')}", "{{slo}}")],
+                width=8,
+                no_value="No --slo",
+            ),
+        ],
+    )
+
+
+DASHBOARD = Dashboard(
+    uid="llmload-run",
+    title="Run",
+    about="One run of the load generator: load, latency, tokens, errors and goodput.",
+    rows=[_now(), _load(), _latency(), _tokens(), _errors(), _goodput()],
+    variables=run_variables(),
+    annotations=STEPS,
+)
