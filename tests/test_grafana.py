@@ -371,9 +371,9 @@ def metrics_of(run: Started) -> str:
 RANGE_S = 120
 
 
-def asked(server: Prometheus, target: Mapping[str, Any], run_id: str) -> list[list[float]]:
+def asked(server: Prometheus, target: Mapping[str, Any], run: Started) -> list[list[float]]:
     """Ask as Grafana does; return the values of each series that comes."""
-    chosen = {"$run_id": run_id, "$runs": ".*", "$__rate_interval": "8s", "$__range": f"{RANGE_S}s"}
+    chosen = {"$run_id": run.folder.name, "$runs": ".*", "$__rate_interval": "8s", "$__range": f"{RANGE_S}s"}
     chosen |= dict.fromkeys(("$engine", "$model", "$instance", "$gpu"), ".*")
     expression = target["expr"]
     for name, value in chosen.items():
@@ -396,8 +396,8 @@ def values_of(server: Prometheus, definition: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, list[str]]]:
-    """Return a Prometheus with our rules, and the ids of runs: a sweep with limits, an open loop that fails."""
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, list[Started]]]:
+    """Return a Prometheus with our rules, and the runs it has seen: a sweep with limits, and a failing open loop."""
     folder = tmp_path_factory.mktemp("watched")
     (folder / "rules").mkdir()
     for path in RULE_FILES:
@@ -424,21 +424,21 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
         server.wait_until_up(jobs)
         for run in starter.started:
             run.wait()
-        yield server, [run.folder.name for run in starter.started]
+        yield server, starter.started
 
 
 @each_dashboard
 def test_every_query_of_a_dashboard_has_an_answer_and_none_is_not_a_number(
-    watched: tuple[Prometheus, list[str]], name: str
+    watched: tuple[Prometheus, list[Started]], name: str
 ) -> None:
-    server, run_ids = watched
+    server, runs = watched
     board = DASHBOARDS[name]
     targets = [target for panel in panels(name) for target in panel["targets"]]
     targets += [annotation for annotation in board["annotations"]["list"] if "expr" in annotation]
     for target in targets:
         if "ALERTS" in target["expr"]:  # it depends on this machine whether one fires
             continue
-        answers = [asked(server, target, run_id) for run_id in run_ids]
+        answers = [asked(server, target, run) for run in runs]
         assert any(answers), target["expr"]
         assert all(value == value for series in answers for values in series for value in values), target["expr"]  # noqa: PLR0124
     for variable in board["templating"]["list"]:
@@ -446,28 +446,31 @@ def test_every_query_of_a_dashboard_has_an_answer_and_none_is_not_a_number(
             assert values_of(server, variable["definition"]), variable["name"]
 
 
-def test_a_query_for_what_nobody_exports_has_no_answer(watched: tuple[Prometheus, list[str]]) -> None:
-    server, run_ids = watched
-    assert asked(server, {"expr": 'llmload_in_flight{run_id="$run_id"}'}, run_ids[0]) == []
+def test_a_query_for_what_nobody_exports_has_no_answer(watched: tuple[Prometheus, list[Started]]) -> None:
+    server, runs = watched
+    assert asked(server, {"expr": 'llmload_in_flight{run_id="$run_id"}'}, runs[0]) == []
 
 
-def test_figures_of_the_whole_run_are_those_of_its_summary(watched: tuple[Prometheus, list[str]]) -> None:
-    server, run_ids = watched
+def test_figures_of_the_whole_run_are_those_of_its_summary(watched: tuple[Prometheus, list[Started]]) -> None:
+    server, runs = watched
     titles = {panel["title"]: panel for panel in panels("run")}
-    failed = [asked(server, titles["Failed so far"]["targets"][0], run_id) for run_id in run_ids]
-    assert failed[0] == [[0.0]]
-    assert failed[1][0][0] > 0.9
-    (p50, *_) = titles["TTFT of the run so far"]["targets"]
-    ((ttft,),) = asked(server, p50, run_ids[0])
-    assert 0.018 < ttft < 0.03  # 20 ms, and the buckets are 11 % wide
+    for run in runs:
+        counted = run.summary["requests"]
+        ((share,),) = asked(server, titles["Failed so far"]["targets"][0], run)
+        ended = counted["completed"] + counted["failed"] + counted["aborted"] + counted["dropped"]
+        assert share == pytest.approx(1 - counted["completed"] / ended)
+    for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("E2E", "e2e_ms")):
+        for target in titles[f"{name} of the run so far"]["targets"]:
+            ((value,),) = asked(server, target, runs[0])
+            assert value * 1000 == pytest.approx(runs[0].summary["latency"][key][target["legendFormat"]], rel=0.11)
 
 
 def test_a_heat_map_has_the_buckets_between_the_least_and_the_greatest_value(
-    watched: tuple[Prometheus, list[str]],
+    watched: tuple[Prometheus, list[Started]],
 ) -> None:
-    server, run_ids = watched
+    server, runs = watched
     titles = {panel["title"]: panel for panel in panels("run")}
     (target,) = titles["TTFT, all values"]["targets"]
-    series = asked(server, target, run_ids[0])
+    series = asked(server, target, runs[0])
     assert 2 <= len(series) < 60  # of more than 150
     assert len({len(values) for values in series}) == 1  # Grafana subtracts one from the next, by position

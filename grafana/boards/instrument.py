@@ -1,16 +1,16 @@
 """The dashboard of the load generator itself: whether it was up to the load."""
 
 from boards.dashboard import STEPS, Dashboard, run_variables
-from boards.panels import Panel, Query, Row, graph, table, tile, timeline
+from boards.panels import Json, Panel, Query, Row, graph, table, tile, timeline
 from boards.queries import RUN, rate, so_far
 
 _EACH = "process {{worker}}"
 
 
 def _of_workers(title: str, about: str, unit: str, expr: str, limit: float | None) -> Panel:
-    steps = [{"color": "transparent", "value": None}]
+    steps: list[Json] = [{"color": "transparent", "value": None}]
     steps += [] if limit is None else [{"color": "red", "value": limit}]
-    defaults = {"thresholds": {"mode": "absolute", "steps": steps}}
+    defaults: Json = {"thresholds": {"mode": "absolute", "steps": steps}}
     custom = {"lineWidth": 1, "fillOpacity": 0, "showPoints": "auto", "spanNulls": False}
     defaults |= {"custom": custom | {"thresholdsStyle": {"mode": "off" if limit is None else "dashed"}}}
     return graph(title, about, unit, [Query(expr, _EACH)], defaults=defaults)

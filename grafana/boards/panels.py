@@ -70,7 +70,7 @@ class Row:
 def graph(title: str, about: str, unit: str, queries: Sequence[Query], **more: Any) -> Panel:  # noqa: ANN401 see Panel
     """Lines over time. ``stacked``: areas that add up; ``shown``: what the legend tells of each."""
     stacked, shown = more.pop("stacked", False), more.pop("shown", ["lastNotNull", "max"])
-    custom = {"lineWidth": 1, "fillOpacity": 25 if stacked else 0, "showPoints": "auto", "spanNulls": False}
+    custom: Json = {"lineWidth": 1, "fillOpacity": 25 if stacked else 0, "showPoints": "auto", "spanNulls": False}
     custom |= {"stacking": {"mode": "normal" if stacked else "none", "group": "A"}}
     defaults = {"custom": custom, "min": 0, "color": {"mode": "palette-classic"}} | more.pop("defaults", {})
     options = {

@@ -40,7 +40,7 @@ def cells(histogram: str) -> Query:
     """Return its buckets for a heat map, without those that have nothing in the whole range.
 
     They span seven decades, so that they would leave a heat map a narrow band. What is left is the buckets between the
-    least and the greatest value, and +Inf.
+    least and the greatest value, and +Inf, which then has those of the greatest value's bucket.
     """
     rated = rate(f"{histogram}_bucket", by="le")
     least = f"sum by (le) (last_over_time({histogram}_bucket{{{RUN}}}[$__range] @ end())) > 0"

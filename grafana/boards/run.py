@@ -115,7 +115,13 @@ def _latency() -> Row:
     panels = []
     for name, (metric, about) in _LATENCIES.items():
         panels.append(graph(name, f"{about} {_WIDE}", "s", percentiles(metric, exemplars=name in {"TTFT", "E2E"})))
-        panels.append(heat_map(f"{name}, all values", f"{about} A cell is as bright as it has values.", cells(metric)))
+        panels.append(
+            heat_map(
+                f"{name}, all values",
+                f"{about} The topmost cells have the slowest, whatever their bound.",
+                cells(metric),
+            )
+        )
     return Row("Latency", panels)
 
 
