@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -21,6 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import answer, serving
 
 from loadgen.exporter.buckets import BOUNDS_S, RATIO, bucket_of, cumulative
+from loadgen.exporter.families import families
+from loadgen.exporter.feed import Batch, Begin, Tick
+from loadgen.exporter.totals import Totals
 from loadgen.measure.histogram import Histogram
 from loadgen.record import Outcome, Phase
 from loadgen.wire.trace import trace_id, traceparent
@@ -280,3 +284,29 @@ def test_a_real_prometheus_finds_what_the_summary_says(start: Starter, tmp_path:
         traces = {e["labels"]["trace_id"] for series in exemplars for e in series["exemplars"]}
         assert traces
         assert traces <= {r.trace_id for r in records}
+
+
+def test_the_dashboards_know_every_metric_and_no_other() -> None:
+    """``grafana/`` has a list of names of its own, which its queries are held to."""
+    begun = Begin(
+        run_id="r",
+        model="m",
+        engine="e",
+        run_kind="rate",
+        dataset="d",
+        reservation="",
+        slo="ttft_ms=1,tpot_ms=1,e2e_ms=1",
+        rate=1.0,
+        at=0.0,
+    )
+    totals = Totals(begun)
+    batch = Batch(worker=0, records=[], histograms={}, started=1, in_flight=1, cpu_share=0.1, loop_lag_ms={"0.5": 1.0})
+    totals.take(batch)
+    totals.take(Tick(at=0.0, state="measuring", users=1, step=0, verdict="VALID", workers=1, lost=0))
+    found = {f"{f.name}_total" if f.type == "counter" else f.name for f in families(totals)}
+    sys.path.insert(0, str(ROOT / "grafana"))
+    try:
+        from boards.names import LOADGEN
+    finally:
+        sys.path.remove(str(ROOT / "grafana"))
+    assert found == set(LOADGEN)
