@@ -58,7 +58,7 @@ def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
     if is_random:
         return Source(str(model_path(model, _form(launch))), (cache_folder(),))
     if launch.files == "gguf":
-        path = Path(str(model.gguf)).absolute()
+        path = Path(model.gguf or f"{model.name}.gguf").absolute()  # there may be none yet
         return Source(str(path), (path.parent,))
     source = str(model.source)
     mounts = (Path(source).absolute(),) if _is_path(source) else (_hub_cache(),)

@@ -50,6 +50,8 @@ class Planned:
     """Why engine and model do not go together."""
     problem: str | None = None
     """What is in the way here and now."""
+    remark: str | None = None
+    """What has to be seen to before it can run."""
 
     @property
     def expected_tokens_per_second(self) -> float | None:
@@ -114,13 +116,16 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool
         options=said.options,
         deadline_s=config.startup_deadline,
     )
+    remark = None if is_random or not model.substitute else f"{model.name}: {model.note}; take {model.substitute}"
     try:
         sources.check(model, launch, is_random=is_random)
         if not planned:
             check_memory(model, placement, tokens)
     except UsageError as error:
+        if planned:  # it is to be seen to there
+            return Planned(cell, engine, said, model, order, remark=str(error))
         return Planned(cell, engine, said, model, order, problem=str(error))
-    return Planned(cell, engine, said, model, order)
+    return Planned(cell, engine, said, model, order, remark=remark)
 
 
 def refusal(config: Config, engine: Engine, said: EngineConfig, model: Model) -> str | None:
@@ -158,7 +163,7 @@ def plan_table(config: Config, cells: Sequence[Planned], machine: PlanFor | None
                 _where(planned),
                 _memory(planned, config),
                 ABSENT if seconds is None or planned.skip or planned.problem else f"{seconds / 60:.0f} min",
-                planned.skip or planned.problem or "",
+                planned.skip or planned.problem or planned.remark or "",
             )
         )
     columns = ("cell", "model", "engine", "runs", "memory, GB", "at most", "in the way")
@@ -167,7 +172,7 @@ def plan_table(config: Config, cells: Sequence[Planned], machine: PlanFor | None
         elsewhere
         + f"{', '.join(config.measure)}, {config.sample} prompts of {config.dataset}, {config.weights} weights. "
     )
-    note += _times(config, cells) + _disk(cells)
+    note += _times(config, cells) + _disk(cells, here=machine is None)
     return Table("Plan", columns, tuple(rows), note, words=(1, 2, 3, 6), wide=(6,))
 
 
@@ -209,8 +214,8 @@ def _times(config: Config, cells: Sequence[Planned]) -> str:
     return f"At most about {known / 3600:.1f} h{more}. "
 
 
-def _disk(cells: Sequence[Planned]) -> str:
-    """Return what is still to be put on the disk, as far as it is known."""
+def _disk(cells: Sequence[Planned], *, here: bool) -> str:
+    """Return what is still to be put on the disk, as far as it is known; on another machine that is everything."""
     needed: dict[str, float] = {}
     for planned in cells:
         if planned.order is None or planned.problem is not None:
@@ -219,21 +224,25 @@ def _disk(cells: Sequence[Planned]) -> str:
         path = Path(sources.expected(planned.model, launch, is_random=planned.order.is_random).path or "/")
         if (
             launch.files != "none"
-            and not path.exists()
+            and not (here and path.exists())
             and planned.model.shape is not None
             and not launch.makes_weights
         ):
             needed[str(path)] = planned.model.shape.weight_bytes(planned.model.dtype) / _GB
-        if isinstance(launch.runs_in, Environment) and not environments.is_made(launch.runs_in, planned.engine.name):
+        if isinstance(launch.runs_in, Environment) and not (
+            here and environments.is_made(launch.runs_in, planned.engine.name)
+        ):
             needed[planned.engine.name] = launch.runs_in.size_gb
     images = {
         p.order.placement.launch.runs_in.image
         for p in cells
         if p.order is not None and p.problem is None and isinstance(p.order.placement.launch.runs_in, Container)
     }
+    also = f" and the images {', '.join(sorted(images))}" if images else ""
+    if not here:
+        return f"Disk: {sum(needed.values()):.1f} GB{also}."
     place = cache_folder()
     while not place.exists():
         place = place.parent
-    also = f" and the images {', '.join(sorted(images))}" if images else ""
     free = shutil.disk_usage(place).free / _GB
     return f"Disk: {sum(needed.values()):.1f} GB still to come{also}, {free:.0f} GB are free."

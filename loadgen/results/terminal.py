@@ -35,9 +35,9 @@ def show_table(table: Table, console: Console | None = None) -> None:
     shown = [index for index in range(len(table.columns)) if index not in table.wide]
     for index in shown:
         justify: Literal["left", "right"] = "left" if index in table.words else "right"
-        drawn.add_column(
-            escape(table.columns[index]), justify=justify, width=_width(table, index) if table.wide else None
-        )
+        # Where there is little room columns of words give way: those with a width do not.
+        width = _width(table, index) if table.wide and index not in table.words else None
+        drawn.add_column(escape(table.columns[index]), justify=justify, width=width)
     for row in table.rows:
         drawn.add_row(*(escape(row[index]) for index in shown))
     console.print(drawn)
