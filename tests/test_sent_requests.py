@@ -58,7 +58,7 @@ def test_prompts_are_made_here_for_an_engine_without_a_chat_route(locust: Locust
     rows = [r.prompt_row for r in done.records]
     assert [s["inputs"] for s in sent] == [render(template_text("falcon"), texts[row]) for row in rows]
     assert all(s["parameters"]["stop"] == ["\nUser"] for s in sent)
-    assert (done.manifest["rendered_here"], done.manifest["stop"]) == (True, ["\nUser"])
+    assert (done.manifest["prompts_made_by"], done.manifest["stop"]) == ("client", ["\nUser"])
     report = (done.folder / "report.md").read_text()
     assert "| prompts | made of the chat by its template here |" in report
     assert "stop strings sent" in report
@@ -69,7 +69,7 @@ def test_a_model_that_nobody_knows_is_sent_its_prompt_as_it_is(locust: Locust) -
         done = locust("--host", server.url, "--engine", "tgi-1.0.1", "--model", "mine", *FEW)
     texts = {prompt.text for prompt in load("samples").prompts}
     assert all(sent["inputs"] in texts for sent in bodies(server)[1:])
-    assert not done.manifest["rendered_here"]
+    assert done.manifest["prompts_made_by"] == "nobody"
     assert "sent as they are, without a chat template" in (done.folder / "report.md").read_text()
 
 

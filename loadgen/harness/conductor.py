@@ -240,7 +240,7 @@ class Conductor:
 
     def _warm_up(self) -> None:
         """Make the warm-up's requests from this process."""
-        prompts = deque(map(self.prepared.chat.sent, self.prepared.plan.warmup))
+        prompts = deque(self.prepared.warmup)
         records: list[RequestRecord] = []
         own = self.means.own
 

@@ -1,5 +1,6 @@
 """From a scenario to a run that can begin: everything that may be wrong is looked at here, before the first request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from loadgen.wire.tokenizer import open_tokenizer
 from loadgen.wire.waiting import Waiter
 from loadgen.workload import datasets
 from loadgen.workload.plan import Plan, draw
+from loadgen.workload.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class Prepared:
     plan: Plan
     chat: Chat
     """How its prompts are sent."""
+    sample: Sequence[Prompt]
+    """Of the plan, as they are sent."""
+    warmup: Sequence[Prompt]
+    """The same."""
     embedded: str | None
     """What the embedded engine is, where it is used."""
     simulated: bool
@@ -74,11 +80,8 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
     chat = chat_for(spoken, launched, called, scenario)
-    for prompt in (*plan.sample, *plan.warmup):
-        chat.sent(prompt)  # a template that fails is told before anything is written
-    shortest = replace(scenario, max_tokens=1)
-    first = chat_for(spoken, launched, called, shortest).ask("Hello.", found.model, shortest)
-    preflight.try_one(settings, first, waiter)
+    sample, warmup = [[chat.sent(prompt) for prompt in prompts] for prompts in (plan.sample, plan.warmup)]
+    preflight.try_one(settings, chat.shortest(found.model, scenario), waiter)
     return Prepared(
         scenario=scenario,
         settings=settings,
@@ -89,6 +92,8 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
         server=found.server,
         plan=plan,
         chat=chat,
+        sample=sample,
+        warmup=warmup,
         embedded=LABEL if engine else None,
         simulated=is_simulated,
         metrics=spoken.metrics,

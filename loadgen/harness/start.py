@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from engines.catalogue import find_engine
 from loadgen.harness.conductor import LoadModel, wall_time
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.loads import Closed, Open, Ramp
@@ -61,8 +60,7 @@ def manifest(prepared: Prepared, kind: LoadKind, *, users: int, run_time: float 
         run_time_s=run_time,
         planned_requests=_planned(scenario, kind, run_time),
         dataset=prepared.plan.describe(),
-        rendered_here=prepared.chat.template is not None,
-        sent_raw=prepared.chat.template is None and not find_engine(prepared.dialect).renders,
+        prompts_made_by=prepared.chat.made_by,
         stop=prepared.chat.stop,
         server=prepared.server,
         versions={"loadgen": machine.loadgen, "python": machine.python}
@@ -87,9 +85,9 @@ def orders(prepared: Prepared, of: Manifest, folder: Path, stop_timeout_s: float
         engine=prepared.dialect,
         model=prepared.model,
         host=prepared.settings.target.url,
-        sample=[(prompt.row, prepared.chat.sent(prompt).text) for prompt in prepared.plan.sample],
+        sample=[(prompt.row, prompt.text) for prompt in prepared.sample],
         stop=prepared.chat.stop,
-        fields=dict(prepared.chat.fields),
+        fields=prepared.chat.fields(prepared.scenario.max_tokens),
         planned=of.planned_requests,
         stop_timeout_s=stop_timeout_s,
         folder=str(folder),

@@ -1,16 +1,17 @@
 """What of a chat is done here, as the engine does not: making the prompt's text, and telling it what ends an answer."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.engine import Engine
+from engines.engine import Engine, WholeLength
 from loadgen.errors import UsageError
+from loadgen.models.model import Model
 from loadgen.models.table import find_model
 from loadgen.models.template import render, template_text
 from loadgen.results.launched import Launched
+from loadgen.results.manifest import MadeBy
 from loadgen.scenario import Scenario
 from loadgen.wire.dialect import Ask
 from loadgen.workload.prompts import Prompt
@@ -20,16 +21,21 @@ from loadgen.workload.prompts import Prompt
 class Chat:
     """How a prompt is sent."""
 
+    made_by: MadeBy
     template: str | None = None
-    """Text of the chat template by which it is made here; None: it goes out as it is."""
+    """Text of the chat template, where it is made here."""
     stop: tuple[str, ...] = ()
     """Sent along, so that all engines end a model's answer at the same words."""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """Of each request, for answers that do not end before ``max_tokens``."""
+    whole_length: WholeLength | None = None
+    """How answers are asked for that do not end before ``max_tokens``, if they are."""
 
-    def ask(self, text: str, model: str, scenario: Scenario) -> Ask:
-        """Return the request of a text that is sent as it is."""
-        return Ask(text, model, scenario.max_tokens, scenario.temperature, scenario.stream, self.stop, self.fields)
+    def fields(self, max_tokens: int) -> dict[str, Any]:
+        """Return further fields of each request's body."""
+        return dict(self.whole_length(max_tokens)) if self.whole_length else {}
+
+    def shortest(self, model: str, scenario: Scenario) -> Ask:
+        """Return a request like those of a scenario, for an answer of one token."""
+        return Ask("Hello.", model, 1, scenario.temperature, scenario.stream, self.stop, self.fields(1))
 
     def sent(self, prompt: Prompt) -> Prompt:
         """Return a prompt as the engine gets it; raises UsageError where the template fails."""
@@ -50,19 +56,21 @@ def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Sc
     """
     known = find_model(model)
     stop = launched.stop if launched else known.stop if known else ()
-    template = None
-    if not engine.renders:
-        if launched:
-            template = _template_of(Path(launched.source))
-        elif known and known.template:
-            template = template_text(known.template)
+    template = None if engine.renders else _template(launched, known)
+    made_by: MadeBy = "engine" if engine.renders else "nobody" if template is None else "client"
     if not scenario.ignore_eos:
-        return Chat(template, () if engine.stops else stop)
+        return Chat(made_by, template, () if engine.stops else stop)
     if engine.whole_length is None:
         raise UsageError(
             f"--ignore-eos: {engine.title} cannot be asked for that; random weights never end by themselves."
         )
-    return Chat(template, (), engine.whole_length(scenario.max_tokens))
+    return Chat(made_by, template, whole_length=engine.whole_length)
+
+
+def _template(launched: Launched | None, known: Model | None) -> str | None:
+    if launched is not None:
+        return _template_of(Path(launched.source))
+    return template_text(known.template) if known is not None and known.template else None
 
 
 def _template_of(folder: Path) -> str | None:

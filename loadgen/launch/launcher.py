@@ -57,6 +57,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
         serves = served_name(order, source, ports)
         begun = readiness.Started(
             order.engine,
+            order.title,
             running.host,
             serves,
             log,

@@ -80,7 +80,21 @@ def place(launch: Launch, model: Model, gpus: Sequence[GpuFacts], *, tokens: int
     ``gpus``: those that may be used. ``tokens``: what the KV cache has to hold. ``chosen``: the user named the GPUs, so
     all of them are used.
     """
-    return Placement(launch, _gpus_for(launch, model, gpus, tokens, chosen=chosen))
+    if not launch.uses_gpu or not gpus:
+        return Placement(launch, ())
+    if chosen:
+        return Placement(launch, tuple(gpus))
+    needed = needed_bytes(model, tokens)
+    powers = len(gpus).bit_length() if launch.split else 1
+    counts = [1 << power for power in range(powers)]  # heads are shared out evenly: powers of two
+    for count in counts:
+        if needed is None or all(_fits(needed // count, gpu) for gpu in gpus[:count]):
+            return Placement(launch, tuple(gpus[:count]))
+    assert needed is not None
+    raise UsageError(
+        f"{model.name} needs {needed / _GB:.0f} GB for weights and KV cache: too much for "
+        f"{counts[-1]} x {gpus[0].name}. Name GPUs to try it all the same."
+    )
 
 
 def needed_bytes(model: Model, tokens: int) -> int | None:
@@ -107,26 +121,6 @@ def check_memory(model: Model, placement: Placement, tokens: int) -> None:
                 f"{model.name} needs {share / _GB:.1f} GB of GPU {gpu.index} ({gpu.name}), "
                 f"{gpu.memory_free_bytes / _GB:.1f} GB are free: what else runs there (nvidia-smi)?"
             )
-
-
-def _gpus_for(
-    launch: Launch, model: Model, gpus: Sequence[GpuFacts], tokens: int, *, chosen: bool
-) -> tuple[GpuFacts, ...]:
-    if not launch.uses_gpu or not gpus:
-        return ()
-    if chosen:
-        return tuple(gpus)
-    needed = needed_bytes(model, tokens)
-    powers = len(gpus).bit_length() if launch.split else 1
-    counts = [1 << power for power in range(powers)]  # heads are shared out evenly: powers of two
-    for count in counts:
-        if needed is None or all(_fits(needed // count, gpu) for gpu in gpus[:count]):
-            return tuple(gpus[:count])
-    assert needed is not None
-    raise UsageError(
-        f"{model.name} needs {needed / _GB:.0f} GB for weights and KV cache: too much for "
-        f"{counts[-1]} x {gpus[0].name}. Name GPUs to try it all the same."
-    )
 
 
 def _fits(share: int, gpu: GpuFacts) -> bool:

@@ -40,6 +40,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     gc_total_ms: float | None = None
 
 
+MadeBy = Literal["engine", "client", "nobody"]
+"""Who makes the text that a model continues of a chat, by the chat template; nobody, where the engine does not, and no
+template is known of the model."""
+
+
 class Manifest(msgspec.Struct, kw_only=True):
     """The manifest of a run."""
 
@@ -62,10 +67,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     planned_requests: int | None = None
     """Measured requests to be made; None if only time bounds the run."""
     dataset: dict[str, Any]
-    rendered_here: bool = False
-    """Whether the client made the prompts' text by the chat template, as the engine does not."""
-    sent_raw: bool = False
-    """Whether prompts went out as they are though the engine makes nothing of a chat: no template is known."""
+    prompts_made_by: MadeBy = "engine"
     stop: tuple[str, ...] = ()
     """Texts that end an answer, sent with each request."""
     server: dict[str, Any]

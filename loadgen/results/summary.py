@@ -40,7 +40,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "run_id": manifest.run_id,
         "grafana": link(manifest),
         "dataset": manifest.dataset.get("name"),
-        "chat": {"rendered_here": manifest.rendered_here, "sent_raw": manifest.sent_raw, "stop": list(manifest.stop)},
+        "chat": {"made_by": manifest.prompts_made_by, "stop": list(manifest.stop)},
         "sample": {
             "prompts": len(manifest.dataset.get("sample_rows", ())),
             "rounds": max((r.round + 1 for r in evidence.measured), default=0),

@@ -301,9 +301,12 @@ def _energy(summary: Summary) -> Table:
 
 def _chat(chat: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say what of a chat was done here, as the engine does not."""
-    rows = [("prompts", "made of the chat by its template here")] if chat.get("rendered_here") else []
-    if chat.get("sent_raw"):
-        rows.append(("prompts", "sent as they are, without a chat template: none is known of this model"))
+    ways = {
+        "client": "made of the chat by its template here",
+        "nobody": "sent as they are, without a chat template: none is known of this model",
+    }
+    way = ways.get(str(chat.get("made_by")))
+    rows = [] if way is None else [("prompts", way)]
     if stop := chat.get("stop"):
         rows.append(("stop strings sent", ", ".join(map(repr, stop))))
     return rows
