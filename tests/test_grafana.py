@@ -1,4 +1,4 @@
-"""``grafana/``: what it holds is up to date, Prometheus takes it, and each query has an answer while runs go on."""
+"""``grafana/``: what it holds is up to date, of the right form, and Prometheus takes it."""
 
 import copy
 import json
@@ -6,37 +6,24 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from cluster import FEW, Started, Starter, engine
+from boards.names import GPU, LOADGEN, METRICS, RULES
+from boards.scraping import ENGINES
 from conftest import ROOT, clean_environment, free_port
-from prometheus import Prometheus, prometheus
+from dashboards import DASHBOARDS, GRAFANA, Json, annotations, asking_variables, each_dashboard, names_of, panels
+from generate import expressions
+from prometheus import Prometheus
 
 from engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
 
-sys.path.insert(0, str(ROOT / "grafana"))
-from boards.names import GPU, LOADGEN, METRICS, RULES
-from boards.scraping import ENGINES
-from generate import expressions
-
-GRAFANA = ROOT / "grafana"
 PROMETHEUS = GRAFANA / "prometheus"
 
-Json = dict[str, Any]
-
-DASHBOARDS: dict[str, Json] = {
-    path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))
-}
 CONFIGS = ("prometheus.yml", "prometheus.compose.yml")
 RULE_FILES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 KINDS = {
@@ -48,25 +35,11 @@ KINDS = {
     "tensorrt-llm": tensorrt_llm.METRICS,
 }
 
-each_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
-
-
-def panels(name: str) -> list[Json]:
-    """All that show something."""
-    return [panel for panel in DASHBOARDS[name]["panels"] if panel["type"] != "row"]
-
 
 def rules() -> list[Json]:
     return [
         rule for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]
     ]
-
-
-def names_of(expression: str) -> set[str]:
-    """Ours, found in another way than the generator finds them."""
-    found = set(re.findall(r"(?<![\w:])(?:(?:llmload|gpu)_\w+|(?:engine|gpu):\w+|up\b|ALERTS\b)", expression))
-    found = {re.sub(r"_(bucket|sum|count)$", "", name) for name in found}
-    return {name for name in found if not re.search(rf'"/?{name}"', expression)}
 
 
 def promtool(*arguments: str) -> None:
@@ -134,8 +107,8 @@ def test_panels_do_not_overlap_and_stay_within_24_columns(name: str) -> None:
 def test_ids_titles_and_references_are_unique(name: str) -> None:
     ids = [panel["id"] for panel in DASHBOARDS[name]["panels"]]
     assert len(ids) == len(set(ids))
-    titles = [panel["title"] for panel in panels(name)]
-    for panel in panels(name):
+    titles = [panel["title"] for panel in panels(DASHBOARDS[name])]
+    for panel in panels(DASHBOARDS[name]):
         letters = [target["refId"] for target in panel["targets"]]
         assert letters == sorted(set(letters)), panel["title"]
     assert all(titles)
@@ -143,7 +116,7 @@ def test_ids_titles_and_references_are_unique(name: str) -> None:
 
 @each_dashboard
 def test_every_panel_says_what_it_shows_in_which_unit_and_from_where(name: str) -> None:
-    for panel in panels(name):
+    for panel in panels(DASHBOARDS[name]):
         defaults = panel["fieldConfig"]["defaults"]
         assert defaults["unit"], panel["title"]
         assert defaults["noValue"], panel["title"]
@@ -158,9 +131,8 @@ def test_every_panel_says_what_it_shows_in_which_unit_and_from_where(name: str) 
 def test_everything_asks_the_chosen_data_source(name: str) -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     dashboard = DASHBOARDS[name]
-    asking = [*panels(name), *(target for panel in panels(name) for target in panel["targets"])]
-    asking += [variable for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
-    asking += [annotation for annotation in dashboard["annotations"]["list"] if "expr" in annotation]
+    asking = [*panels(DASHBOARDS[name]), *(target for panel in panels(DASHBOARDS[name]) for target in panel["targets"])]
+    asking += asking_variables(dashboard) + annotations(dashboard)
     assert [one["datasource"] for one in asking] == [chosen] * len(asking)
 
 
@@ -173,7 +145,7 @@ def test_what_divides_is_above_zero(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["run", "engine-and-gpu", "instrument"])
 def test_steps_are_marked_at_the_time_that_is_their_value(name: str) -> None:
-    marks = [a for a in DASHBOARDS[name]["annotations"]["list"] if "expr" in a]
+    marks = annotations(DASHBOARDS[name])
     assert [mark["expr"] for mark in marks] == [
         'llmload_step_start_timestamp_seconds{run_id=~"$run_id"} * 1000',
         'llmload_run_start_timestamp_seconds{run_id=~"$run_id"} * 1000',
@@ -307,170 +279,3 @@ def test_monitor_says_how_to_get_prometheus_where_there_is_none(tmp_path: Path) 
     assert done.returncode == 2
     assert "apt-get install prometheus" in done.stderr
     assert list(tmp_path.glob("**/prometheus")) == []
-
-
-# ---- all of it, in a real Prometheus, while real runs go on
-
-
-def others(seconds: float) -> str:
-    """What an engine and a GPU exporter tell after some time; vLLM's names, and all that are normalised for GPUs."""
-    gpu, own = 'gpu="0",uuid="GPU-1"', 'model_name="m",engine="0"'
-    values = {
-        f'gpu_info{{{gpu},name="NVIDIA H100"}}': 1.0,
-        f'gpu_clock_hertz{{{gpu},domain="sm"}}': 1.98e9,
-        f'gpu_throttle_active{{{gpu},reason="sw_power_cap"}}': 1.0,
-        f'gpu_pcie_bytes_total{{{gpu},direction="tx"}}': 1e6 * seconds,
-        f'gpu_nvlink_bytes_total{{{gpu},direction="tx"}}': 1e6 * seconds,
-        f'gpu_process_memory_bytes{{{gpu},pid="7"}}': 1e9,
-        f"gpu_energy_joules_total{{{gpu}}}": 500 * seconds,
-        'gpu_exporter_field_supported{gpu="0",field="gpu_sm_active_ratio"}': 0.0,
-        f"vllm:num_requests_running{{{own}}}": 4.0,
-        f"vllm:num_requests_waiting{{{own}}}": 1.0,
-        f"vllm:kv_cache_usage_perc{{{own}}}": 0.5,
-        f"vllm:prompt_tokens_total{{{own}}}": 100 * seconds,
-        f"vllm:generation_tokens_total{{{own}}}": 200 * seconds,
-    }
-    told = {name.partition("{")[0] for name in values}
-    values |= {f"{name}{{{gpu}}}": 0.5 for name in sorted(GPU - told)}
-    return "".join(f"{name} {value}\n" for name, value in values.items())
-
-
-@contextmanager
-def others_served() -> Iterator[str]:
-    began = time.monotonic()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(others(time.monotonic() - began).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def metrics_of(run: Started) -> str:
-    due = time.monotonic() + 30
-    while (said := re.search(r"Metrics: http://(\S+)", run.said)) is None:
-        assert run.process.poll() is None, run.said
-        assert time.monotonic() < due
-        time.sleep(0.05)
-    return said.group(1)
-
-
-RANGE_S = 120
-
-
-def asked(server: Prometheus, target: Mapping[str, Any], run: Started) -> list[list[float]]:
-    """Ask as Grafana does; return the values of each series that comes."""
-    chosen = {"$run_id": run.folder.name, "$runs": ".*", "$__rate_interval": "8s", "$__range": f"{RANGE_S}s"}
-    chosen |= dict.fromkeys(("$engine", "$model", "$instance", "$gpu"), ".*")
-    expression = target["expr"]
-    for name, value in chosen.items():
-        expression = expression.replace(name, value)
-    assert "$" not in expression.replace('"$1"', ""), expression
-    if target.get("instant"):
-        return [[float(one["value"][1])] for one in server.query(expression)]
-    now = time.time()
-    found = server.get("query_range", query=expression, start=now - RANGE_S, end=now, step=1)["result"]
-    return [[float(value) for _, value in one["values"]] for one in found]
-
-
-def values_of(server: Prometheus, definition: str) -> list[str]:
-    """Ask for the values of a variable."""
-    asks = re.fullmatch(r"label_values\((.+), (\w+)\)", definition)
-    assert asks is not None, definition
-    match = re.sub(r"\$\w+", ".*", asks.group(1))
-    found: list[str] = server.get(f"label/{asks.group(2)}/values", **{"match[]": match})
-    return found
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, list[Started]]]:
-    """Return a Prometheus with our rules, and the runs it has seen: a sweep with limits, and a failing open loop."""
-    folder = tmp_path_factory.mktemp("watched")
-    (folder / "rules").mkdir()
-    for path in RULE_FILES:
-        hurried = path.read_text().replace("    rules:\n", "    interval: 1s\n    rules:\n")
-        (folder / "rules" / path.name).write_text(hurried)
-    starter = Starter(folder)
-    common = ("--headless", "--metrics", "127.0.0.1:0")
-    with ExitStack() as held:
-        held.callback(starter.end)
-        for name in ("good", "bad"):
-            (folder / name).mkdir()
-        good = held.enter_context(engine(folder / "good", ttft_ms=20, itl_ms=2))
-        bad = held.enter_context(engine(folder / "bad", ttft_ms=20, itl_ms=2, fail_at=5))
-        steps = ("--steps", "2,4", "--step-time", "10", "--sample", "30", "--max-tokens", "8", "--warmup", "1")
-        slo = ("--slo", "ttft_ms=21,e2e_ms=1000")
-        sweep = ROOT / "locustfiles" / "sweep.py"
-        starter("--host", good.host, *steps, *slo, *common, name="sweep", locustfile=sweep)
-        rate = ("--rate", "10", "--run-time", "20s", *FEW)
-        starter("--host", bad.host, *rate, *common, name="rate", locustfile=ROOT / "locustfiles" / "rate.py")
-        others_at = held.enter_context(others_served())
-        jobs = {run.results.parent.name: metrics_of(run) for run in starter.started}
-        jobs |= dict.fromkeys(("gpu", "vllm"), f"{others_at}/metrics")
-        server = held.enter_context(prometheus(folder / "prometheus", jobs, folder / "rules" / "*.yml"))
-        server.wait_until_up(jobs)
-        for run in starter.started:
-            run.wait()
-        yield server, starter.started
-
-
-@each_dashboard
-def test_every_query_of_a_dashboard_has_an_answer_and_none_is_not_a_number(
-    watched: tuple[Prometheus, list[Started]], name: str
-) -> None:
-    server, runs = watched
-    board = DASHBOARDS[name]
-    targets = [target for panel in panels(name) for target in panel["targets"]]
-    targets += [annotation for annotation in board["annotations"]["list"] if "expr" in annotation]
-    for target in targets:
-        if "ALERTS" in target["expr"]:  # it depends on this machine whether one fires
-            continue
-        answers = [asked(server, target, run) for run in runs]
-        assert any(answers), target["expr"]
-        assert all(value == value for series in answers for values in series for value in values), target["expr"]  # noqa: PLR0124
-    for variable in board["templating"]["list"]:
-        if variable["type"] == "query":
-            assert values_of(server, variable["definition"]), variable["name"]
-
-
-def test_a_query_for_what_nobody_exports_has_no_answer(watched: tuple[Prometheus, list[Started]]) -> None:
-    server, runs = watched
-    assert asked(server, {"expr": 'llmload_in_flight{run_id="$run_id"}'}, runs[0]) == []
-
-
-def test_figures_of_the_whole_run_are_those_of_its_summary(watched: tuple[Prometheus, list[Started]]) -> None:
-    server, runs = watched
-    titles = {panel["title"]: panel for panel in panels("run")}
-    for run in runs:
-        counted = run.summary["requests"]
-        ((share,),) = asked(server, titles["Failed so far"]["targets"][0], run)
-        ended = counted["completed"] + counted["failed"] + counted["aborted"] + counted["dropped"]
-        assert share == pytest.approx(1 - counted["completed"] / ended)
-    for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("E2E", "e2e_ms")):
-        for target in titles[f"{name} of the run so far"]["targets"]:
-            ((value,),) = asked(server, target, runs[0])
-            assert value * 1000 == pytest.approx(runs[0].summary["latency"][key][target["legendFormat"]], rel=0.11)
-
-
-def test_a_heat_map_has_the_buckets_between_the_least_and_the_greatest_value(
-    watched: tuple[Prometheus, list[Started]],
-) -> None:
-    server, runs = watched
-    titles = {panel["title"]: panel for panel in panels("run")}
-    (target,) = titles["TTFT, all values"]["targets"]
-    series = asked(server, target, runs[0])
-    assert 2 <= len(series) < 60  # of more than 150
-    assert len({len(values) for values in series}) == 1  # Grafana subtracts one from the next, by position

@@ -1,0 +1,108 @@
+"""Every query of the dashboards has an answer while runs, engines and GPUs are scraped together."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from cluster import Started
+from dashboards import DASHBOARDS, Json, annotations, asking_variables, each_dashboard, names_of, panels
+from prometheus import Prometheus
+from watching import Watched, watched
+
+__all__ = ["watched"]
+
+RANGE_S = 120
+TITLES = {panel["title"]: panel for panel in panels(DASHBOARDS["run"])}
+
+
+def asked(server: Prometheus, target: Json, run: Started) -> list[list[float]]:
+    """Ask as Grafana does; return the values of each series that comes."""
+    chosen = {"$run_id": run.folder.name, "$runs": ".*", "$__rate_interval": "8s", "$__range": f"{RANGE_S}s"}
+    chosen |= dict.fromkeys(("$engine", "$model", "$instance", "$gpu"), ".*")
+    expression = target["expr"]
+    for name, value in chosen.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression.replace('"$1"', ""), expression
+    if target.get("instant"):
+        return [[float(one["value"][1])] for one in server.query(expression)]
+    now = time.time()
+    found = server.get("query_range", query=expression, start=now - RANGE_S, end=now, step=1)["result"]
+    return [[float(value) for _, value in one["values"]] for one in found]
+
+
+def values_of(server: Prometheus, variable: Json) -> list[str]:
+    """Ask for the values of a variable."""
+    asks = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"])
+    assert asks is not None, variable
+    match = re.sub(r"\$\w+", ".*", asks.group(1))
+    found: list[str] = server.get(f"label/{asks.group(2)}/values", **{"match[]": match})
+    return found
+
+
+def faults(seen: Watched, targets: list[Json]) -> Iterator[str]:
+    """Tell the queries that have no answer for any run, and those whose answer is not a number."""
+    for target in targets:
+        answers = [asked(seen.server, target, run) for run in seen.runs]
+        if not any(answers):
+            yield f"no answer: {target['expr']}"
+        if any(value != value for series in answers for values in series for value in values):  # noqa: PLR0124
+            yield f"not a number: {target['expr']}"
+
+
+@each_dashboard
+def test_every_query_has_an_answer_and_none_is_not_a_number(
+    watched: Watched, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = DASHBOARDS[name]
+    shown, variables = panels(board), asking_variables(board)
+    targets = [target for panel in shown for target in panel["targets"]]
+    assert list(faults(watched, targets + annotations(board))) == []
+    assert [variable["name"] for variable in variables if not values_of(watched.server, variable)] == []
+    counted = f"{len(shown)} panels, {len(targets)} queries, {len(annotations(board))} annotations"
+    with capsys.disabled():
+        print(f"\n{board['title']}: {counted} and {len(variables)} variables have answers")  # noqa: T201 the figure is asked for
+
+
+@each_dashboard
+def test_a_metric_that_is_renamed_is_found(watched: Watched, name: str) -> None:
+    targets = [target for panel in panels(DASHBOARDS[name]) for target in panel["targets"]]
+    targets += annotations(DASHBOARDS[name])
+    for metric in sorted(set().union(*(names_of(target["expr"]) for target in targets))):
+        renamed = re.compile(rf"\b{metric}(?=\b|_bucket|_sum|_count)")
+        asking = [target for target in targets if renamed.search(target["expr"])]
+        changed = [target | {"expr": renamed.sub(f"{metric}_s", target["expr"])} for target in asking]
+        assert next(faults(watched, changed), None) is not None, metric
+
+
+def test_figures_of_the_whole_run_are_those_of_its_summary(watched: Watched) -> None:
+    for run in watched.runs:
+        counted = run.summary["requests"]
+        ((share,),) = asked(watched.server, TITLES["Failed so far"]["targets"][0], run)
+        ended = counted["completed"] + counted["failed"] + counted["aborted"] + counted["dropped"]
+        assert share == pytest.approx(1 - counted["completed"] / ended)
+    for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("E2E", "e2e_ms")):
+        for target in TITLES[f"{name} of the run so far"]["targets"]:
+            ((value,),) = asked(watched.server, target, watched.sweep)
+            told = watched.sweep.summary["latency"][key][target["legendFormat"]]
+            assert value * 1000 == pytest.approx(told, rel=0.11)
+
+
+def test_a_heat_map_has_the_buckets_between_the_least_and_the_greatest_value(watched: Watched) -> None:
+    (target,) = TITLES["TTFT, all values"]["targets"]
+    series = asked(watched.server, target, watched.sweep)
+    assert 2 <= len(series) < 60  # of more than 150
+    assert len({len(values) for values in series}) == 1  # Grafana subtracts one from the next, by position
+
+
+def test_the_engine_tells_of_the_tokens_that_the_client_got(watched: Watched) -> None:
+    told = watched.server.value(f'max_over_time(engine:generation_tokens_total{{engine_kind="llamacpp"}}[{RANGE_S}s])')
+    got = sum(record.output_tokens or 0 for record in watched.sweep.records)
+    assert told is not None
+    assert 0 <= told - got <= 16  # a request before the first tries the server
+
+
+def test_energy_is_power_over_time(watched: Watched) -> None:
+    for joule_per_s in watched.server.query("rate(gpu_energy_joules_total[15s])"):
+        assert float(joule_per_s["value"][1]) == pytest.approx(300, rel=0.1)
+    assert watched.server.value("count(gpu_power_watts == 300)") == 2
