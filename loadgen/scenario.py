@@ -93,7 +93,9 @@ class Scenario:
         None, "what an hour of one GPU costs, for the cost of a million output tokens, in any currency", float
     )
     grafana: str | None = _option(
-        None, "address of a Grafana that has our dashboards, for links to the run, as in http://127.0.0.1:3000"
+        None,
+        "address of a Grafana that has our dashboards, for links to the run, as in http://127.0.0.1:3000; with "
+        "GRAFANA_TOKEN set, the run and its steps are annotated there",
     )
     results: str = _option("results", "parent folder of the run's results folder")
 

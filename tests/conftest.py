@@ -71,7 +71,9 @@ def records_of(folder: Path) -> list[RequestRecord]:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without anything that would change a run, this machine's calibration included; no metrics."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOADGEN_", "LOCUST_", "OPENAI_", "HF_"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("LOADGEN_", "LOCUST_", "OPENAI_", "GRAFANA_", "HF_"))
+    }
     return kept | {"LOADGEN_CALIBRATION": "/nowhere/calibration.json", "LOADGEN_METRICS": "off"} | more
 
 

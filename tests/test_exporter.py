@@ -7,6 +7,8 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,49 @@ def test_a_taken_port_is_no_obstacle_and_is_told(start: Starter, tmp_path: Path)
         assert f"({taken} is taken)" in run.said or url_of(run)
         assert run.wait() in {0, 3}
     assert re.search(rf"Metrics: http://127.0.0.1:\d+/metrics \({taken} is taken\)", run.said)
+
+
+def test_two_runs_at_once_have_a_port_and_figures_of_their_own(start: Starter, tmp_path: Path) -> None:
+    port, runs, lasts = free_port(), [], []
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server, ThreadPoolExecutor() as pool:
+        common = ("--headless", "--host", server.host, *FEW, "--metrics", f"127.0.0.1:{port}")
+        for name, requests in (("first", "400"), ("second", "100")):
+            runs.append(start(*common, "--users", "2", "--requests", requests, name=name))
+            url_of(runs[-1])
+            lasts.append(pool.submit(lambda run: list(followed(run))[-1], runs[-1]))
+        assert {run.wait() for run in runs} <= {0, 3}
+    assert url_of(runs[0]) == f"http://127.0.0.1:{port}/metrics"
+    assert f"http://127.0.0.1:{port + 1}/metrics ({port} is taken)" in runs[1].said
+    assert [of_outcomes(samples(last.result()))["ok"] for last in lasts] == [400, 100]
+
+
+def test_the_run_after_one_that_was_killed_has_its_port_and_begins_at_nought(start: Starter, tmp_path: Path) -> None:
+    port = free_port()
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        common = ("--headless", "--host", server.host, *FEW, "--users", "2", "--metrics", f"127.0.0.1:{port}")
+        killed = start(*common, "--requests", "5000", name="killed")
+        for text in followed(killed, every=0.1):
+            if of_outcomes(samples(text)).get("ok", 0) > 50:
+                killed.process.kill()
+        again = start(*common, "--requests", "60", name="again")
+        texts = list(followed(again))
+        assert again.wait() in {0, 3}
+    assert of_outcomes(samples(texts[-1]))["ok"] == 60
+    assert f'run_id="{again.manifest["run_id"]}"' in texts[-1]
+    assert killed.results.exists()
+    assert killed.manifest["run_id"] not in texts[-1]
+
+
+def test_a_scraper_that_goes_away_delays_the_end_by_two_intervals_at_most(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+        arguments = ("--headless", "--host", server.host, *FEW, "--users", "2", "--requests", "300")
+        run = start(*arguments, *ANY_PORT)
+        scrapes = followed(run, every=0.5)
+        assert len([next(scrapes), next(scrapes)]) == 2
+        assert run.wait() in {0, 3}
+        ended = datetime.fromisoformat(run.manifest["ended"]["at"]).timestamp()
+        assert time.time() - ended < 5  # 1 s for it, the rest to write and to end
+    assert run.summary["requests"]["completed"] == 300
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ _KEEP = """\
         action: keep
 """
 
-EXPORTERS = {"loadgen": 9646, "gpu": 9401, "dcgm": 9400}
+EXPORTERS = {"loadgen": (9646, 9647, 9648), "gpu": (9401,), "dcgm": (9400,)}
+"""Ports. A run whose port is taken by another one takes the next."""
 
 ENGINES = {
     "vllm": (8000, "/metrics", "vllm:"),
@@ -45,8 +46,8 @@ ENGINES = {
 def prometheus_yml(host: str, about: str, more: Mapping[str, str]) -> str:
     """Return the configuration for all that runs on a host. ``more``: a further target of a job."""
     text = _HEAD.format(about=about)
-    for name, port in EXPORTERS.items():
-        targets = [f"{host}:{port}", *([more[name]] if name in more else [])]
+    for name, ports in EXPORTERS.items():
+        targets = [*(f"{host}:{port}" for port in ports), *([more[name]] if name in more else [])]
         text += _JOB.format(name=name, path="", targets=json.dumps(targets)[1:-1])
     for name, (port, path, prefix) in ENGINES.items():
         own = "" if path == "/metrics" else f"\n    metrics_path: {path}"

@@ -1,4 +1,4 @@
-"""The API key: from the environment or a file, never from a flag, which would show in a process list."""
+"""Secrets: from the environment or a file, never from a flag, which would show in a process list."""
 
 import os
 from pathlib import Path
@@ -7,21 +7,30 @@ from loadgen.errors import UsageError
 
 
 def api_key() -> str | None:
-    """Return OPENAI_API_KEY, or the content of the file that OPENAI_API_KEY_FILE names."""
-    if key := os.environ.get("OPENAI_API_KEY", "").strip():
-        return _checked(key, "OPENAI_API_KEY")
-    name = os.environ.get("OPENAI_API_KEY_FILE")
+    """Return the engine's key: OPENAI_API_KEY, or the content of the file that OPENAI_API_KEY_FILE names."""
+    return _secret("OPENAI_API_KEY", "an API key")
+
+
+def grafana_token() -> str | None:
+    """Return GRAFANA_TOKEN, or the content of the file that GRAFANA_TOKEN_FILE names."""
+    return _secret("GRAFANA_TOKEN", "a token")
+
+
+def _secret(variable: str, what: str) -> str | None:
+    if secret := os.environ.get(variable, "").strip():
+        return _checked(secret, variable, what)
+    name = os.environ.get(f"{variable}_FILE")
     if not name:
         return None
     try:
-        return _checked(Path(name).read_text().strip(), name)
+        return _checked(Path(name).read_text().strip(), name, what)
     except OSError as error:
-        raise UsageError(f"OPENAI_API_KEY_FILE: cannot read {name} ({error.strerror}).") from None
+        raise UsageError(f"{variable}_FILE: cannot read {name} ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{name}: an API key is one line of printable ASCII.") from None
+        raise UsageError(f"{name}: {what} is one line of printable ASCII.") from None
 
 
-def _checked(key: str, where: str) -> str:
-    if not key.isprintable() or not key.isascii():
-        raise UsageError(f"{where}: an API key is one line of printable ASCII.")
-    return key
+def _checked(secret: str, where: str, what: str) -> str:
+    if not secret.isprintable() or not secret.isascii():
+        raise UsageError(f"{where}: {what} is one line of printable ASCII.")
+    return secret

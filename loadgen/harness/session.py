@@ -14,6 +14,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadgen.errors import UsageError
 from loadgen.harness import live_data, start
+from loadgen.harness.annotate import annotate
 from loadgen.harness.conductor import Conductor, Means
 from loadgen.harness.exporting import Exporter
 from loadgen.harness.load_kind import LoadKind
@@ -23,11 +24,12 @@ from loadgen.harness.part import Part
 from loadgen.harness.prepare import Prepared, prepare
 from loadgen.harness.process import BUG, Process
 from loadgen.harness.scrape import read_counters
+from loadgen.harness.secrets import grafana_token
 from loadgen.harness.team import Alone, Team, Workers
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.live import so_far
-from loadgen.results.grafana import live_link
+from loadgen.results.grafana import annotations, live_link
 from loadgen.results.store import RecordFile, RunFolder, records_path
 from loadgen.results.summary import Summary, verdict_of
 
@@ -38,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 USERS_S = 30.0
 """So long Locust may take to have the users of a step."""
+
+ANNOTATE_S = 10.0
+"""So long Grafana may take to note a run, all in all."""
 
 _PER_DISPATCH = 100
 """Users that Locust starts at a time in each process; beyond it, it warns."""
@@ -58,6 +63,8 @@ class Session(Process):
         self._prepared: Prepared | None = None
         self._progress: Progress | None = None
         self._exporter: Exporter | None = None
+        self._grafana_token: str | None = None
+        self._annotating: gevent.Greenlet | None = None
         self._last: tuple[Summary, Path] | None = None
         self._seen = live_data.IDLE
         self._interrupted = False
@@ -113,6 +120,7 @@ class Session(Process):
         self.ensure_host()
         host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
+        self._grafana_token = grafana_token() if scenario.grafana else None
         self._prepared = prepare(scenario, host, engine, self.waiter)
         if self._exporter is None and scenario.metrics != "off":
             self._exporter = Exporter(scenario)
@@ -230,6 +238,10 @@ class Session(Process):
             self._exporter.end(verdict_of(summary).value)
         self.leave()
         self._last = (summary, run.means.folder.path)
+        if self._grafana_token is not None:
+            marks = annotations(run.manifest, verdict_of(summary).value)
+            grafana = str(run.manifest.scenario["grafana"])
+            self._annotating = gevent.spawn(annotate, grafana, self._grafana_token, marks)
         if self.environment.process_exit_code != BUG:
             self.environment.process_exit_code = verdict_of(summary).exit_status
         if self.environment.web_ui is not None:
@@ -269,7 +281,10 @@ class Session(Process):
             self.environment.web_ui.stop()
 
     def close(self) -> None:
-        """Stop the embedded engine, and the exporter once it has been scraped."""
+        """Stop the embedded engine, and the exporter once it has been scraped; Grafana gets a moment more."""
+        if self._annotating is not None:
+            self._annotating.join(ANNOTATE_S)
+            self._annotating.kill()
         if self._exporter is not None:
             self._exporter.close()
             self._exporter = None

@@ -1,9 +1,13 @@
-"""Links to a run in Grafana, on the dashboard that ``grafana/`` brings."""
+"""A run in Grafana: links to it on the dashboard that ``grafana/`` brings, and annotations for any dashboard."""
 
 from datetime import datetime
+from html import escape
+from typing import Any
 from urllib.parse import urlencode
 
+from loadgen.clock import MS
 from loadgen.results.manifest import Manifest
+from loadgen.results.text import title_of
 
 DASHBOARD = "llmload-run"
 """Its uid."""
@@ -25,6 +29,37 @@ def link(manifest: Manifest) -> str | None:
     began_s = manifest.anchor["realtime_ns"] / 1e9 - _AROUND_S
     ended_s = datetime.fromisoformat(ended.at).timestamp() + _AROUND_S
     return _link(base, manifest.run_id, {"from": str(int(began_s * 1000)), "to": str(int(ended_s * 1000))})
+
+
+def annotations(manifest: Manifest, verdict: str) -> list[dict[str, Any]]:
+    """Return a region for a run that has ended, and one for each step, as Grafana's HTTP API takes them.
+
+    Times are in ms of Unix time; texts are HTML. Empty where no Grafana was named.
+    """
+    url, ended = link(manifest), manifest.ended
+    if url is None or ended is None:
+        return []
+    title, reservations = title_of(manifest)
+    said = escape(", ".join([title, *reservations, verdict]))
+    text = f'<a href="{escape(url)}">{escape(manifest.run_id)}</a>: {said}'
+    whole = _ms(manifest, manifest.anchor["monotonic_ns"]), int(datetime.fromisoformat(ended.at).timestamp() * 1000)
+    found = [_region(manifest, "run", whole, text)]
+    for step in manifest.steps:
+        if step.window_ns is not None:
+            span = _ms(manifest, step.began_ns), _ms(manifest, step.window_ns[1])
+            users = f"{step.concurrency} user" + "s" * (step.concurrency != 1)
+            found.append(_region(manifest, "step", span, f"Step {step.number}: {users}"))
+    return found
+
+
+def _region(manifest: Manifest, kind: str, span_ms: tuple[int, int], text: str) -> dict[str, Any]:
+    tags = ["llmload", f"llmload-{kind}", f"run:{manifest.run_id}"]
+    return {"time": span_ms[0], "timeEnd": span_ms[1], "tags": tags, "text": text}
+
+
+def _ms(manifest: Manifest, monotonic_ns: int) -> int:
+    anchor = manifest.anchor
+    return (anchor["realtime_ns"] + monotonic_ns - anchor["monotonic_ns"]) // MS
 
 
 def _link(base: str, run_id: str, span: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CLIENT_CORE, SERVER_CORE = 0, 1
 
 
-_NOT_USED = ("LOADGEN_", "LOCUST_", "OPENAI_", "PYTHONPATH")
+_NOT_USED = ("LOADGEN_", "LOCUST_", "OPENAI_", "GRAFANA_", "PYTHONPATH")
 
 
 def environment() -> dict[str, str]:
