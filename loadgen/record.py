@@ -104,6 +104,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     """Longest time from a kernel receive stamp to the read in user space; None without kernel stamps."""
 
     input_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Input tokens that the server says it had in a cache."""
     output_tokens: int | None = None
     counted_by: CountedBy | None = None
     usage_tokens: int | None = None

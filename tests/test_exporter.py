@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from boards.names import LOADGEN
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus import prometheus
 from prometheus_client.parser import text_string_to_metric_families
-from serving import answer, serving
+from serving import DONE, answer, event, serving, stream, token
 
 from loadgen.exporter.buckets import BOUNDS_S, RATIO, bucket_of, cumulative
 from loadgen.exporter.families import families
@@ -92,6 +93,8 @@ def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_p
     last = samples(texts[-1])
     records = [r for r in run.records if r.phase is Phase.MEASURE]
     assert of_outcomes(last) == {outcome.value: sum(r.outcome is outcome for r in records) for outcome in Outcome}
+    failed = {dict(k[1])["kind"]: v for k, v in last.items() if k[0] == "llmload_errors_total"}
+    assert failed == {kind: 0 for kind in of_outcomes(last) if kind != "ok"}
     assert last["llmload_tokens_total", (("type", "output"),)] == sum(r.output_tokens or 0 for r in records) > 0
     assert last["llmload_tokens_total", (("type", "input"),)] == sum(r.input_tokens or 0 for r in records) > 0
     assert last["llmload_requests_started_total", ()] == len(run.records)
@@ -102,6 +105,8 @@ def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_p
     missed = last["llmload_slo_miss_total", (("slo", "ttft_ms"),)]
     assert good == sum((r.first_token_ns or 0) - (r.sent_ns or 0) <= 25e6 for r in records)
     assert good + missed == 60  # the other limit is far away
+    assert last["llmload_users", ()] == last["llmload_worker_users", (("worker", "0"),)] <= 4
+    assert last["llmload_worker_event_loop_lag_seconds_count", (("worker", "0"),)] > 50
     assert last["llmload_run_state", (("state", "ended"),)] == 1
     assert last["llmload_verdict", (("status", run.summary["verdict"]["status"]),)] == 1
     assert last["llmload_in_flight_requests", ()] == 0
@@ -156,6 +161,24 @@ def test_nothing_secret_and_no_prompt_is_in_it(start: Starter, tmp_path: Path) -
     assert len(lines) < 1_500  # bounded: no label is a request's
     assert names["llmload_requests_total"] == len(Outcome)
     assert 'reservation="SIMULATED' in text
+
+
+@pytest.mark.parametrize(
+    ("details", "told"), [('{"cached_tokens":4}', 80), ("null", None), ('[{"cached_tokens":"4"}]', None)]
+)
+def test_cached_prompt_tokens_are_told_where_the_server_tells_them(
+    start: Starter, details: str, told: int | None
+) -> None:
+    usage = f'{{"prompt_tokens":7,"completion_tokens":2,"prompt_tokens_details":{details}}}'
+    said = [token("a "), token("b", "length"), event(f'{{"choices":[],"usage":{usage}}}'), DONE]
+    with serving(stream(*said, pause=0.05)) as server:
+        run = start("--headless", "--host", server.url, "--users", "1", *FEW, *ANY_PORT)
+        last = samples(list(followed(run))[-1])
+        run.wait()
+    assert run.summary["requests"]["completed"] == 20
+    assert run.summary["tokens"]["cached_input"] == told
+    assert last.get(("llmload_tokens_total", (("type", "cached"),))) == told
+    assert {r.cached_tokens for r in run.records} == {told and 4}
 
 
 def test_names_may_be_opentelemetrys(start: Starter, tmp_path: Path) -> None:
@@ -337,6 +360,7 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         run_id="r",
         model="m",
         engine="e",
+        endpoint="h",
         run_kind="rate",
         dataset="d",
         reservation="",
@@ -344,9 +368,12 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         rate=1.0,
         at=0.0,
     )
-    totals = Totals(begun)
-    batch = Batch(worker=0, records=[], histograms={}, started=1, in_flight=1, cpu_share=0.1, loop_lag_ms={"0.5": 1.0})
-    totals.take(batch)
-    totals.take(Tick(at=0.0, state="measuring", users=1, step=0, verdict="VALID", workers=1, lost=0))
-    found = {f"{f.name}_total" if f.type == "counter" else f.name for f in families(totals)}
+    batch = Batch(worker=0, records=[], histograms={}, started=1, in_flight=1, cpu_share=0.1, loop_lag=None, users=1)
+    tick = Tick(at=0.0, state="measuring", users=1, step=0, verdict="VALID", workers=1, lost=0)
+    found = set()
+    for one in (begun, msgspec.structs.replace(begun, rate=None)):
+        totals = Totals(one)
+        totals.take(batch)
+        totals.take(tick)
+        found |= {f"{f.name}_total" if f.type == "counter" else f.name for f in families(totals)}
     assert found == set(LOADGEN)

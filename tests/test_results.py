@@ -61,6 +61,7 @@ def test_the_summary_has_the_names_and_figures_of_the_contract() -> None:
     assert s["tokens"] | {"output_per_request": {}} == {
         "output": 200,
         "input": None,
+        "cached_input": None,
         "output_per_request": {},
         "counted_by": {"usage": 40},
         "counts": {"usage": None, "tokenizer": None, "chunks": 200, "put_right": None},

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from cluster import FEW, Started, Starter, engine
-from conftest import ROOT
+from conftest import ROOT, free_port
 from nvml import GIB, FakeNvml, a100, fake_nvml, h100
 from prometheus import Prometheus, prometheus
 
@@ -65,9 +65,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def _sweep(starter: Starter) -> Started:
-    steps = ("--processes", "2", "--steps", "2,4", "--step-time", "10", "--sample", "30", "--max-tokens", "8")
+    port = str(free_port())
+    processes = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
+    steps = ("--steps", "2,4", "--step-time", "10", "--sample", "30", "--max-tokens", "8")
     more = ("--warmup", "1", "--slo", "ttft_ms=60,e2e_ms=1000", "--headless", "--metrics", "127.0.0.1:0")
-    return starter(*steps, *more, name="sweep", locustfile=ROOT / "locustfiles" / "sweep.py")
+    return starter(*processes, *steps, *more, name="sweep", locustfile=ROOT / "locustfiles" / "sweep.py")
 
 
 def _rate(starter: Starter, host: str) -> Started:

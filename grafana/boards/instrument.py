@@ -17,7 +17,8 @@ def _of_workers(title: str, about: str, unit: str, expr: str, limit: float | Non
 
 
 def _lag(quantile: str) -> str:
-    return f'max by (worker) (llmload_worker_event_loop_lag_seconds{{{RUN}, quantile="{quantile}"}})'
+    buckets = rate("llmload_worker_event_loop_lag_seconds_bucket", by="worker, le")
+    return f"histogram_quantile({quantile}, {buckets}) >= 0"
 
 
 def _now() -> Row:
@@ -68,13 +69,13 @@ def _processes() -> Row:
         [
             _of_workers(
                 "Loop lag, p99",
-                "Lateness of a process's loop since it reported last. Above 20 ms it is an alert.",
+                "Lateness of a process's loop, lately, within a third. Above 20 ms it is an alert.",
                 "s",
                 _lag("0.99"),
                 0.02,
             ),
             _of_workers("Loop lag, median", "The same, in the middle.", "s", _lag("0.5"), None),
-            _of_workers("Loop lag, maximum", "The same, at its worst.", "s", _lag("1"), None),
+            _of_workers("Loop lag, maximum", "The same, at its worst: the bound of the bucket.", "s", _lag("1"), None),
             _of_workers(
                 "CPU",
                 "CPU time over wall time. Above 85 % of a core it is an alert: use more processes.",
@@ -96,6 +97,7 @@ def _processes() -> Row:
                 f"max by (worker) (llmload_worker_in_flight_requests{{{RUN}}})",
                 None,
             ),
+            _of_workers("Users", "Of a closed loop.", "none", f"max by (worker) (llmload_worker_users{{{RUN}}})", None),
             graph(
                 "Read together with a later one",
                 "Share of the chunks of streams, now.",
@@ -115,13 +117,13 @@ def _processes() -> Row:
 
 def _run() -> Row:
     about = "A reservation is a reason not to read any figure of it, as that the engine was simulated."
-    labels = ("run_id", "model", "engine", "kind", "dataset", "reservation")
+    labels = ("run_id", "model", "engine", "endpoint", "kind", "dataset", "reservation")
     asked = Query(
         f"max by ({', '.join(labels)}) (last_over_time(llmload_run_info{{{RUN}}}[$__range]))",
         form="table",
         instant=True,
     )
-    renamed = dict(zip(labels, ("Run", "Model", "Engine", "Kind", "Prompts", "Reservation"), strict=True))
+    renamed = dict(zip(labels, ("Run", "Model", "Engine", "Endpoint", "Kind", "Prompts", "Reservation"), strict=True))
     return Row(
         "Run",
         [table("What is run", about, "none", {"There": asked}, renamed=renamed, without=["There"], width=24, height=4)],

@@ -70,7 +70,8 @@ def _whole(name: str) -> Panel:
 def _load() -> Row:
     busy = [
         Query(f"sum (llmload_in_flight_requests{{{RUN}}})", "in flight"),
-        Query(f"max (llmload_target_users{{{RUN}}})", "users"),
+        Query(f"sum (llmload_users{{{RUN}}})", "users"),
+        Query(f"max (llmload_target_users{{{RUN}}})", "users asked for"),
     ]
     well = rate("llmload_requests_total", f'{RUN}, outcome="ok"')
     per_minute = [
@@ -161,8 +162,8 @@ def _tokens() -> Row:
 
 
 def _errors() -> Row:
-    kinds = Query(f"60 * {rate('llmload_requests_total', FAILED, 'outcome')}", "{{outcome}}")
-    totals = Query(f"{so_far('llmload_requests_total', FAILED, 'outcome')} > 0", "{{outcome}}", instant=True)
+    kinds = Query(f"60 * {rate('llmload_errors_total', by='kind')}", "{{kind}}")
+    totals = Query(f"{so_far('llmload_errors_total', by='kind')} > 0", "{{kind}}", instant=True)
     return Row(
         "Errors",
         [

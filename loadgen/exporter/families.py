@@ -14,7 +14,14 @@ from loadgen.record import Outcome
 from loadgen.slo import LIMITS
 
 STATES = ("warming up", "measuring", "draining", "ended")
+SILENT_S = 10.0
+"""A process that has told nothing for so long is not known to do what it did."""
+
+_LAG_EVERY = 3
+"""Of the bounds for latencies every third is one of a process's loop lag: there may be many processes."""
+
 _NAMES = ("run_id", "model", "engine")
+_ABOUT = ("endpoint", "kind", "dataset", "reservation")
 _HISTOGRAMS = {
     "ttft_ms": ("time_to_first_token", "From sending a request to its first token"),
     "tpot_ms": ("time_per_output_token", "Mean time of a token after the first, of one answer"),
@@ -39,8 +46,8 @@ def _labels(totals: Totals) -> list[str]:
 
 def _run(totals: Totals) -> Iterator[Metric]:
     begun, own = totals.begun, _labels(totals)
-    info = GaugeMetricFamily("llmload_run_info", "What is run", labels=[*_NAMES, "kind", "dataset", "reservation"])
-    info.add_metric([*own, begun.run_kind, begun.dataset, begun.reservation], 1)
+    info = GaugeMetricFamily("llmload_run_info", "What is run", labels=[*_NAMES, *_ABOUT])
+    info.add_metric([*own, begun.endpoint, begun.run_kind, begun.dataset, begun.reservation], 1)
     yield info
     yield _gauge("run_start_timestamp_seconds", "When the run began", own, begun.at)
     yield _choice("run_state", "What the run is doing", own, "state", STATES, totals.state)
@@ -54,7 +61,10 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield _counter("requests_started", "Requests made, the warm-up's among them", own, totals.started)
     by_outcome = {outcome.value: totals.outcomes[outcome] for outcome in Outcome}
     yield _counters_by("requests", "Measured requests that have ended", own, "outcome", by_outcome)
+    errors = {outcome: count for outcome, count in by_outcome.items() if outcome != Outcome.OK.value}
+    yield _counters_by("errors", "Measured requests that did not end well", own, "kind", errors)
     tokens = {kind: sizes.total for kind, sizes in totals.sizes.items()}
+    tokens |= {} if totals.cached is None else {"cached": totals.cached}
     yield _counters_by("tokens", "Tokens of measured requests", own, "type", tokens)
     yield _counter("chunks", "Chunks of streams that were read token by token", own, totals.chunks)
     yield _counter("coalesced_chunks", "Those of them that were read with a later one", own, totals.coalesced)
@@ -82,10 +92,13 @@ def _sizes(totals: Totals) -> Iterator[Metric]:
 
 def _load(totals: Totals) -> Iterator[Metric]:
     own = _labels(totals)
-    in_flight = sum(batch.in_flight for _, batch in totals.workers.values())
+    heard = totals.heard(SILENT_S)
+    in_flight = sum(batch.in_flight for batch in heard)
     yield _gauge("in_flight_requests", "Requests that wait for the end of their answer", own, in_flight)
     if totals.begun.rate is not None:
         yield _gauge("target_request_rate", "Requests per second, as asked for", own, totals.begun.rate)
+    elif there := [batch.users for batch in heard if batch.users is not None]:
+        yield _gauge("users", "Users that there are", own, sum(there))
     if totals.now is None:
         return
     if totals.now.users is not None:
@@ -107,30 +120,39 @@ def _load(totals: Totals) -> Iterator[Metric]:
 
 
 def _workers(totals: Totals) -> Iterator[Metric]:
-    run = totals.begun.run_id
-    names = ("run_id", "worker")
+    run, names, now = totals.begun.run_id, ("run_id", "worker"), time.monotonic()
     cpu = GaugeMetricFamily("llmload_worker_cpu_ratio", "CPU time over wall time of a process", labels=names)
     busy = GaugeMetricFamily("llmload_worker_in_flight_requests", "Requests in flight of a process", labels=names)
+    users = GaugeMetricFamily("llmload_worker_users", "Users of a process", labels=names)
     age = GaugeMetricFamily("llmload_worker_report_age_seconds", "Since a process reported", labels=names)
-    lag = GaugeMetricFamily(
-        "llmload_worker_event_loop_lag_seconds",
-        "Lateness of a process's loop since it reported last",
-        labels=[*names, "quantile"],
-    )
     for number, (at, batch) in sorted(totals.workers.items()):
         own = [run, str(number)]
+        age.add_metric(own, now - at)
+        if now - at > SILENT_S:
+            continue
+        busy.add_metric(own, batch.in_flight)
         if batch.cpu_share is not None:
             cpu.add_metric(own, batch.cpu_share)
-        busy.add_metric(own, batch.in_flight)
-        age.add_metric(own, time.monotonic() - at)
-        for quantile, value in (batch.loop_lag_ms or {}).items():
-            lag.add_metric([*own, quantile], value / 1000)
-    yield from (cpu, busy, age, lag)
+        if batch.users is not None and totals.begun.rate is None:
+            users.add_metric(own, batch.users)
+    yield from (cpu, busy, users, age)
+    yield _loop_lags(totals)
     if totals.now is not None:
         there = GaugeMetricFamily("llmload_workers", "Processes that make requests", labels=["run_id", "state"])
         there.add_metric([run, "ready"], totals.now.workers - totals.now.lost)
         there.add_metric([run, "lost"], totals.now.lost)
         yield there
+
+
+def _loop_lags(totals: Totals) -> Metric:
+    text = "Lateness of a process's loop"
+    family = HistogramMetricFamily("llmload_worker_event_loop_lag_seconds", text, labels=["run_id", "worker"])
+    for number, lags in sorted(totals.loop_lags.items()):
+        counts = zip(BOUNDS_S[::_LAG_EVERY], cumulative(lags)[::_LAG_EVERY], strict=True)
+        buckets = [(f"{bound:.6g}", float(count)) for bound, count in counts]
+        own = [totals.begun.run_id, str(number)]
+        family.add_metric(own, buckets=[*buckets, ("+Inf", float(lags.count))], sum_value=lags.total / 1000)
+    return family
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], value: float) -> Metric:

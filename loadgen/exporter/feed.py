@@ -18,6 +18,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     run_id: str
     model: str
     engine: str
+    endpoint: str
+    """The base URL, without any credentials."""
     run_kind: str
     dataset: str
     reservation: str
@@ -41,8 +43,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
     """Requests since the start of the run, the warm-up's among them."""
     in_flight: int
     cpu_share: float | None
-    loop_lag_ms: dict[str, float] | None
-    """Lateness of the process's loop since it told last, by quantile."""
+    loop_lag: Wire | None
+    """Lateness of the process's loop since it told last, ms."""
+    users: int | None
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -69,6 +69,8 @@ class Totals:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Of measured requests, as all that follows."""
     sizes: dict[str, Sizes] = field(default_factory=lambda: {"input": Sizes(), "output": Sizes()})
+    cached: int | None = None
+    """Prompt tokens that servers say they had in a cache; None as long as none says so."""
     chunks: int = 0
     coalesced: int = 0
     good: int = 0
@@ -80,6 +82,8 @@ class Totals:
     """The last request of each bucket that is exported."""
     workers: dict[int, tuple[float, Batch]] = field(default_factory=dict)
     """The last that each process told, and when, monotonic s."""
+    loop_lags: dict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """Of each process, ms."""
     steps: list[Step] = field(default_factory=list)
     now: Tick | None = None
     verdict: str | None = None
@@ -93,6 +97,11 @@ class Totals:
     def started(self) -> int:
         """Requests of all processes, those that are lost among them."""
         return sum(batch.started for _, batch in self.workers.values())
+
+    def heard(self, age_s: float) -> list[Batch]:
+        """Return what processes told last that have told something since so long: what the others do is not known."""
+        since = time.monotonic() - age_s
+        return [batch for at, batch in self.workers.values() if at >= since]
 
     @property
     def state(self) -> str:
@@ -117,6 +126,8 @@ class Totals:
 
     def _take_batch(self, batch: Batch) -> None:
         self.workers[batch.worker] = time.monotonic(), batch
+        if batch.loop_lag is not None:
+            self.loop_lags[batch.worker].merge(Histogram.from_wire(batch.loop_lag))
         for name, wire in batch.histograms.items():
             self.latencies[name].merge(Histogram.from_wire(wire))
         measured = [r for r in batch.records if r.phase is Phase.MEASURE]
@@ -130,6 +141,8 @@ class Totals:
         for kind, tokens in (("input", r.input_tokens), ("output", r.output_tokens)):
             if tokens is not None:
                 self.sizes[kind].add(tokens)
+        if r.cached_tokens is not None:
+            self.cached = (self.cached or 0) + r.cached_tokens
         if r.coalesced_chunks is not None:
             self.chunks += r.chunks or 0
             self.coalesced += r.coalesced_chunks

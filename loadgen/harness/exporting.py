@@ -66,6 +66,7 @@ class Exporter:
                 run_id=manifest.run_id,
                 model=manifest.model,
                 engine=manifest.engine,
+                endpoint=manifest.host,
                 run_kind=manifest.kind,
                 dataset=str(manifest.dataset.get("name")),
                 reservation=", ".join(title_of(manifest)[1]),
@@ -85,7 +86,8 @@ class Exporter:
                 started=report.started,
                 in_flight=report.in_flight,
                 cpu_share=report.cpu_share,
-                loop_lag_ms=report.loop_lag_ms,
+                loop_lag=report.loop_lag,
+                users=report.users,
             )
         )
 

@@ -8,11 +8,11 @@ from typing import Any
 from gevent.hub import get_hub
 
 from loadgen.clock import MS, SECOND, Ns, now
+from loadgen.measure.histogram import Histogram, Wire
 from loadgen.measure.statistics import percentile
 from loadgen.results.manifest import Instrument
 
 PERIOD_MS = 10
-_QUANTILES = {"0.5": 0.5, "0.99": 0.99, "1": 1.0}
 
 
 class Health:
@@ -57,11 +57,12 @@ class Health:
             gc_total_ms=sum(self._pauses) if self._pauses else None,
         )
 
-    def recent(self) -> dict[str, float] | None:
-        """Return the lateness of the loop since this was asked last, ms, by quantile; None where none is known."""
-        lags = self._lags[self._told :]
+    def recent(self) -> Wire:
+        """Return the lateness of the loop since this was asked last, ms."""
+        lags = Histogram()
+        lags.add(self._lags[self._told :])
         self._told = len(self._lags)
-        return {text: percentile(lags, value) for text, value in _QUANTILES.items()} if lags else None
+        return lags.to_wire()
 
     def _probe(self) -> None:
         at = now()

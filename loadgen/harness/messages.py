@@ -107,8 +107,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     settled_ns: int
     """On the worker's clock: every request handed out before it has ended, and is in this report or an earlier one."""
     cpu_share: float | None
-    loop_lag_ms: dict[str, float] | None = None
-    """Lateness of its loop since the last report, by quantile."""
+    loop_lag: Wire | None = None
+    """Lateness of its loop since the last report, ms."""
+    users: int | None = None
+    """That its part of Locust has now; None where that says nothing of the load."""
     done: bool = False
     """It has made all that was planned."""
     instrument: Instrument | None = None

@@ -52,6 +52,7 @@ class Part:
         *,
         on_record: Callable[[RequestRecord], None],
         on_done: Callable[[], None],
+        count_users: Callable[[], int | None],
     ) -> None:
         self.orders = orders
         self.scenario = scenario
@@ -60,7 +61,7 @@ class Part:
         self.started = 0
         self.finishing = False
         self._file = file
-        self._on_record, self._on_done = on_record, on_done
+        self._on_record, self._on_done, self._count_users = on_record, on_done, count_users
         sample = [Prompt(row, text) for row, text in orders.sample]
         self._assignments = assignments(sample, scenario.seed, orders.shard, orders.shards)
         self._quota = None if orders.planned is None else len(range(orders.shard, orders.planned, orders.shards))
@@ -182,7 +183,8 @@ class Part:
             in_flight=len(self.in_flight),
             settled_ns=min(self.in_flight.values(), default=now()),
             cpu_share=self._cpu_share(),
-            loop_lag_ms=self._health.recent(),
+            loop_lag=self._health.recent(),
+            users=self._count_users(),
             done=self.done,
             instrument=msgspec.structs.replace(self._health.stop(), worker=self.orders.number) if last else None,
         )

@@ -151,6 +151,7 @@ class Session(Process):
             RecordFile(records_path(folder.path, 0)),
             on_record=self.show_in_tables,
             on_done=self._wake,
+            count_users=lambda: None if self._workers is not None else self._locust.user_count,
         )
         self.take_part(own, prepared.settings)
         means = Means(

@@ -135,6 +135,7 @@ class WorkerSession(Process):
             RecordFile(records_path(folder, orders.number)),
             on_record=self.show_in_tables,
             on_done=self._report_soon,
+            count_users=lambda: self._worker.user_count,
         )
         self._drained = self._told_all = False
         self.take_part(part, settings_of(scenario, orders.host, orders.engine))

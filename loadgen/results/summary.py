@@ -177,10 +177,12 @@ def _throughput(evidence: Evidence, verdict: Verdict, whole: Summary, slo: Slo |
 def _tokens(ok: Sequence[RequestRecord]) -> Summary:
     output = [r.output_tokens for r in ok if r.output_tokens is not None]
     given = [r.input_tokens for r in ok if r.input_tokens is not None]
+    cached = [r.cached_tokens for r in ok if r.cached_tokens is not None]
     by = Counter(r.counted_by for r in ok if r.counted_by is not None)
     return {
         "output": sum(output) if output else None,
         "input": sum(given) if given else None,
+        "cached_input": sum(cached) if cached else None,
         "output_per_request": distribution([float(n) for n in output]),
         "counted_by": {who.value: n for who, n in by.items()},
         "counts": _counts(ok),

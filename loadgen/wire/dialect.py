@@ -34,6 +34,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """With those that the engine is known to leave out."""
     left_out: int = 0
     """So many of them."""
+    cached_tokens: int | None = None
+    """Input tokens whose keys and values the server had in a cache, where it says so."""
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):

@@ -43,6 +43,8 @@ class _Choice(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | float | None = None
     completion_tokens: int | float | None = None
+    prompt_tokens_details: Any = None
+    """Not worth an answer, whatever it is."""
 
 
 class _Timings(msgspec.Struct):
@@ -160,9 +162,16 @@ class OpenAIChat:
 
     def _usage(self, usage: _Usage) -> Usage:
         given = None if usage.prompt_tokens is None else int(usage.prompt_tokens)
+        cached = _cached(usage.prompt_tokens_details)
         if usage.completion_tokens is None or usage.completion_tokens < 0:  # less than nothing is no count
-            return Usage(given, None)
-        return Usage(given, int(usage.completion_tokens) + self.uncounted_tokens, left_out=self.uncounted_tokens)
+            return Usage(given, None, cached_tokens=cached)
+        counted = int(usage.completion_tokens) + self.uncounted_tokens
+        return Usage(given, counted, left_out=self.uncounted_tokens, cached_tokens=cached)
+
+
+def _cached(details: Any) -> int | None:  # noqa: ANN401 as the server says it
+    told = details.get("cached_tokens") if isinstance(details, dict) else None
+    return told if isinstance(told, int) and told >= 0 else None
 
 
 def error_message(body: bytes) -> str:

@@ -49,6 +49,7 @@ def record_of(
         end_interval_ns=transcript.end_width,
         read_delay_ns=arrivals.longest_delay(),
         input_tokens=answer.usage.input_tokens if answer.usage else None,
+        cached_tokens=answer.usage.cached_tokens if answer.usage else None,
         output_tokens=output_tokens,
         counted_by=counted_by,
         usage_tokens=_told(answer),

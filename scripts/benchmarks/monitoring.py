@@ -123,6 +123,7 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
         run_id="r",
         model="m",
         engine="e",
+        endpoint="h",
         run_kind="throughput",
         dataset="d",
         reservation="",
@@ -141,7 +142,8 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
         started=len(records),
         in_flight=0,
         cpu_share=None,
-        loop_lag_ms=None,
+        loop_lag=None,
+        users=None,
     )
     began = time.process_time()
     exported.totals.take(batch)
