@@ -106,3 +106,13 @@ def test_energy_is_power_over_time(watched: Watched) -> None:
     for joule_per_s in watched.server.query("rate(gpu_energy_joules_total[15s])"):
         assert float(joule_per_s["value"][1]) == pytest.approx(300, rel=0.1)
     assert watched.server.value("count(gpu_power_watts == 300)") == 2
+
+
+def test_the_cost_of_tokens_is_that_of_two_gpus_at_the_price_that_was_named(watched: Watched) -> None:
+    titles = {panel["title"]: panel["targets"][0] for panel in panels(DASHBOARDS["engine-and-gpu"])}
+    both = "({}) * ({})".format(
+        titles["Cost of a million output tokens"]["expr"],
+        titles["Output tokens per second, by the client"]["expr"],
+    )
+    (values,) = asked(watched.server, {"expr": both}, watched.sweep)
+    assert values == pytest.approx([1e6 * 2 * 2.5 / 3600] * len(values))

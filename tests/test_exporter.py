@@ -366,6 +366,7 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         reservation="",
         slo="ttft_ms=1,tpot_ms=1,e2e_ms=1",
         rate=1.0,
+        price_per_gpu_hour=2.5,
         at=0.0,
     )
     batch = Batch(worker=0, records=[], histograms={}, started=1, in_flight=1, cpu_share=0.1, loop_lag=None, users=1)

@@ -68,7 +68,17 @@ def _sweep(starter: Starter) -> Started:
     port = str(free_port())
     processes = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
     steps = ("--steps", "2,4", "--step-time", "10", "--sample", "30", "--max-tokens", "8")
-    more = ("--warmup", "1", "--slo", "ttft_ms=60,e2e_ms=1000", "--headless", "--metrics", "127.0.0.1:0")
+    more = (
+        "--warmup",
+        "1",
+        "--slo",
+        "ttft_ms=60,e2e_ms=1000",
+        "--price-per-gpu-hour",
+        "2.5",
+        "--headless",
+        "--metrics",
+        "127.0.0.1:0",
+    )
     return starter(*processes, *steps, *more, name="sweep", locustfile=ROOT / "locustfiles" / "sweep.py")
 
 

@@ -100,6 +100,9 @@ def _energy() -> Row:
         f"sum (rate(llmload_tokens_total{{{_OUTPUT}}}[1m]))",
     )
     joules = f"sum (max by (uuid) (rate(gpu_energy_joules_total{{{_GPU}}}[1m])))"
+    requests = f'sum (rate(llmload_requests_total{{{RUN}, outcome="ok"}}[1m]))'
+    price = f"max (llmload_price_per_gpu_hour{{{RUN}}})"
+    per_hour = f"{price} * on () count (max by (uuid) (gpu_info{{{_GPU}}}))"
     whole = "Of all GPUs that are chosen above, idle power included: choose those that serve the model, and let nobody "
     whole += "else use them."
     return Row(
@@ -121,6 +124,13 @@ def _energy() -> Row:
                 no_value=_NO_GPU,
             ),
             graph(
+                "Energy per request",
+                f"The same for answers that end well. {whole}",
+                "suffix: J",
+                [Query(f"{joules} / ({requests} > 0)", "per request")],
+                no_value=_NO_GPU,
+            ),
+            graph(
                 "Output tokens per joule",
                 f"Over the last minute; it is tokens per second for each watt. {whole}",
                 "suffix: tok/J",
@@ -132,6 +142,13 @@ def _energy() -> Row:
                 "The same tokens, over time, for comparison.",
                 "suffix: tok/s",
                 [Query(tokens, "output")],
+            ),
+            graph(
+                "Cost of a million output tokens",
+                "The price of the chosen GPUs over the last minute's tokens.",
+                "suffix: /M tokens",
+                [Query(f"1000000 * {per_hour} / (3600 * {tokens} > 0)", "output")],
+                no_value="No --price-per-gpu-hour, or no GPU exporter",
             ),
         ],
     )

@@ -7,6 +7,7 @@ LOADGEN = frozenset(
         "llmload_run_info",
         "llmload_run_start_timestamp_seconds",
         "llmload_run_state",
+        "llmload_price_per_gpu_hour",
         "llmload_verdict",
         "llmload_requests_started_total",
         "llmload_requests_total",

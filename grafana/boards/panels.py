@@ -25,6 +25,8 @@ UNITS = {
     "suffix: tokens": "tokens",
     "suffix: J/token": "joules per token",
     "suffix: tok/J": "tokens per joule",
+    "suffix: J": "joules",
+    "suffix: /M tokens": "money per million tokens, in the currency of --price-per-gpu-hour",
 }
 """What each unit of Grafana's is, in words."""
 

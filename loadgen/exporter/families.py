@@ -50,6 +50,8 @@ def _run(totals: Totals) -> Iterator[Metric]:
     info.add_metric([*own, begun.endpoint, begun.run_kind, begun.dataset, begun.reservation], 1)
     yield info
     yield _gauge("run_start_timestamp_seconds", "When the run began", own, begun.at)
+    if begun.price_per_gpu_hour is not None:
+        yield _gauge("price_per_gpu_hour", "Of one GPU, in some currency, as told", own, begun.price_per_gpu_hour)
     yield _choice("run_state", "What the run is doing", own, "state", STATES, totals.state)
     verdict = totals.verdict or (None if totals.now is None else totals.now.verdict)
     known = [one.value for one in Verdict]

@@ -28,6 +28,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     """As ``--slo`` has it."""
     rate: float | None
     """Requests/s of an open loop."""
+    price_per_gpu_hour: float | None
     at: float
     """Wall time, s."""
 

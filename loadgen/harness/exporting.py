@@ -71,6 +71,7 @@ class Exporter:
                 dataset=str(manifest.dataset.get("name")),
                 reservation=", ".join(title_of(manifest)[1]),
                 slo=manifest.scenario.get("slo"),
+                price_per_gpu_hour=manifest.scenario.get("price_per_gpu_hour"),
                 rate=None if arrivals is None else arrivals.rate,
                 at=manifest.anchor["realtime_ns"] / 1e9,
             )

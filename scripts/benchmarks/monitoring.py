@@ -129,6 +129,7 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
         reservation="",
         slo=None,
         rate=None,
+        price_per_gpu_hour=None,
         at=0.0,
     )
     exported = Exported(families)
