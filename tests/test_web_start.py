@@ -1,6 +1,7 @@
 """Starting from the web UI's form, without a browser: what is refused, and what the next start takes over."""
 
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -85,6 +86,18 @@ def test_what_is_typed_counts(ui: Ui) -> None:
     assert ui.swarm(requests="6", max_tokens="4")["success"]
     ui.wait_for_runs(1)
     assert ui.runs()[0]["requests"]["completed"] == 6
+
+
+def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui) -> None:
+    port = free_port()
+    for number in (1, 2):
+        assert ui.swarm(metrics=f"127.0.0.1:{port}")["success"]
+        ui.wait_for_runs(number)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as reply:
+            text = reply.read().decode()
+        assert set(re.findall(r'run_id="([^"]+)"', text)) == {ui.runs()[-1]["run_id"]}
+        assert re.search(r'llmload_requests_total{.*outcome="ok".*} 4\.0', text)
+        assert re.search(r'llmload_run_state{.*state="ended"} 1\.0', text)
 
 
 @pytest.mark.parametrize(
