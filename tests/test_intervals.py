@@ -259,3 +259,17 @@ def test_few_intervals_of_simulated_queues_and_loops_are_wrong(monkeypatch: pyte
     assert len(wrong) > 30
     assert np.mean(list(wrong.values())) < 6
     assert max(wrong.values()) <= 28  # 7 of 25: by chance in one of 100,000 if 5 in 100 are wrong
+
+
+def test_an_interval_of_what_is_never_negative_is_not_negative() -> None:
+    rng = np.random.default_rng(5)
+    bursts = np.concatenate([rng.exponential(scale, 500) for scale in (0.01, 0.02, 0.01, 0.02, 0.01, 20, 0.01) * 2])
+    found = [quantile_of_series(bursts, 0.9).ci95, quantile_of_series(bursts, 0.95).ci95]
+    whole = mean_of_series(bursts)
+    found += [] if whole is None else [whole.ci95]
+    known = [ci95 for ci95 in found if ci95 is not None]
+    assert known
+    assert all(low >= 0 for low, _ in known)
+    assert any(low == 0 for low, _ in known)
+    shifted = quantile_of_series(bursts - 100, 0.95).ci95
+    assert shifted is None or shifted[0] < -100

@@ -172,7 +172,7 @@ def _quantile(x: _Array, ordered: _Array, n_eff: float, quantile: float) -> Quan
     low, high = _around(value, sections)
     error = _Z * math.sqrt(quantile * (1 - quantile) / n_eff)
     below, above = (float(ordered[index_of(n, at)]) for at in (quantile - error, quantile + error))
-    return QuantileEstimate(value, (min(low, below), max(high, above)), n, n_eff)
+    return QuantileEstimate(value, (min(_possible(x, low), below), max(high, above)), n, n_eff)
 
 
 def _mean(x: _Array, n_eff: float, needed: float) -> Estimate:
@@ -200,7 +200,12 @@ def _around_mean(x: _Array, n_eff: float, batches: int) -> tuple[float, float]:
         math.sqrt(x.var() / n_eff),
     )
     factor = max(1.0, expected / seen) if seen > 0 else 1.0
-    return value - (value - low) * factor, value + (high - value) * factor
+    return _possible(x, value - (value - low) * factor), value + (high - value) * factor
+
+
+def _possible(x: _Array, low: float) -> float:
+    """Return the lower end of an interval for what is never below 0, if no value is: no such truth is lost by that."""
+    return max(low, 0.0) if float(x.min()) >= 0 else low
 
 
 def _half_width(x: _Array, batches: int) -> float:
