@@ -62,8 +62,10 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, jobs: Mapping[str, str], rules: Path | None = None) -> Iterator[Prometheus]:
-    """Run it until the block ends. ``jobs``: by name where to scrape, as ``HOST:PORT/path``."""
+def prometheus(
+    folder: Path, jobs: Mapping[str, str], rules: Path | None = None, assets: Path | None = None
+) -> Iterator[Prometheus]:
+    """Run it until the block ends. ``jobs``: by name where to scrape, as ``HOST:PORT/path``; ``assets``: its /user/."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("needs prometheus, which scripts/test installs")
@@ -78,6 +80,7 @@ def prometheus(folder: Path, jobs: Mapping[str, str], rules: Path | None = None)
     port = free_port()
     command = [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage"]
+    command += [] if assets is None else [f"--web.user-assets={assets}"]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             server = Prometheus(f"http://127.0.0.1:{port}")

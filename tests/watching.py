@@ -57,7 +57,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "llamacpp": f"{embedded}/metrics",
             "vllm": f"{simulated.host.removeprefix('http://')}/metrics",  # whose names it has
         }
-        server = held.enter_context(prometheus(folder / "prometheus", jobs, _hurried(folder)))
+        server = held.enter_context(prometheus(folder / "prometheus", jobs, hurried(folder)))
         server.wait_until_up(jobs)
         for run in (sweep, rate):
             run.wait(90)
@@ -109,7 +109,7 @@ def _until(found: Callable[[], str | None], run: Started) -> str:
     return value
 
 
-def _hurried(folder: Path) -> Path:
+def hurried(folder: Path) -> Path:
     """Return our rules, evaluated each second, as everything is scraped."""
     (folder / "rules").mkdir()
     for path in RULES.glob("*.yml"):

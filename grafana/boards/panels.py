@@ -97,6 +97,7 @@ def graph(title: str, about: str, unit: str, queries: Sequence[Query], **more: A
 def tile(title: str, about: str, unit: str, queries: Sequence[Query], **more: Any) -> Panel:  # noqa: ANN401 see Panel
     """Figures. ``steps``: colours by value; ``words``: show the name of what there is, not its value."""
     steps, words = more.pop("steps", {None: "text"}), more.pop("words", False)
+    named = len(queries) > 1 or any(query.legend for query in queries)
     thresholds = {"mode": "absolute", "steps": [{"color": colour, "value": at} for at, colour in steps.items()]}
     options = {
         "colorMode": "value",
@@ -106,7 +107,7 @@ def tile(title: str, about: str, unit: str, queries: Sequence[Query], **more: An
         "percentChangeColorMode": "standard",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "showPercentChange": False,
-        "textMode": "name" if words else "value_and_name" if len(queries) > 1 else "value",
+        "textMode": "name" if words else "value_and_name" if named else "value",
         "wideLayout": True,
     }
     defaults = {"thresholds": thresholds, "color": {"mode": "thresholds"}} | more.pop("defaults", {})

@@ -1,0 +1,91 @@
+// Asks the Prometheus that serves this page, as Grafana's data source does.
+
+const API = "../../api/v1/", TIMEOUT_MS = 15000;
+const UNITS_S = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
+const STEPS_S = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+
+/** Nobody answers; an Error is an answer that says what is wrong. */
+export class Away extends Error {}
+
+/** Text of what this server has at a path. */
+export async function text(path) {
+  try {
+    const response = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const body = await response.text();
+    if (response.status === 503) throw new Away("Prometheus is not ready");
+    return { ok: response.ok, status: response.status, body };
+  } catch (error) {
+    if (error instanceof Away) throw error;
+    throw new Away(error.name === "TimeoutError" ? "Prometheus is slow to answer" : "Prometheus does not answer");
+  }
+}
+
+export async function ask(route, parameters = {}) {
+  const { status, body } = await text(`${API}${route}?${new URLSearchParams(parameters)}`);
+  let answer = {};
+  try {
+    answer = JSON.parse(body);
+  } catch {
+    throw new Error(`Prometheus answered ${status}: ${body.slice(0, 200)}`);
+  }
+  if (answer.status !== "success") throw new Error(answer.error ?? `Prometheus answered ${status}`);
+  return answer.data;
+}
+
+/** Seconds of a duration such as 5s or 1m30s. */
+export function seconds(duration) {
+  const parts = [...duration.matchAll(/(\d+)(ms|[smhdw])/g)];
+  return parts.reduce((sum, [, number, unit]) => sum + Number(number) * UNITS_S[unit], 0);
+}
+
+/** How often it scrapes: what the data source's interval would be set to in Grafana. */
+export async function scrapeInterval() {
+  const { yaml } = await ask("status/config");
+  const [, interval] = /^global:\n(?: .*\n)*? +scrape_interval: (\S+)/m.exec(yaml) ?? [null, "1m"];
+  return seconds(interval) || 60;
+}
+
+/** Ms of a time as Grafana writes it: Unix time in ms, now, or now-15m. */
+export function instant(time, now = Date.now()) {
+  if (/^\d+$/.test(time)) return Number(time);
+  const back = /^now(?:-(\d+[smhdw]))?$/.exec(time);
+  return back ? now - 1000 * seconds(back[1] ?? "") : NaN;
+}
+
+/** What a panel of this width asks for: times that are multiples of the step, and the variables of its own. */
+export function frame({ from, to }, scrape_s, width) {
+  const span = Math.max(1, (to - from) / 1000);
+  const step = Math.max(scrape_s, STEPS_S.find((s) => s >= (0.8 * span) / width) ?? 86400);
+  const rate = Math.max(4, 4 * scrape_s, step + scrape_s);
+  const own = { __interval: `${step}s`, __rate_interval: `${rate}s`, __range: `${Math.ceil(span)}s` };
+  const begin = Math.ceil(from / 1000 / step) * step, end = Math.floor(to / 1000 / step) * step;
+  return { step, begin, end: Math.max(begin, end), at: to / 1000, own };
+}
+
+/** An expression, or any text, with its $variables filled in; what is unknown stays, as the $1 of a rule does. */
+export function filled(expression, values) {
+  return expression.replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, a, b) => values[a ?? b] ?? whole);
+}
+
+const number = (value) => (Number.isFinite(Number(value)) ? Number(value) : null);
+
+/** The series of a query. Of a range, one value for each of times; null where there is none. */
+export async function series(target, values, { step, begin, end, at, own }) {
+  const query = filled(target.expr, { ...values, ...own });
+  if (target.instant) {
+    const { result } = await ask("query", { query, time: at });
+    return result.map(({ metric, value }) => ({ labels: metric, values: [number(value[1])] }));
+  }
+  const { result } = await ask("query_range", { query, start: begin, end, step });
+  const count = Math.round((end - begin) / step) + 1;
+  return result.map(({ metric, values: found }) => {
+    const row = new Array(count).fill(null);
+    for (const [time, value] of found) row[Math.round((time - begin) / step)] = number(value);
+    return { labels: metric, values: row };
+  });
+}
+
+/** The times of a frame. */
+export function times({ begin, end, step }) {
+  return Array.from({ length: Math.round((end - begin) / step) + 1 }, (_, i) => begin + i * step);
+}
