@@ -8,6 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,14 @@ def followed(run: Started, every: float = 0.3) -> Iterator[str]:
         time.sleep(every)
 
 
-def children(run: Started) -> list[psutil.Process]:
-    """Processes that it has started."""
-    return list(psutil.Process(run.process.pid).children())
+def children(run: Started, *, exporter: bool) -> list[psutil.Process]:
+    """Processes that it has started and that still run: the exporter, or the others."""
+    found = []
+    for process in psutil.Process(run.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it ends just now
+            if ("loadgen.exporter" in process.cmdline()) == exporter:
+                found.append(process)
+    return found
 
 
 def of_outcomes(found: dict[Any, float]) -> dict[str, float]:
@@ -119,7 +125,7 @@ def test_counters_never_fall_when_a_worker_is_lost(start: Starter, tmp_path: Pat
         for text in followed(run):
             scraped.append(samples(text))
             if victim is None and sum(of_outcomes(scraped[-1]).values()) > 40:
-                victim = next(p for p in children(run) if "loadgen.exporter" not in " ".join(p.cmdline()))
+                victim = children(run, exporter=False)[0]
                 victim.kill()
         run.wait()
     assert victim is not None
@@ -286,7 +292,7 @@ def test_an_exporter_that_dies_or_hangs_does_not_touch_the_run(
     with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
         run = start("--headless", "--host", server.host, "--users", "2", *FEW, "--requests", "200", *ANY_PORT)
         url_of(run)
-        (exporter,) = [p for p in children(run) if "loadgen.exporter" in " ".join(p.cmdline())]
+        (exporter,) = children(run, exporter=True)
         exporter.send_signal(number)
         if number == signal.SIGSTOP:
             while not list(run.results.glob("*/summary.json")):

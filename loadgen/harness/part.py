@@ -206,9 +206,9 @@ class Part:
         self.finish()
         self._released.set()
 
-    def put_back(self) -> None:
-        """See that the records are on disk, whatever a master did that took us for lost."""
-        self._file.put_back()
+    def put_back(self) -> bool:
+        """See that the records are on disk; tell whether a master had taken us for lost, and them away."""
+        return self._file.put_back()
 
     def close(self) -> None:
         """Close the records' file and give the garbage collector back its habits."""

@@ -153,11 +153,22 @@ class WorkerSession(Process):
 
     def _end_part(self) -> None:
         """Drain, and tell the master what is left to tell."""
-        if self.part is None or self._told_all:
+        part = self.part
+        if part is None or self._told_all:
             return
-        self.drain(self.part.orders.stop_timeout_s)
+        self.drain(part.orders.stop_timeout_s)
+        if self.part is not part:  # ended meanwhile by another event
+            return
         self._drained = True
+        if part.put_back():
+            self._note_loss()
         self._worker._send_stats()  # noqa: SLF001 as Locust's own reporter does
+
+    def _note_loss(self) -> None:
+        """Note that the run goes on, or has ended, without us."""
+        if self.environment.process_exit_code != LOST:
+            self.environment.process_exit_code = LOST
+            logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
 
     def _report_soon(self) -> None:
         gevent.spawn(self._worker._send_stats)  # noqa: SLF001 as Locust's own reporter does
@@ -175,10 +186,12 @@ class WorkerSession(Process):
         while not self._has_lost_master():
             gevent.sleep(1)
         logger.error("The master is gone: ending")
-        if self.part is not None:
-            self.drain(self.part.orders.stop_timeout_s)
-            self.part.put_back()
-            logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
+        part = self.part
+        if part is not None:
+            self._note_loss()
+            self.drain(part.orders.stop_timeout_s)
+            if self.part is part:  # else the master's last word has ended it meanwhile
+                part.put_back()
         self.environment.process_exit_code = LOST
         self._told_all = True
         self._worker.quit()

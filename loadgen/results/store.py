@@ -41,10 +41,15 @@ class RecordFile:
             raise
         self._size += len(line)
 
-    def put_back(self) -> None:
-        """Write it again where others merged it in the belief that we were gone; reading takes each request once."""
-        if os.fstat(self._file).st_nlink == 0:
+    def put_back(self) -> bool:
+        """Write it again where others merged it in the belief that we were gone; tell whether that was so.
+
+        Reading takes each request once.
+        """
+        is_merged = os.fstat(self._file).st_nlink == 0
+        if is_merged:
             write(self._path, os.pread(self._file, self._size, 0))
+        return is_merged
 
     def close(self) -> None:
         """Close the file."""
