@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from launching import Home
 
 ROOT = Path(__file__).parents[1]
+FIGURE = "figure"
+"""A property of a test, by ``record_property``, that is printed at the end."""
 CHAT = ROOT / "locustfiles" / "chat.py"
 LOCUST = [sys.executable, "-m", "locust"]
 
@@ -158,3 +160,13 @@ def free_port() -> int:
     """A port that nobody has."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have counted and measured."""
+    passed = terminalreporter.stats.get("passed", ())
+    figures = [text for report in passed for name, text in report.user_properties if name == FIGURE]
+    if figures:
+        terminalreporter.section("figures")
+    for text in figures:
+        terminalreporter.write_line(str(text))

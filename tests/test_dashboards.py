@@ -2,10 +2,11 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from cluster import Started
+from conftest import FIGURE
 from dashboards import DASHBOARDS, Json, annotations, asking_variables, each_dashboard, names_of, panels
 from prometheus import Prometheus
 from watching import Watched, watched
@@ -52,7 +53,7 @@ def faults(seen: Watched, targets: list[Json]) -> Iterator[str]:
 
 @each_dashboard
 def test_every_query_has_an_answer_and_none_is_not_a_number(
-    watched: Watched, name: str, capsys: pytest.CaptureFixture[str]
+    watched: Watched, name: str, record_property: Callable[[str, str], None]
 ) -> None:
     board = DASHBOARDS[name]
     shown, variables = panels(board), asking_variables(board)
@@ -60,8 +61,7 @@ def test_every_query_has_an_answer_and_none_is_not_a_number(
     assert list(faults(watched, targets + annotations(board))) == []
     assert [variable["name"] for variable in variables if not values_of(watched.server, variable)] == []
     counted = f"{len(shown)} panels, {len(targets)} queries, {len(annotations(board))} annotations"
-    with capsys.disabled():
-        print(f"\n{board['title']}: {counted} and {len(variables)} variables have answers")  # noqa: T201 the figure is asked for
+    record_property(FIGURE, f"{board['title']}: {counted} and {len(variables)} variables have answers")
 
 
 @each_dashboard

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Locust, records_of
+from conftest import FIGURE, Locust, records_of
 
 from engines.catalogue import ENGINES
 from loadgen.errors import UsageError
@@ -53,7 +53,7 @@ def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[
     return records
 
 
-def test_the_engines_own_clock_agrees(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_engines_own_clock_agrees(settings: Settings, record_property: Callable[[str, str], None]) -> None:
     records = ask_all(Client(settings, PollWaiter()), 20, 32)
     assert {r.outcome for r in records} == {Outcome.OK}
     ttft = [metrics.ttft_ms(r) or 0 for r in records]
@@ -65,8 +65,7 @@ def test_the_engines_own_clock_agrees(settings: Settings, capsys: pytest.Capture
         "TPOT / predicted_per_token_ms": (statistics.median(tpot_ratio), min(tpot_ratio), max(tpot_ratio)),
     }
     for name, (median, low, high) in differences.items():
-        with capsys.disabled():
-            sys.stdout.write(f"\n{name}: {median:.3f} {low:.3f} {high:.3f} ")
+        record_property(FIGURE, f"{name}: {median:.3f} {low:.3f} {high:.3f}")
     # A role chunk taken for the first token would come at about 0 ms, before the prefill is over; a usage chunk taken
     # for the last one, or a token counted too many or too few, shifts TPOT by 1/31. The engine divides by n, we by
     # n - 1 gaps between n tokens.
