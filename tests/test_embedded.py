@@ -53,6 +53,7 @@ def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[
     return records
 
 
+@pytest.mark.alone
 def test_the_engines_own_clock_agrees(settings: Settings, record_property: Callable[[str, str], None]) -> None:
     records = ask_all(Client(settings, PollWaiter()), 20, 32)
     assert {r.outcome for r in records} == {Outcome.OK}

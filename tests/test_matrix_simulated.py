@@ -24,6 +24,7 @@ SHORTER |= {"8,32,64": "32", "8,16,32": "16"}
 SHORTER |= {'like = "transformers-4.31.0", time_factor = 100': 'like = "transformers-4.31.0", time_factor = 300'}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("name", "references"),
     [
