@@ -46,7 +46,7 @@ def test_a_sweep_and_its_steps_are_annotated_with_their_times(start: Starter, tm
     assert "SIMULATED" in whole["text"]
     assert run.summary["verdict"]["status"] in whole["text"]
     assert first["tags"] == ["llmload", "llmload-step", f"run:{run_id}"]
-    assert [first["text"], second["text"]] == ["Step 0: 1 user", "Step 1: 2 users"]
+    assert [first["text"], second["text"]] == ["Step 1: 1 user", "Step 2: 2 users"]
     times = [whole["time"], first["time"], first["timeEnd"], second["time"], second["timeEnd"], whole["timeEnd"]]
     assert times == sorted(times)
     assert 2_000 < first["timeEnd"] - first["time"] < 8_000

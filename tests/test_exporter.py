@@ -115,6 +115,11 @@ def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_p
     assert last["llmload_worker_event_loop_lag_seconds_count", (("worker", "0"),)] > 50
     assert last["llmload_run_state", (("state", "ended"),)] == 1
     assert last["llmload_verdict", (("status", run.summary["verdict"]["status"]),)] == 1
+    said = {check["name"]: check["status"] for check in run.summary["verdict"]["checks"]}
+    objections = {
+        dict(k[1])["check"]: dict(k[1])["status"] for k, v in last.items() if k[0] == "llmload_objection" and v
+    }
+    assert objections == {name: status for name, status in said.items() if status not in {"ok", "not checked"}}
     assert last["llmload_in_flight_requests", ()] == 0
 
 
@@ -376,7 +381,9 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         at=0.0,
     )
     batch = Batch(worker=0, records=[], histograms={}, started=1, in_flight=1, cpu_share=0.1, loop_lag=None, users=1)
-    tick = Tick(at=0.0, state="measuring", users=1, step=0, verdict="VALID", workers=1, lost=0)
+    tick = Tick(
+        at=0.0, state="measuring", users=1, step=0, verdict="VALID", checks={"workers": "ok"}, workers=1, lost=0
+    )
     found = set()
     for one in (begun, msgspec.structs.replace(begun, rate=None)):
         totals = Totals(one)

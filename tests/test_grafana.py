@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from boards import queries
 from boards.names import GPU, LOADGEN, METRICS, RULES
 from boards.scraping import ENGINES
 from conftest import ROOT, clean_environment, free_port
@@ -21,6 +23,7 @@ from generate import expressions
 from prometheus import Prometheus
 
 from engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
+from loadgen.measure import statistics
 
 PROMETHEUS = GRAFANA / "prometheus"
 
@@ -162,6 +165,11 @@ def test_queries_ask_for_all_that_is_exported_and_for_nothing_else() -> None:
     assert rated <= {name for rule in rules() for name in names_of(rule["expr"])}
 
 
+def test_percentiles_need_as_many_values_as_in_reports() -> None:
+    assert {name: statistics.SMALLEST_SAMPLE[name] for name in queries.QUANTILES} == queries.SMALLEST_SAMPLE
+    assert {name: statistics.QUANTILES[name] for name in queries.QUANTILES} == queries.QUANTILES
+
+
 def test_rules_record_what_dashboards_take_from_them() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     assert recorded >= RULES
@@ -268,6 +276,18 @@ def test_monitor_starts_prometheus_on_this_machine_only_and_says_what_else_to_do
     assert str(data) in said
     assert "Ctrl-C stops it" in said
     assert "docker compose -f grafana/compose.yml up -d" in said
+
+
+def test_monitor_says_what_to_do_where_its_port_is_taken() -> None:
+    if shutil.which("prometheus") is None:
+        pytest.skip("needs prometheus, which scripts/test installs")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command, environment = [ROOT / "scripts/monitor"], clean_environment(PORT=port)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"port {port} is taken" in done.stderr
+    assert "PORT=9091 scripts/monitor" in done.stderr
 
 
 def test_monitor_says_how_to_get_prometheus_where_there_is_none(tmp_path: Path) -> None:

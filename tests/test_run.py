@@ -303,10 +303,15 @@ def test_a_full_disk_ends_the_run_with_what_was_written(tmp_path: Path) -> None:
     assert len(records_of(folder)) > 3
 
 
-def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwards(locust: Locust) -> None:
+def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwards(
+    locust: Locust, tmp_path: Path
+) -> None:
     with serving(answer(2)) as server:
-        done = locust("--host", server.url, *FEW, "--grafana", "http://127.0.0.1:3000/graphs/")
+        named = ("--grafana", "http://127.0.0.1:3000/graphs/")
+        off = locust("--host", server.url, *FEW, *named, "--results", str(tmp_path / "off"))
+        done = locust("--host", server.url, *FEW, *named, "--metrics", "127.0.0.1:0")
         wrong = locust("--host", server.url, *FEW, "--grafana", "me:secret@grafana")
+    assert "Watch it: not possible, as --metrics is off" in off.err
     run_id = done.manifest["run_id"]
     address = "http://127.0.0.1:3000/graphs/d/llmload-run/run?orgId=1&from="
     assert f"{address}now-15m&to=now&refresh=5s&var-run_id={run_id}" in done.err

@@ -83,7 +83,7 @@ def _sweep(starter: Starter) -> Started:
 
 
 def _rate(starter: Starter, host: str) -> Started:
-    load = ("--host", host, "--rate", "10", "--run-time", "22s", *FEW)
+    load = ("--host", host, "--rate", "30", "--run-time", "22s", *FEW)
     more = ("--headless", "--metrics", "127.0.0.1:0")
     return starter(*load, *more, name="rate", locustfile=ROOT / "locustfiles" / "rate.py")
 

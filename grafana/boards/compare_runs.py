@@ -2,7 +2,7 @@
 
 from boards.dashboard import Dashboard, run_variables
 from boards.panels import Panel, Query, Row, changed, graph, table
-from boards.queries import QUANTILES, RUNS, rate, so_far
+from boards.queries import QUANTILES, RUNS, percentile_now, percentile_so_far, rate, so_far
 
 _FAILED = f'{RUNS}, outcome!="ok"'
 _MEAN_OF = 'sum by (run_id) (rate(llmload_tokens_total{{{0}, type="output"}}[30s])) > 0'
@@ -60,11 +60,13 @@ def _runs() -> Row:
 
 
 def _side_by_side(name: str, metric: str) -> Panel:
-    buckets = so_far(f"{metric}_bucket", RUNS, "run_id, le")
-    queries = {p: _column(f"histogram_quantile({q}, {buckets}) >= 0") for p, q in QUANTILES.items()}
+    queries = {p: _column(percentile_so_far(p, metric, RUNS, "run_id")) for p in QUANTILES}
     overrides = [changed("Run", {"unit": "none", "links": [_RUN_ONLY], "custom.width": 260})]
     overrides += [changed(p, {"custom.cellOptions": {"type": "gauge", "mode": "basic"}, "min": 0}) for p in QUANTILES]
-    about = f"{name} of each whole run so far, within 11 %, as the buckets are."
+    about = (
+        f"{name} of each whole run so far, accurate to 11 %, the width of a bucket; a sweep's over all of its steps "
+        "together, so compare sweeps of the same steps only. Empty where there are too few values."
+    )
     sort = [{"displayName": "p99", "desc": False}]
     return table(name, about, "s", queries, renamed={"run_id": "Run"}, overrides=overrides, sort=sort)
 
@@ -73,7 +75,6 @@ _RUN_ONLY = {"title": "Show this run", "url": _RUN + "&${__url_time_range}", "ta
 
 
 def _over_time() -> Row:
-    ttft = rate(f"{_HISTOGRAMS['TTFT']}_bucket", RUNS, "run_id, le")
     failed, ended = rate("llmload_requests_total", _FAILED, "run_id"), rate("llmload_requests_total", RUNS, "run_id")
     return Row(
         "Over time",
@@ -86,9 +87,9 @@ def _over_time() -> Row:
             ),
             graph(
                 "TTFT, p99",
-                "From sending a request to its first token.",
+                "From sending a request to its first token. A gap where there are fewer than 368 answers.",
                 "s",
-                [Query(f"histogram_quantile(0.99, {ttft}) >= 0", "{{run_id}}")],
+                [Query(percentile_now("p99", _HISTOGRAMS["TTFT"], RUNS, "run_id"), "{{run_id}}")],
             ),
             graph(
                 "Requests in flight",

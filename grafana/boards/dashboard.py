@@ -148,8 +148,8 @@ STEPS = [
         "Steps",
         "blue",
         'llmload_step_start_timestamp_seconds{run_id=~"$run_id"} * 1000',
-        "Step {{step}}",
-        "{{users}} users from here on",
+        "{{users}} users",
+        "From here on; step {{step}} of the records",
     ),
     event(
         "Start of the run",

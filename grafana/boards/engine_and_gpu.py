@@ -8,9 +8,9 @@ _OUTPUT = f'{RUN}, type="output"'
 _ENGINE = 'instance=~"$instance"'
 _GPU = 'uuid=~"$gpu"'
 _LEGEND = "{{engine_kind}} {{instance}}"
-_NO_ENGINE = "No engine tells it: see grafana/README.md"
-_NO_GPU = "No GPU exporter tells it: see grafana/README.md"
-_ONCE = "One that two exporters tell of counts once."
+_NO_ENGINE = "No engine is scraped, or it does not export this: see grafana/README.md"
+_NO_GPU = "No GPU exporter is scraped: start loadgen gpu-exporter on the engine's host"
+_ONCE = "A GPU that two exporters report counts once."
 
 
 def _of_gpus(metric: str, by: str = "") -> str:
@@ -35,12 +35,12 @@ def _engine() -> Row:
         Query(f"sum (llmload_in_flight_requests{{{RUN}}})", "in flight, by the client"),
     ]
     answered = [
-        Query(f"rate(engine:generation_tokens_total{{{_ENGINE}}}[$__rate_interval])", f"{_LEGEND} generates"),
-        Query(rate("llmload_tokens_total", _OUTPUT), "the client gets"),
+        Query(f"rate(engine:generation_tokens_total{{{_ENGINE}}}[$__rate_interval])", f"{_LEGEND} generated"),
+        Query(rate("llmload_tokens_total", _OUTPUT), "client received"),
     ]
     read = [
-        Query(f"rate(engine:prompt_tokens_total{{{_ENGINE}}}[$__rate_interval])", f"{_LEGEND} reads"),
-        Query(rate("llmload_tokens_total", f'{RUN}, type="input"'), "the client sends"),
+        Query(f"rate(engine:prompt_tokens_total{{{_ENGINE}}}[$__rate_interval])", f"{_LEGEND} prefilled"),
+        Query(rate("llmload_tokens_total", f'{RUN}, type="input"'), "client sent"),
     ]
     running = f"engine:requests_running{{{_ENGINE}}}"
     generated = f"rate(engine:generation_tokens_total{{{_ENGINE}}}[$__rate_interval])"
@@ -57,7 +57,7 @@ def _engine() -> Row:
             ),
             graph(
                 "KV cache in use",
-                "Where it is full, requests wait or are preempted. TGI and llama.cpp do not tell it.",
+                "Where it is full, requests wait or are preempted. TGI and llama.cpp do not export it.",
                 "percentunit",
                 [Query(f"engine:kv_cache_usage_ratio{{{_ENGINE}}}", _LEGEND)],
                 defaults={"max": 1},
@@ -77,14 +77,14 @@ def _engine() -> Row:
                 read,
             ),
             graph(
-                "Output tokens per second, for each request of the batch",
+                "Output tokens per second per running request",
                 "The engine's rate over its batch: what one request gets while it runs.",
                 "suffix: tok/s",
                 [Query(f"{generated} / ({running} > 0)", _LEGEND)],
                 no_value=_NO_ENGINE,
             ),
             timeline(
-                "Engines that can be scraped",
+                "Engine up (scrape succeeds)",
                 "Each engine that has told of itself in this time range: whether Prometheus can scrape it.",
                 [Query(f"up and on (job, instance) last_over_time({running}[$__range])", "{{job}} {{instance}}")],
                 colour="green",
@@ -197,7 +197,7 @@ def _gpu() -> Row:
                 no_value=_NO_GPU,
             ),
             timeline(
-                "Slowed down",
+                "Throttling reasons",
                 "Why the driver keeps a GPU's clocks low. gpu_idle is no fault. dcgm-exporter does not tell it.",
                 [Query(_of_gpus("gpu_throttle_active", ", reason"), "GPU {{gpu}} {{reason}}")],
                 colour="orange",
@@ -224,14 +224,14 @@ def _gpu() -> Row:
                 no_value=_NO_GPU,
             ),
             table(
-                "What GPUs do not tell",
+                "Values that the GPUs do not report",
                 "Values that the GPU exporter asked for in vain: they are missing above, they are not 0.",
                 "none",
                 {"Told": Query("gpu_exporter_field_supported == 0", form="table", instant=True)},
                 renamed={"gpu": "GPU", "field": "Value", "instance": "Exporter"},
                 without=["Told"],
                 height=6,
-                no_value="They tell everything, or there is no GPU exporter",
+                no_value="They report all values, or no GPU exporter is scraped",
             ),
         ],
     )

@@ -51,7 +51,7 @@ def _now() -> Row:
                 width=12,
             ),
             tile(
-                "Read together with a later one, so far",
+                "Chunks sharing a read, so far",
                 "Share of the chunks that were read at once with a later chunk: their times are less exact.",
                 "percentunit",
                 [Query(f"{coalesced} / ({chunks} > 0)", instant=True)],
@@ -68,20 +68,24 @@ def _processes() -> Row:
         "Processes",
         [
             _of_workers(
-                "Loop lag, p99",
-                "Lateness of a process's loop, lately, within a third. Above 20 ms it is an alert.",
+                "Event-loop lag, p99",
+                "How late a process's loop is, accurate to a third. Above 5 ms the verdict warns, above 20 ms there is "
+                "an alert.",
                 "s",
                 _lag("0.99"),
-                0.02,
+                0.005,
             ),
-            _of_workers("Loop lag, median", "The same, in the middle.", "s", _lag("0.5"), None),
-            _of_workers("Loop lag, maximum", "The same, at its worst: the bound of the bucket.", "s", _lag("1"), None),
+            _of_workers("Event-loop lag, median", "The same, its median.", "s", _lag("0.5"), None),
+            _of_workers(
+                "Event-loop lag, maximum", "The same, at its worst: the bound of the bucket.", "s", _lag("1"), None
+            ),
             _of_workers(
                 "CPU",
-                "CPU time over wall time. Above 85 % of a core it is an alert: use more processes.",
+                "CPU time over wall time. Above 80 % of a core the verdict warns, above 85 % there is an alert: use "
+                "more processes.",
                 "percentunit",
                 f"max by (worker) (llmload_worker_cpu_ratio{{{RUN}}})",
-                0.85,
+                0.8,
             ),
             _of_workers(
                 "Age of the last report",
@@ -99,7 +103,7 @@ def _processes() -> Row:
             ),
             _of_workers("Users", "Of a closed loop.", "none", f"max by (worker) (llmload_worker_users{{{RUN}}})", None),
             graph(
-                "Read together with a later one",
+                "Chunks sharing a read",
                 "Share of the chunks of streams, now.",
                 "percentunit",
                 [Query(f"{together} / ({chunks} > 0)", "of the chunks")],
@@ -116,17 +120,17 @@ def _processes() -> Row:
 
 
 def _run() -> Row:
-    about = "A reservation is a reason not to read any figure of it, as that the engine was simulated."
+    about = "Caveat: why its figures must not be quoted, as that the engine was simulated or its weights random."
     labels = ("run_id", "model", "engine", "endpoint", "kind", "dataset", "reservation")
     asked = Query(
         f"max by ({', '.join(labels)}) (last_over_time(llmload_run_info{{{RUN}}}[$__range]))",
         form="table",
         instant=True,
     )
-    renamed = dict(zip(labels, ("Run", "Model", "Engine", "Endpoint", "Kind", "Prompts", "Reservation"), strict=True))
+    renamed = dict(zip(labels, ("Run", "Model", "Engine", "Endpoint", "Kind", "Prompts", "Caveat"), strict=True))
     return Row(
         "Run",
-        [table("What is run", about, "none", {"There": asked}, renamed=renamed, without=["There"], width=24, height=4)],
+        [table("This run", about, "none", {"There": asked}, renamed=renamed, without=["There"], width=24, height=4)],
     )
 
 

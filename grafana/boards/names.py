@@ -9,6 +9,7 @@ LOADGEN = frozenset(
         "llmload_run_state",
         "llmload_price_per_gpu_hour",
         "llmload_verdict",
+        "llmload_objection",
         "llmload_requests_started_total",
         "llmload_requests_total",
         "llmload_errors_total",

@@ -1,6 +1,7 @@
 """PromQL that several dashboards ask.
 
-What is rated is rated over ``$__rate_interval``. ``... >= 0`` leaves out NaN, which a quantile of nothing is;
+Percentiles are left out where the values are too few for them. What is rated is rated over ``$__rate_interval``.
+``... >= 0`` leaves out NaN, which a quantile of nothing is;
 ``x / (y > 0)`` leaves out what nothing divides.
 """
 
@@ -9,6 +10,8 @@ from boards.panels import Query
 RUN = 'run_id="$run_id"'
 RUNS = 'run_id=~"$runs"'
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+SMALLEST_SAMPLE = {"p50": 6, "p90": 36, "p99": 368}
+"""Fewest values for each, as in the reports (``loadgen/measure/statistics.py``)."""
 
 
 def rate(metric: str, matchers: str = RUN, by: str = "") -> str:
@@ -22,18 +25,30 @@ def so_far(metric: str, matchers: str = RUN, by: str = "") -> str:
 
 
 def percentiles(histogram: str, *, exemplars: bool = False) -> list[Query]:
-    """p50, p90 and p99 of what was measured lately."""
-    buckets = rate(f"{histogram}_bucket", by="le")
-    return [
-        Query(f"histogram_quantile({q}, {buckets}) >= 0", name, exemplars=exemplars and name == "p99")
-        for name, q in QUANTILES.items()
-    ]
+    """p50, p90 and p99 of what was measured lately; a gap where those are too few values."""
+    return [Query(percentile_now(name, histogram), name, exemplars=exemplars and name == "p99") for name in QUANTILES]
 
 
 def percentiles_so_far(histogram: str) -> list[Query]:
-    """p50, p90 and p99 of the whole run so far."""
-    buckets = so_far(f"{histogram}_bucket", by="le")
-    return [Query(f"histogram_quantile({q}, {buckets}) >= 0", name, instant=True) for name, q in QUANTILES.items()]
+    """p50, p90 and p99 of the whole run so far, those for which there are enough values."""
+    return [Query(percentile_so_far(name, histogram), name, instant=True) for name in QUANTILES]
+
+
+def percentile_now(name: str, histogram: str, matchers: str = RUN, by: str = "") -> str:
+    """One of them, of each of ``by``."""
+    buckets = rate(f"{histogram}_bucket", matchers, ", ".join(filter(None, [by, "le"])))
+    count = f"{_sum(by)} (increase({histogram}_count{{{matchers}}}[$__rate_interval]))"
+    return _percentile(name, buckets, count, by)
+
+
+def percentile_so_far(name: str, histogram: str, matchers: str = RUN, by: str = "") -> str:
+    """One of them, of each of ``by``."""
+    buckets = so_far(f"{histogram}_bucket", matchers, ", ".join(filter(None, [by, "le"])))
+    return _percentile(name, buckets, so_far(f"{histogram}_count", matchers, by), by)
+
+
+def _percentile(name: str, buckets: str, count: str, by: str) -> str:
+    return f"histogram_quantile({QUANTILES[name]}, {buckets}) >= 0 and on ({by}) {count} >= {SMALLEST_SAMPLE[name]}"
 
 
 def cells(histogram: str) -> Query:

@@ -1,15 +1,18 @@
 """The dashboard of one run: what it does to the engine, and what its clients get."""
 
 from boards.dashboard import STEPS, Dashboard, run_variables
-from boards.panels import Panel, Query, Row, bars, coloured, graph, heat_map, tile, timeline
+from boards.panels import Panel, Query, Row, bars, coloured, graph, heat_map, table, tile, timeline
 from boards.queries import RUN, cells, percentiles, percentiles_so_far, rate, so_far
 
 FAILED = f'{RUN}, outcome!="ok"'
-_WIDE = "Within 11 %, as the buckets are; figures to quote are in the run's summary.json."
+_WIDE = "Accurate to 11 %, the width of a bucket; quote the figures of the run's summary.json. A gap: too few values."
 _LATENCIES = {
-    "TTFT": ("llmload_time_to_first_token_seconds", "From sending a request to its first token."),
+    "TTFT": (
+        "llmload_time_to_first_token_seconds",
+        "From sending a request to its first token, of answers that ended well.",
+    ),
     "TPOT": ("llmload_time_per_output_token_seconds", "Mean time of a token after the first: one value per answer."),
-    "ITL": ("llmload_inter_token_latency_seconds", "Between two chunks of an answer: a value for each pair of chunks."),
+    "ITL": ("llmload_inter_token_latency_seconds", "Gap between consecutive chunks of an answer: one value per gap."),
     "E2E": ("llmload_request_duration_seconds", "From sending a request to the end of its answer."),
 }
 _VERDICTS = {"VALID": "green", "WARN": "orange", "INVALID": "red", "INCONCLUSIVE": "purple"}
@@ -25,18 +28,22 @@ def _now() -> Row:
         tile("State", "What the run is doing.", "none", [state], words=True, no_value="No such run in this time range"),
         tile(
             "Verdict so far",
-            "What the run is worth by what is known already; the final verdict knows more.",
+            "By the checks that can be made during a run; the final verdict has more.",
             "none",
             [verdict],
             words=True,
             overrides=verdict_colours,
         ),
         tile(
-            "Step", "Index of the step of the load.", "none", [Query(f"max (llmload_step{{{RUN}}})")], no_value="None"
+            "Step",
+            "Number of the present step of the load.",
+            "none",
+            [Query(f"max (llmload_step{{{RUN}}}) + 1")],
+            no_value="None",
         ),
         tile(
-            "Output",
-            "Output tokens of the answers that end, now. An answer's tokens count when it ends.",
+            "Output tokens/s",
+            "Of the answers that end, now. An answer's tokens count when it ends.",
             "suffix: tok/s",
             [Query(tokens)],
             defaults={"decimals": 0},
@@ -57,13 +64,33 @@ def _now() -> Row:
             no_value="No --slo",
         ),
     ]
-    return Row("Now", [*tiles, *(_whole(name) for name in _LATENCIES)])
+    return Row("Now", [*tiles, *(_whole(name) for name in _LATENCIES), _objections()])
+
+
+def _objections() -> Panel:
+    asked = f"max by (check, status) (last_over_time(llmload_objection{{{RUN}}}[$__range])) == 1"
+    return table(
+        "What the verdict objects to",
+        "Checks that are not ok, so far or in the end; the report has their values and what to do.",
+        "none",
+        {"There": Query(asked, form="table", instant=True)},
+        renamed={"check": "Check", "status": "Status"},
+        without=["There"],
+        width=24,
+        height=5,
+        no_value="Nothing so far",
+    )
 
 
 def _whole(name: str) -> Panel:
     metric, about = _LATENCIES[name]
     return tile(
-        f"{name} of the run so far", f"{about} {_WIDE}", "s", percentiles_so_far(metric), width=6, no_value="No answer"
+        f"{name} of the run so far",
+        f"{about} Over all steps so far. {_WIDE}",
+        "s",
+        percentiles_so_far(metric),
+        width=6,
+        no_value="No answer",
     )
 
 
@@ -76,7 +103,7 @@ def _load() -> Row:
     well = rate("llmload_requests_total", f'{RUN}, outcome="ok"')
     per_minute = [
         Query(f"60 * {rate('llmload_requests_started_total')}", "started"),
-        Query(f"60 * {well}", "ended well"),
+        Query(f"60 * {well}", "succeeded"),
         Query(f"60 * max (llmload_target_request_rate{{{RUN}}})", "asked for"),
     ]
     return Row(
@@ -90,14 +117,15 @@ def _load() -> Row:
             ),
             graph(
                 "Requests per minute",
-                "Started, those of the warm-up among them; ended well, measured ones only; asked for, in an open loop.",
+                "Started, those of the warm-up among them; succeeded, measured ones only; asked for, in an open loop "
+                "(60 times --rate).",
                 "suffix: req/min",
                 per_minute,
             ),
             graph(
                 "Schedule lag",
-                "Of an open loop: from when a request was due to when it was sent. Above some ms the load generator is "
-                "what is slow.",
+                "Of an open loop: how late requests were sent. Above 1 ms, or 1 % of the TTFT, the load generator is "
+                "too slow.",
                 "s",
                 percentiles("llmload_schedule_lag_seconds"),
                 no_value="No open loop",
@@ -105,7 +133,7 @@ def _load() -> Row:
             timeline(
                 "Steps",
                 "Which step of the load is the present one.",
-                [Query(f"max by (step) (llmload_step_active{{{RUN}}})", "step {{step}}")],
+                [Query(f"max by (step, users) (llmload_step_active{{{RUN}}})", "{{users}} users (step {{step}})")],
                 no_value="No steps",
             ),
         ],
@@ -118,7 +146,7 @@ def _latency() -> Row:
         panels.append(graph(name, f"{about} {_WIDE}", "s", percentiles(metric, exemplars=name in {"TTFT", "E2E"})))
         panels.append(
             heat_map(
-                f"{name}, all values",
+                f"{name} distribution",
                 f"{about} The topmost cells have the slowest, whatever their bound.",
                 cells(metric),
             )
@@ -144,8 +172,9 @@ def _tokens() -> Row:
                 width=8,
             ),
             graph(
-                "Output tokens per second, for each request in flight",
-                "What one of the clients gets, on average.",
+                "Output tokens per second per request in flight",
+                "Waiting and prefill are in it, and tokens of failed requests are not: the speed of a running answer "
+                "is 1 / TPOT.",
                 "suffix: tok/s",
                 [Query(f"{output} / (sum (llmload_in_flight_requests{{{RUN}}}) > 0)", "output")],
                 width=8,
@@ -162,7 +191,7 @@ def _tokens() -> Row:
 
 
 def _errors() -> Row:
-    kinds = Query(f"60 * {rate('llmload_errors_total', by='kind')}", "{{kind}}")
+    kinds = Query(f"60 * {rate('llmload_errors_total', by='kind')} > 0", "{{kind}}")
     totals = Query(f"{so_far('llmload_errors_total', by='kind')} > 0", "{{kind}}", instant=True)
     return Row(
         "Errors",
@@ -204,7 +233,8 @@ def _goodput() -> Row:
             ),
             graph(
                 "Misses by limit",
-                "Answers beyond a limit; one that is beyond two counts for both.",
+                "Answers beyond a limit; one that is beyond two counts for both. Failed requests keep no limit, and "
+                "are not in it.",
                 "suffix: req/min",
                 [Query(f"60 * {rate('llmload_slo_miss_total', by='slo')}", "{{slo}}")],
                 width=8,

@@ -17,13 +17,12 @@ _LEAST_INTERVAL_S = 0.1
 
 def add(commands: "Commands") -> None:
     """Declare it."""
-    parser = commands.add_parser("gpu-exporter", help="serve metrics of this machine's GPUs to Prometheus")
+    what = "serve metrics of this machine's NVIDIA GPUs to Prometheus"
+    parser = commands.add_parser("gpu-exporter", help=what, description=f"{what.capitalize()}, until Ctrl-C.")
     parser.add_argument(
-        "--listen", default=LISTEN, metavar="ADDR:PORT", help=f"where Prometheus finds them (default: {LISTEN})"
+        "--listen", default=LISTEN, metavar="ADDR:PORT", help=f"address and port to serve them at (default: {LISTEN})"
     )
-    parser.add_argument(
-        "--interval", default="1", metavar="SECONDS", help="from one look at the GPUs to the next (default: 1)"
-    )
+    parser.add_argument("--interval", default="1", metavar="SECONDS", help="seconds between two readings (default: 1)")
     parser.set_defaults(run=run)
 
 
@@ -48,7 +47,10 @@ def _serve(address: tuple[str, int], interval_s: float) -> None:
 
     machine = Machine()
     if not machine.open():
-        raise UsageError(f"gpu-exporter: {why_none() or 'there is no GPU that we may use'}.")
+        none = why_none() or "there is no GPU that we may use"
+        raise UsageError(
+            f"gpu-exporter: {none}. It runs on the engine's host; runs do without it, and so without GPU panels."
+        )
     try:
         server = Server(*address)
     except (OSError, UnicodeError) as error:  # the latter, from a name that cannot be one

@@ -8,6 +8,7 @@ from prometheus_client.samples import Exemplar as TheirExemplar
 
 from loadgen.exporter.buckets import BOUNDS_S, cumulative
 from loadgen.exporter.totals import Exemplar, Totals
+from loadgen.measure.evidence import Status
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.verdict import Verdict
 from loadgen.record import Outcome
@@ -21,6 +22,8 @@ _LAG_EVERY = 3
 """Of the bounds for latencies every third is one of a process's loop lag: there may be many processes."""
 
 _NAMES = ("run_id", "model", "engine")
+_OBJECTIONS = (Status.WARN.value, Status.INVALID.value, Status.INCONCLUSIVE.value)
+_CHECK = ("check", "status")
 _ABOUT = ("endpoint", "kind", "dataset", "reservation")
 _HISTOGRAMS = {
     "ttft_ms": ("time_to_first_token", "From sending a request to its first token"),
@@ -56,6 +59,15 @@ def _run(totals: Totals) -> Iterator[Metric]:
     verdict = totals.verdict or (None if totals.now is None else totals.now.verdict)
     known = [one.value for one in Verdict]
     yield _choice("verdict", "The verdict, so far or in the end", own, "status", known, verdict)
+    objection = GaugeMetricFamily(
+        "llmload_objection",
+        "Whether a check of the verdict objects so, so far or in the end",
+        labels=[*_NAMES, *_CHECK],
+    )
+    for check, status in totals.checks.items():
+        for possible in _OBJECTIONS:
+            objection.add_metric([*own, check, possible], float(status == possible))
+    yield objection
 
 
 def _counters(totals: Totals) -> Iterator[Metric]:
@@ -111,12 +123,14 @@ def _load(totals: Totals) -> Iterator[Metric]:
     began = GaugeMetricFamily(
         "llmload_step_start_timestamp_seconds", "When a step began", labels=[*_NAMES, "step", "users"]
     )
-    active = GaugeMetricFamily("llmload_step_active", "Whether a step is the present one", labels=[*_NAMES, "step"])
+    active = GaugeMetricFamily(
+        "llmload_step_active", "Whether a step is the present one", labels=[*_NAMES, "step", "users"]
+    )
     for step in totals.steps:
         users = "" if step.users is None else str(step.users)
         began.add_metric([*own, str(step.number), users], step.began)
         is_present = step.number == totals.now.step and totals.state != "ended"
-        active.add_metric([*own, str(step.number)], float(is_present))
+        active.add_metric([*own, str(step.number), users], float(is_present))
     yield began
     yield active
 

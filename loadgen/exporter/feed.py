@@ -59,6 +59,8 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
     """That make requests at a time; None in an open loop."""
     step: int | None
     verdict: str
+    checks: dict[str, str]
+    """What each of the verdict's checks says."""
     workers: int
     lost: int
 
@@ -67,6 +69,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """A run is over."""
 
     verdict: str
+    checks: dict[str, str]
 
 
 Message = Begin | Batch | Tick | End

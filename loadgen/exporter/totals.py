@@ -88,6 +88,8 @@ class Totals:
     now: Tick | None = None
     verdict: str | None = None
     """The final one."""
+    checks: dict[str, str] = field(default_factory=dict)
+    """What each of its checks says, so far or in the end."""
     _slo: Slo | None = None
 
     def __post_init__(self) -> None:
@@ -117,10 +119,10 @@ class Totals:
         elif isinstance(message, Tick):
             self._take_tick(message)
         elif isinstance(message, End):
-            self.verdict = message.verdict
+            self.verdict, self.checks = message.verdict, message.checks
 
     def _take_tick(self, tick: Tick) -> None:
-        self.now = tick
+        self.now, self.checks = tick, tick.checks
         if tick.step is not None and (not self.steps or self.steps[-1].number != tick.step):
             self.steps.append(Step(tick.step, tick.users, tick.at))
 

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from loadgen.errors import UsageError
 from loadgen.exporter.feed import Batch, Begin, End, Message, Tick, pack
 from loadgen.harness.messages import Report
 from loadgen.live.live import Live
+from loadgen.measure.evidence import Check
+from loadgen.measure.verdict import worst
 from loadgen.results.manifest import Manifest
 from loadgen.results.text import title_of
 from loadgen.scenario import Scenario, parse_address
@@ -92,7 +96,7 @@ class Exporter:
             )
         )
 
-    def tick(self, live: Live, *, users: int | None, verdict: str, workers: int, lost: int) -> None:
+    def tick(self, live: Live, *, users: int | None, checks: Sequence[Check], workers: int, lost: int) -> None:
         """Tell how things are."""
         self._tell(
             Tick(
@@ -100,15 +104,18 @@ class Exporter:
                 state=live.state,
                 users=users if live.concurrency is None else live.concurrency,
                 step=live.step,
-                verdict=verdict,
+                verdict=worst(checks).value,
+                checks={check.name: check.status.value for check in checks},
                 workers=workers,
                 lost=lost,
             )
         )
 
-    def end(self, verdict: str) -> None:
-        """Tell that a run is over."""
-        self._tell(End(verdict=verdict))
+    def end(self, verdict: Mapping[str, Any]) -> None:
+        """Tell that a run is over; ``verdict`` as a summary has it."""
+        self._tell(
+            End(verdict=verdict["status"], checks={check["name"]: check["status"] for check in verdict["checks"]})
+        )
 
     def close(self) -> None:
         """Let it end; it stays for one more scrape, if it is scraped."""

@@ -142,7 +142,8 @@ class Session(Process):
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
         if prepared.scenario.grafana is not None:
-            logger.info("Watch it: %s", live_link(prepared.scenario.grafana, manifest.run_id))
+            link = live_link(prepared.scenario.grafana, manifest.run_id)
+            logger.info("Watch it: %s", link if self._exporter else "not possible, as --metrics is off")
         stop_timeout_s = float(self.environment.stop_timeout)
         whole = start.orders(prepared, manifest, folder.path, stop_timeout_s)
         own = Part(
@@ -195,9 +196,9 @@ class Session(Process):
     def _export_state(self, run: Conductor) -> None:
         if self._exporter is not None:
             users = None if run.manifest.arrivals else run.manifest.users
-            verdict = so_far.status(so_far.checks(run.live, run.lost)).value
+            checks = so_far.checks(run.live, run.lost)
             workers = len(run.team.facts)
-            self._exporter.tick(run.live, users=users, verdict=verdict, workers=workers, lost=len(run.lost))
+            self._exporter.tick(run.live, users=users, checks=checks, workers=workers, lost=len(run.lost))
 
     def heard(self, client_id: str, data: dict[str, Any]) -> None:
         """Take a worker's report."""
@@ -236,7 +237,7 @@ class Session(Process):
         self._seen = live_data.ended(seen, summary)
         if self._exporter is not None:
             self._export_state(run)
-            self._exporter.end(verdict_of(summary).value)
+            self._exporter.end(summary["verdict"])
         self.leave()
         self._last = (summary, run.means.folder.path)
         if self._grafana_token is not None:

@@ -1,7 +1,7 @@
 """What is seen of a run while it goes on: totals, the last seconds, a point of each second, the steps so far."""
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -51,6 +51,10 @@ class Reported(Protocol):
     def cpu_share(self) -> float | None:
         """CPU time over wall time."""
 
+    @property
+    def loop_lag(self) -> Wire | None:
+        """Lateness of its loop since the last report, ms."""
+
 
 class Second:
     """What has ended in one second."""
@@ -71,6 +75,10 @@ class Live:
         self.warmed = 0
         self.run_time_s = run_time_s
         self.outcomes: Counter[Outcome] = Counter()
+        self.loop_lags: dict[int, Histogram] = defaultdict(Histogram)
+        """Lateness of each process's loop so far, ms."""
+        self.chunks = self.shared = 0
+        """Of measured streams that are read token by token, and those read together with a later one."""
         self.steps: list[dict[str, Any]] = []
         self.step: int | None = None
         self.known_steps: int | None = None
@@ -134,11 +142,15 @@ class Live:
     def take(self, report: Reported) -> None:
         """Take a process's report."""
         self._reported[report.worker] = time.monotonic(), report
-        for r in report.records:
-            if r.phase is Phase.MEASURE:
-                self.outcomes[r.outcome] += 1
-                self._second.answers += r.outcome is Outcome.OK
-                self._second.tokens += r.output_tokens or 0
+        if report.loop_lag is not None:
+            self.loop_lags[report.worker].merge(Histogram.from_wire(report.loop_lag))
+        measured = [r for r in report.records if r.phase is Phase.MEASURE]
+        shared, chunks = metrics.shared_reads(measured)
+        self.shared, self.chunks = self.shared + shared, self.chunks + chunks
+        for r in measured:
+            self.outcomes[r.outcome] += 1
+            self._second.answers += r.outcome is Outcome.OK
+            self._second.tokens += r.output_tokens or 0
         for name, wire in report.histograms.items():
             self._second.latencies[name].merge(Histogram.from_wire(wire))
 

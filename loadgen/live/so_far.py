@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from loadgen.live.live import Live
 from loadgen.measure.evidence import Check, Status
-from loadgen.measure.limits import CPU_SHARE_LIMIT, FAILED_SHARE_LIMIT
+from loadgen.measure.limits import CPU_SHARE_LIMIT, FAILED_SHARE_LIMIT, LOOP_LAG_LIMIT_MS, SHARED_READS_LIMIT
 from loadgen.measure.verdict import Verdict, worst
 from loadgen.record import Outcome
 
 
 def checks(live: Live, lost: Sequence[str]) -> list[Check]:
     """Return what is known by now."""
-    return [_failures(live), _workers(lost), _load(live), _steadiness(live)]
+    return [_failures(live), _workers(lost), _lag(live), _load(live), _shared_reads(live), _steadiness(live)]
 
 
 def status(found: Sequence[Check]) -> Verdict:
@@ -30,6 +30,22 @@ def _failures(live: Live) -> Check:
 
 def _workers(lost: Sequence[str]) -> Check:
     return Check("workers", Status.INVALID if lost else Status.OK, "; ".join(lost) or "all there", "all there")
+
+
+def _lag(live: Live) -> Check:
+    lags, limit = [lags.quantile(0.99) for lags in live.loop_lags.values() if lags.count], f"{LOOP_LAG_LIMIT_MS:g} ms"
+    if not lags:
+        return Check("client lag", Status.NOT_CHECKED, None, limit)
+    status = Status.OK if max(lags) <= LOOP_LAG_LIMIT_MS else Status.WARN
+    return Check("client lag", status, f"loop p99 {max(lags):.2f} ms", limit)
+
+
+def _shared_reads(live: Live) -> Check:
+    name, limit = "times known exactly", f"{SHARED_READS_LIMIT:.0%} of the chunks"
+    if not live.chunks:
+        return Check(name, Status.NOT_CHECKED, None, limit)
+    status = Status.OK if live.shared <= SHARED_READS_LIMIT * live.chunks else Status.WARN
+    return Check(name, status, f"{live.shared} of {live.chunks} chunks read together", limit)
 
 
 def _load(live: Live) -> Check:

@@ -48,7 +48,7 @@ def annotations(manifest: Manifest, verdict: str) -> list[dict[str, Any]]:
         if step.window_ns is not None:
             span = _ms(manifest, step.began_ns), _ms(manifest, step.window_ns[1])
             users = f"{step.concurrency} user" + "s" * (step.concurrency != 1)
-            found.append(_region(manifest, "step", span, f"Step {step.number}: {users}"))
+            found.append(_region(manifest, "step", span, f"Step {step.number + 1}: {users}"))
     return found
 
 

@@ -11,6 +11,9 @@ from rich.table import Table as RichTable
 from loadgen.results.tables import Table, answers, details
 from loadgen.results.text import title
 
+_IN_A_FILE = 160
+"""Columns."""
+
 _COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE": "red"}
 
 _LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
@@ -18,7 +21,7 @@ _LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
 
 def show(summary: Mapping[str, Any], folder: str) -> None:
     """Print a short report; the folder has the long one."""
-    console = Console()
+    console = _console()
     console.print(title(summary), style="bold", markup=False, highlight=False, soft_wrap=True)
     for table in [*answers(summary), *details(summary)]:
         if not table.title.startswith(_LEFT_TO_THE_LONG_ONE):
@@ -29,7 +32,7 @@ def show(summary: Mapping[str, Any], folder: str) -> None:
 
 def show_table(table: Table, console: Console | None = None) -> None:
     """Print one table."""
-    console = console or Console()
+    console = console or _console()
     console.print()
     drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     shown = [index for index in range(len(table.columns)) if index not in table.wide]
@@ -45,6 +48,12 @@ def show_table(table: Table, console: Console | None = None) -> None:
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
     if table.note:
         console.print(f"  {table.note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Return a console that is as wide as its terminal; in a file or a pipe nothing has to give way."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_IN_A_FILE)
 
 
 def _notes(table: Table) -> list[str]:

@@ -100,7 +100,10 @@ def failures(e: Evidence) -> Check:
         return Check(name, Status.OK, "0", "0")
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
     status = Status.INVALID if total > FAILED_SHARE_LIMIT * len(e.measured) else Status.WARN
-    return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", "See the errors below and the server's log.")
+    advice = "See the errors below and the server's log."
+    if failed[Outcome.ABORTED] == total:
+        advice = "They were unanswered when --stop-timeout was over: less load, or a longer --stop-timeout."
+    return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
 
 
 def sample_size(e: Evidence) -> Check:

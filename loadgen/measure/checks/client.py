@@ -50,9 +50,12 @@ def client_load(e: Evidence) -> Check:
     limit = f"{CPU_SHARE_LIMIT:.0%}, {LOOP_LAG_LIMIT_MS:g} ms"
     if e.cpu_share <= CPU_SHARE_LIMIT and pause <= LOOP_LAG_LIMIT_MS:
         return Check(name, Status.OK, value, limit)
-    return Check(
-        name, Status.WARN, value, limit, "One process is near its limit here: a smaller --itl-sample, or fewer users."
-    )
+    advice = "One process is near its limit here: a smaller --itl-sample, or fewer users."
+    if e.cpu_share <= CPU_SHARE_LIMIT:
+        advice = (
+            "Python's garbage collector held all users up: the machine is busy, or the locustfile keeps many objects."
+        )
+    return Check(name, Status.WARN, value, limit, advice)
 
 
 def calibrated(e: Evidence) -> Check:
