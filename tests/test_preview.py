@@ -199,9 +199,13 @@ def test_lines_are_drawn_in_their_colours_and_the_legend_tells_their_figures(see
     page.open(seen.server, seen.address("run"))
     empty = {title for title, state in page.states("Run").items() if state != "there"}
     assert empty - {"What the verdict objects to"} == {
-        "Schedule lag",
+        "Engine's batch and queue",
+        "KV cache in use, now",
+        "GPU utilisation",
+        "GPU power",
         "Errors by kind",
         "Errors so far",
+        "Schedule lag",
     }
     for title in ("TTFT", "TPOT", "ITL", "E2E"):
         rows = page.panel(title).find_elements(By.CSS_SELECTOR, ".legend tr")[1:]

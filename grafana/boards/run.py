@@ -77,7 +77,7 @@ def _objections() -> Panel:
         renamed={"check": "Check", "status": "Status"},
         without=["There"],
         width=24,
-        height=5,
+        height=4,
         no_value="Nothing so far",
     )
 
@@ -114,6 +114,7 @@ def _load() -> Row:
                 "Users of a closed loop, and the requests that wait for the end of their answer.",
                 "none",
                 busy,
+                width=8,
             ),
             graph(
                 "Requests per minute",
@@ -121,23 +122,73 @@ def _load() -> Row:
                 "(60 times --rate).",
                 "suffix: req/min",
                 per_minute,
-            ),
-            graph(
-                "Schedule lag",
-                "Of an open loop: how late requests were sent. Above 1 ms, or 1 % of the TTFT, the load generator is "
-                "too slow.",
-                "s",
-                percentiles("llmload_schedule_lag_seconds"),
-                no_value="No open loop",
+                width=8,
             ),
             timeline(
                 "Steps",
                 "Which step of the load is the present one.",
-                [Query(f"max by (step, users) (llmload_step_active{{{RUN}}})", "{{users}} users (step {{step}})")],
+                [Query(f"max by (users) (llmload_step_active{{{RUN}}})", "{{users}} users")],
+                width=8,
                 no_value="No steps",
             ),
         ],
     )
+
+
+def _engine_and_gpus() -> Row:
+    """Return the least that has to be on this screen; the dashboard Engine and GPU has all."""
+    no_engine, no_gpu = "No engine is scraped", "No GPU exporter is scraped"
+    queue = [Query(f"sum (engine:requests_{state})", state) for state in ("running", "waiting")]
+    busy = [
+        Query("max by (gpu, uuid) (gpu_utilization_ratio)", "GPU {{gpu}}"),
+        Query("max by (gpu, uuid) (gpu_memory_bandwidth_utilization_ratio)", "GPU {{gpu}} bandwidth"),
+    ]
+    small = {"width": 6, "height": 7}
+    return Row(
+        "Engine and GPUs, all that are scraped",
+        [
+            graph(
+                "Engine's batch and queue",
+                "Requests that the engine works on, and that wait in it.",
+                "none",
+                queue,
+                no_value=no_engine,
+                **small,
+            ),
+            graph(
+                "KV cache in use, now",
+                "Where it is full, requests wait or are preempted.",
+                "percentunit",
+                [Query("max by (instance) (engine:kv_cache_usage_ratio)", "{{instance}}")],
+                defaults={"max": 1},
+                no_value="No engine is scraped, or it does not export this",
+                **small,
+            ),
+            graph(
+                "GPU utilisation",
+                "Share of the time in which anything ran, and share of the memory's bandwidth.",
+                "percentunit",
+                busy,
+                defaults={"max": 1},
+                no_value=no_gpu,
+                **small,
+            ),
+            graph(
+                "GPU power",
+                "Of each board.",
+                "watt",
+                [Query("max by (gpu, uuid) (gpu_power_watts)", "GPU {{gpu}}")],
+                no_value=no_gpu,
+                **small,
+            ),
+        ],
+    )
+
+
+def _open_loop() -> Row:
+    about = "How late requests were sent. Above 1 ms, or 1 % of the TTFT, the load generator is too slow."
+    lag = percentiles("llmload_schedule_lag_seconds")
+    return Row("Open loop", [graph("Schedule lag", about, "s", lag, no_value="No open loop")])
 
 
 def _latency() -> Row:
@@ -203,6 +254,7 @@ def _errors() -> Row:
                 "suffix: req/min",
                 [kinds],
                 stacked=True,
+                no_value="No errors",
             ),
             bars("Errors so far", "The same, counted since the start.", "none", [totals], no_value="No errors"),
         ],
@@ -247,8 +299,8 @@ def _goodput() -> Row:
 DASHBOARD = Dashboard(
     uid="llmload-run",
     title="Run",
-    about="One run of the load generator: load, latency, tokens, errors and goodput.",
-    rows=[_now(), _load(), _latency(), _tokens(), _errors(), _goodput()],
+    about="One run of the load generator: load, engine and GPUs, latency, tokens, errors and goodput.",
+    rows=[_now(), _load(), _engine_and_gpus(), _latency(), _tokens(), _errors(), _goodput(), _open_loop()],
     variables=run_variables(),
     annotations=STEPS,
 )
