@@ -209,8 +209,12 @@ def _check_metrics(s: Scenario) -> None:
 
 
 def _check_grafana(address: str) -> None:
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc:
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of brackets and of ports
+        is_address = False
+    if not is_address or "@" in address or "?" in address or "#" in address or not address.isprintable():
         raise UsageError("--grafana: write its address, without credentials, as in http://127.0.0.1:3000.")
 
 
@@ -219,7 +223,7 @@ def parse_address(text: str) -> tuple[str, int] | None:
     if text == "off":
         return None
     address, _, port = text.rpartition(":")
-    if not address or not port.isdigit() or int(port) > LAST_PORT:
+    if not address or not (port.isascii() and port.isdigit()) or int(port) > LAST_PORT:
         raise UsageError(f"--metrics {text}: write ADDR:PORT, as in 127.0.0.1:9646, or 'off'.")
     return address.strip("[]"), int(port)
 

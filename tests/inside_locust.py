@@ -1,11 +1,13 @@
 """What is tested inside a process that gevent has patched; ``test_distributed.py`` runs it in one of its own."""
 
+import signal
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +15,11 @@ from hypothesis import strategies as st
 from loadgen.clock import MS, SECOND
 from loadgen.harness import messages
 from loadgen.harness.clocks import is_far_off, offset
+from loadgen.harness.exporting import FLUSH_S, Exporter
 from loadgen.harness.messages import Clock, Hello, Orders, Ready, Report
 from loadgen.harness.team import Workers
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.scenario import Scenario
 from loadgen.version import VERSION
 
 
@@ -139,3 +144,26 @@ def test_a_clock_an_hour_ahead_is_put_right_and_named_far_off() -> None:
     assert (found.monotonic_ns, found.uncertainty_ns) == (-hour, MS)
     assert found.wall_ms == pytest.approx(3_600_000)
     assert is_far_off(found)
+
+
+def test_a_hanging_exporter_that_has_much_to_read_does_not_hold_the_end_up() -> None:
+    exporter = Exporter(Scenario(metrics="127.0.0.1:0"))
+    psutil.Process(exporter._process.pid).suspend()
+    record = RequestRecord(request_id="r" * 1000, phase=Phase.MEASURE, outcome=Outcome.OK, worker=0, prompt_row=0)
+    report = Report(
+        run_id="r",
+        worker=0,
+        sequence=1,
+        records=[record] * 3000,
+        histograms={},
+        started=1,
+        in_flight=0,
+        settled_ns=0,
+        cpu_share=None,
+    )
+    exporter.batch(report)
+    assert len(exporter._pending) > 1 << 20
+    began = time.monotonic()
+    exporter.close()
+    assert time.monotonic() - began < 4 * FLUSH_S
+    assert exporter._process.returncode == -signal.SIGKILL

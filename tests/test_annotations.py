@@ -70,8 +70,11 @@ def test_a_token_may_be_in_a_file_and_without_one_or_without_grafana_nothing_is_
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ([(0.0, response(b"{}", status="401 Unauthorized"))], "it answers 401 Unauthorized; GRAFANA_TOKEN must be"),
-        ([(0.0, response(b"", status="302 Found", extra="Location: http://127.0.0.1:1/\r\n"))], "it answers 302 Found"),
+        ([(0.0, response(b"{}", status="401 Unauthorized"))], "it answers 401; GRAFANA_TOKEN must be"),
+        (
+            [(0.0, response(b"", status="302 Found", extra="Location: http://127.0.0.1:1/\r\n"))],
+            "it answers 302. The run is complete.",
+        ),
         ([(0.0, HANG_UP)], "Remote end closed connection without response"),
         ([(60.0, b"")], "timed out"),
     ],

@@ -30,7 +30,7 @@ from loadgen.exporter.families import families
 from loadgen.exporter.feed import Batch, Begin, Tick
 from loadgen.exporter.totals import Totals
 from loadgen.measure.histogram import Histogram
-from loadgen.record import Outcome, Phase
+from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.wire.trace import trace_id, traceparent
 
 SWEEP = ROOT / "locustfiles" / "sweep.py"
@@ -111,7 +111,7 @@ def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_p
     missed = last["llmload_slo_miss_total", (("slo", "ttft_ms"),)]
     assert good == sum((r.first_token_ns or 0) - (r.sent_ns or 0) <= 25e6 for r in records)
     assert good + missed == 60  # the other limit is far away
-    assert last["llmload_users", ()] == last["llmload_worker_users", (("worker", "0"),)] <= 4
+    assert any(samples(text).get(("llmload_worker_users", (("worker", "0"),))) == 4 for text in texts)
     assert last["llmload_worker_event_loop_lag_seconds_count", (("worker", "0"),)] > 50
     assert last["llmload_run_state", (("state", "ended"),)] == 1
     assert last["llmload_verdict", (("status", run.summary["verdict"]["status"]),)] == 1
@@ -218,7 +218,8 @@ def test_off_starts_nothing_and_a_run_nobody_scrapes_ends_at_once(start: Starter
             ran[name] = run
     assert "Metrics:" not in ran["off"].said
     assert "Metrics: http://127.0.0.1:" in ran["on"].said
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "loadgen.exporter" in (p.info["cmdline"] or [])]
+    cwd = str(ran["on"].results.parent)
+    assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == cwd]
 
 
 def test_a_taken_port_is_no_obstacle_and_is_told(start: Starter, tmp_path: Path) -> None:
@@ -279,6 +280,10 @@ def test_a_scraper_that_goes_away_delays_the_end_by_two_intervals_at_most(start:
         (("--metrics", "9646"), "--metrics 9646: write ADDR:PORT, as in 127.0.0.1:9646, or 'off'."),
         (("--metrics", "127.0.0.1:99999"), "write ADDR:PORT"),
         (("--metrics", "203.0.113.7:9646"), "--metrics 203.0.113.7:9646: cannot listen"),
+        (("--metrics", "127.0.0.1:\u00b2"), "write ADDR:PORT"),
+        (("--grafana", "http://[::1"), "--grafana: write its address"),
+        (("--grafana", "http://h/?api_key=s3cret"), "--grafana: write its address"),
+        (("--grafana", "http://h:99999999"), "--grafana: write its address"),
         (("--metrics-names", "mine"), "--metrics-names must be one of llmload, otel"),
     ],
 )
@@ -305,6 +310,43 @@ def test_an_exporter_that_dies_or_hangs_does_not_touch_the_run(
             exporter.send_signal(signal.SIGCONT)
         assert run.wait() in {0, 3}
     assert run.summary["requests"]["completed"] == 200
+
+
+def test_values_that_nobody_told_are_absent(start: Starter, tmp_path: Path) -> None:
+    """Input tokens of a server without usage; requests in flight before any process has reported."""
+    with engine(tmp_path, ttft_ms=20, itl_ms=2, no_usage=True) as server:
+        run = start("--headless", "--host", server.host, "--users", "1", *FEW, *ANY_PORT)
+        last = samples(list(followed(run))[-1])
+        run.wait()
+    assert {k for k in last if k[0] == "llmload_tokens_total"} == {("llmload_tokens_total", (("type", "output"),))}
+    assert not any(name.startswith("llmload_input_tokens") for name, _ in last)
+
+
+def test_a_drain_is_told_as_one(start: Starter, tmp_path: Path) -> None:
+    with engine(tmp_path, ttft_ms=3000, itl_ms=1) as server:
+        load = ("--rate", "5", "--run-time", "7s", "--sample", "20", "--warmup", "1", "--max-tokens", "2")
+        rate = ROOT / "locustfiles" / "rate.py"
+        run = start("--headless", "--host", server.host, *load, *ANY_PORT, locustfile=rate)
+        texts = [samples(text) for text in followed(run)]
+        run.wait()
+    warm = [s for s in texts if s.get(("llmload_run_state", (("state", "warming up"),)))]
+    assert any(s.get(("llmload_in_flight_requests", ())) == 1 for s in warm)
+    draining = [s for s in texts if s.get(("llmload_run_state", (("state", "draining"),)))]
+    in_flight = [s["llmload_in_flight_requests", ()] for s in draining]
+    assert len(set(in_flight)) > 2
+    assert in_flight == sorted(in_flight, reverse=True)
+    ages = [v for s in draining for (name, _), v in s.items() if name == "llmload_worker_report_age_seconds"]
+    assert max(ages) < 3
+
+
+def test_requests_of_the_warm_up_are_started_ones_whatever_the_number_of_processes(
+    start: Starter, tmp_path: Path
+) -> None:
+    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
+        run = start.forked(server.host, "--users", "3", *FEW, "--requests", "40", *ANY_PORT)
+        last = samples(list(followed(run))[-1])
+        run.wait()
+    assert last["llmload_requests_started_total", ()] == len(run.records) == 42
 
 
 def test_a_request_tells_its_trace_and_the_record_has_it(locust: Locust) -> None:
@@ -380,7 +422,20 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         price_per_gpu_hour=2.5,
         at=0.0,
     )
-    batch = Batch(worker=0, records=[], histograms={}, started=1, in_flight=1, cpu_share=0.1, loop_lag=None, users=1)
+    record = RequestRecord(
+        request_id="q", phase=Phase.MEASURE, outcome=Outcome.OK, worker=0, prompt_row=0, input_tokens=1, output_tokens=1
+    )
+    batch = Batch(
+        worker=0,
+        records=[record],
+        histograms={},
+        started=1,
+        in_flight=1,
+        cpu_share=0.1,
+        loop_lag=None,
+        users=1,
+        is_last=False,
+    )
     tick = Tick(
         at=0.0, state="measuring", users=1, step=0, verdict="VALID", checks={"workers": "ok"}, workers=1, lost=0
     )

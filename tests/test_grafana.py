@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 from boards import queries
-from boards.names import GPU, LOADGEN, METRICS, RULES
+from boards.names import ALERTS, GPU, LOADGEN, METRICS, RULES
 from boards.scraping import ENGINES
 from conftest import ROOT, clean_environment, free_port
 from dashboards import DASHBOARDS, GRAFANA, Json, annotations, asking_variables, each_dashboard, names_of, panels
@@ -170,6 +170,10 @@ def test_percentiles_need_as_many_values_as_in_reports() -> None:
     assert {name: statistics.QUANTILES[name] for name in queries.QUANTILES} == queries.QUANTILES
 
 
+def test_the_alerts_that_are_shown_are_those_that_there_are() -> None:
+    assert [rule["alert"] for rule in rules() if "alert" in rule] == list(ALERTS)
+
+
 def test_rules_record_what_dashboards_take_from_them() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     assert recorded >= RULES
@@ -265,7 +269,7 @@ def test_monitor_starts_prometheus_on_this_machine_only_and_says_what_else_to_do
                 except OSError:
                     time.sleep(0.1)
             assert flags["web.listen-address"] == f"127.0.0.1:{port}"
-            data = tmp_path / "loadgen" / "prometheus"
+            data = tmp_path / "loadgen" / f"prometheus-{port}"
             assert Path(flags["storage.tsdb.path"]) == data
             assert "targets:\n    - 127.0.0.1:9646" in server.get("status/config")["yaml"]
             assert {group["name"] for group in server.get("rules")["groups"]} >= {"vllm", "dcgm", "load-generator"}

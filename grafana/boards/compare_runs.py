@@ -27,18 +27,18 @@ def _runs() -> Row:
     info = f"last_over_time(llmload_run_info{{{RUNS}}}[$__range])"
     verdict = f"last_over_time(llmload_verdict{{{RUNS}}}[$__range]) == 1"
     began = f"last_over_time(llmload_run_start_timestamp_seconds{{{RUNS}}}[$__range])"
-    seen = f"max_over_time(timestamp(llmload_run_info{{{RUNS}}})[$__range:15s])"
+    seen = f"max_over_time(timestamp(llmload_run_info{{{RUNS}}})[$__range:5s])"
     ended = so_far("llmload_requests_total", RUNS, "run_id")
     failed = so_far("llmload_requests_total", _FAILED, "run_id")
     columns = {
         "Started": f"floor(1000 * max by (run_id, engine, model, kind, dataset, reservation) "
         f"({info} * on (run_id) group_left () ({began})))",
-        "Seen": f"ceil(1000 * max by (run_id) ({seen}))",
+        "Seen": f"ceil(1000 * (5 + max by (run_id) ({seen})))",
         "Judged": f"max by (run_id, status) ({verdict})",
         "Requests": ended,
         "Failed": f"{failed} / ({ended} > 0)",
         "Within SLO": f"{so_far('llmload_good_requests_total', RUNS, 'run_id')} / ({ended} > 0)",
-        "Output": f"avg_over_time(({_MEAN_OF.format(RUNS)})[$__range:15s])",
+        "Output": f"avg_over_time(({_MEAN_OF.format(RUNS)})[$__range:5s])",
     }
     overrides = [
         changed("Run", {"links": [_LINK], "custom.width": 260}),

@@ -1,10 +1,12 @@
 """The dashboard of the load generator itself: whether it was up to the load."""
 
 from boards.dashboard import STEPS, Dashboard, run_variables
+from boards.names import ALERTS
 from boards.panels import Json, Panel, Query, Row, graph, table, tile, timeline
 from boards.queries import RUN, rate, so_far
 
 _EACH = "process {{worker}}"
+_OURS = f'alertname=~"{"|".join(ALERTS)}"'
 
 
 def _of_workers(title: str, about: str, unit: str, expr: str, limit: float | None) -> Panel:
@@ -32,7 +34,12 @@ def _now() -> Row:
                 "Alerts",
                 "Of grafana/prometheus/rules: the load generator is the bottleneck, a process is silent, errors, an "
                 "engine is gone.",
-                [Query('max by (alertname) (ALERTS{alertstate="firing"})', "{{alertname}}")],
+                [
+                    Query(
+                        f'max by (alertname) (ALERTS{{alertstate="firing", {_OURS}, run_id=~"$run_id|"}})',
+                        "{{alertname}}",
+                    )
+                ],
                 colour="red",
                 height=6,
                 no_value="None fires",

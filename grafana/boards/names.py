@@ -79,6 +79,9 @@ RULES = frozenset(
 )
 """What only the recording rules make, of what engines and exporters name differently."""
 
+ALERTS = ("LoadGeneratorIsTheBottleneck", "NoReportFromAProcess", "ManyErrors", "EngineDown")
+"""Of ``prometheus/rules``."""
+
 PROMETHEUS = frozenset({"up", "ALERTS"})
 
 METRICS = LOADGEN | GPU | RULES | PROMETHEUS

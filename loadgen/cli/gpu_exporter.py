@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LISTEN = "127.0.0.1:9401"
 _LAST_PORT = 65_535
-_LEAST_INTERVAL_S = 0.1
+_LEAST_INTERVAL_S, _LONGEST_INTERVAL_S = 0.1, 3600.0
 
 
 def add(commands: "Commands") -> None:
@@ -81,6 +81,8 @@ def _interval_s(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not _LEAST_INTERVAL_S <= seconds < math.inf:
-        raise UsageError(f"--interval {text}: it must be a number of seconds, {_LEAST_INTERVAL_S} or more.")
+    if not _LEAST_INTERVAL_S <= seconds <= _LONGEST_INTERVAL_S:
+        raise UsageError(
+            f"--interval {text}: it must be a number of seconds from {_LEAST_INTERVAL_S} to {_LONGEST_INTERVAL_S:g}."
+        )
     return seconds

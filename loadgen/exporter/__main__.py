@@ -17,6 +17,7 @@ from prometheus_client.core import Metric
 from loadgen.exporter import families, otel
 from loadgen.exporter.feed import Begin, unpack
 from loadgen.exporter.totals import Totals
+from loadgen.scenario import LAST_PORT
 
 TRIES = 20
 """Ports that are tried one after the other."""
@@ -71,11 +72,12 @@ class Exported:
 
 def serve(address: str, port: int, registry: CollectorRegistry) -> int:
     """Serve at the first free port from one on; return it. Raises OSError where there is none."""
-    for number in range(port, port + TRIES):
+    last = min(port + TRIES, LAST_PORT + 1)
+    for number in range(port, last):
         try:
             server, _ = start_http_server(number, address, registry)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or number == port + TRIES - 1:
+            if error.errno != errno.EADDRINUSE or number == last - 1:
                 raise
         else:
             return int(server.server_port)
@@ -93,7 +95,7 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         print(f"cannot listen at {address}:{port}: {error.strerror}", flush=True)  # noqa: T201 read by who started it
         return 2
-    print(f"http://{address}:{number}", flush=True)  # noqa: T201
+    print(f"http://{f'[{address}]' if ':' in address else address}:{number}", flush=True)  # noqa: T201
     exported.listen_to(sys.stdin.buffer)
     exported.linger()
     return 0

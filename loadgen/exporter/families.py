@@ -12,7 +12,7 @@ from loadgen.measure.evidence import Status
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.verdict import Verdict
 from loadgen.record import Outcome
-from loadgen.slo import LIMITS
+from loadgen.slo import LIMITS, parse_slo
 
 STATES = ("warming up", "measuring", "draining", "ended")
 SILENT_S = 10.0
@@ -77,14 +77,15 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield _counters_by("requests", "Measured requests that have ended", own, "outcome", by_outcome)
     errors = {outcome: count for outcome, count in by_outcome.items() if outcome != Outcome.OK.value}
     yield _counters_by("errors", "Measured requests that did not end well", own, "kind", errors)
-    tokens = {kind: sizes.total for kind, sizes in totals.sizes.items()}
+    tokens = {kind: sizes.total for kind, sizes in totals.sizes.items() if sizes.known}
     tokens |= {} if totals.cached is None else {"cached": totals.cached}
     yield _counters_by("tokens", "Tokens of measured requests", own, "type", tokens)
     yield _counter("chunks", "Chunks of streams that were read token by token", own, totals.chunks)
     yield _counter("coalesced_chunks", "Those of them that were read with a later one", own, totals.coalesced)
     if totals.begun.slo is not None:
         yield _counter("good_requests", "Answers within all limits of --slo", own, totals.good)
-        misses = {name: totals.misses[name] for name in LIMITS if f"{name}=" in totals.begun.slo}
+        slo = parse_slo(totals.begun.slo)
+        misses = {name: totals.misses[name] for name in LIMITS if getattr(slo, name) is not None}
         yield _counters_by("slo_miss", "Answers beyond a limit of --slo", own, "slo", misses)
 
 
@@ -99,6 +100,8 @@ def _histograms(totals: Totals) -> Iterator[Metric]:
 
 def _sizes(totals: Totals) -> Iterator[Metric]:
     for kind, sizes in totals.sizes.items():
+        if not sizes.known:
+            continue
         family = HistogramMetricFamily(f"llmload_{kind}_tokens", f"Tokens of a request's {kind}", labels=_NAMES)
         family.add_metric(_labels(totals), buckets=sizes.buckets(), sum_value=sizes.total)
         yield family
@@ -107,8 +110,9 @@ def _sizes(totals: Totals) -> Iterator[Metric]:
 def _load(totals: Totals) -> Iterator[Metric]:
     own = _labels(totals)
     heard = totals.heard(SILENT_S)
-    in_flight = sum(batch.in_flight for batch in heard)
-    yield _gauge("in_flight_requests", "Requests that wait for the end of their answer", own, in_flight)
+    if heard:
+        in_flight = sum(batch.in_flight for batch in heard)
+        yield _gauge("in_flight_requests", "Requests that wait for the end of their answer", own, in_flight)
     if totals.begun.rate is not None:
         yield _gauge("target_request_rate", "Requests per second, as asked for", own, totals.begun.rate)
     elif there := [batch.users for batch in heard if batch.users is not None]:
@@ -143,6 +147,8 @@ def _workers(totals: Totals) -> Iterator[Metric]:
     age = GaugeMetricFamily("llmload_worker_report_age_seconds", "Since a process reported", labels=names)
     for number, (at, batch) in sorted(totals.workers.items()):
         own = [run, str(number)]
+        if batch.is_last:
+            continue
         age.add_metric(own, now - at)
         if now - at > SILENT_S:
             continue

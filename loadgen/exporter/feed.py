@@ -47,6 +47,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
     loop_lag: Wire | None
     """Lateness of the process's loop since it told last, ms."""
     users: int | None
+    is_last: bool
+    """It has no part in the run any more."""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):

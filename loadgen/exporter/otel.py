@@ -34,6 +34,8 @@ def families(totals: Totals) -> Iterator[Metric]:
         "gen_ai_client_token_usage", "Tokens of a request", labels=[*_NAMES, "gen_ai_token_type"]
     )
     for kind, sizes in totals.sizes.items():
+        if not sizes.known:
+            continue
         usage.add_metric([*labels, kind], buckets=sizes.buckets(), sum_value=sizes.total)
     yield usage
 

@@ -55,6 +55,11 @@ class Sizes:
         self.counts[bisect_left(TOKENS, tokens)] += 1
         self.total += tokens
 
+    @property
+    def known(self) -> bool:
+        """Whether any request's are known."""
+        return any(self.counts)
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return how many had not more than each bound."""
         bounds = [*(str(bound) for bound in TOKENS), "+Inf"]
@@ -103,7 +108,7 @@ class Totals:
     def heard(self, age_s: float) -> list[Batch]:
         """Return what processes told last that have told something since so long: what the others do is not known."""
         since = time.monotonic() - age_s
-        return [batch for at, batch in self.workers.values() if at >= since]
+        return [batch for at, batch in self.workers.values() if at >= since or batch.is_last]
 
     @property
     def state(self) -> str:

@@ -31,10 +31,11 @@ def annotate(base: str, token: str, annotations: Sequence[Mapping[str, Any]]) ->
             with opener.open(request, timeout=TIMEOUT_S):
                 pass
         except HTTPError as error:
-            with error:
-                _warn(f"it answers {error.code} {error.reason}; GRAFANA_TOKEN must be that of a service account")
+            with error:  # its reason may hold anything: it is not repeated
+                hint = "; GRAFANA_TOKEN must be that of a service account" if error.code in {401, 403} else ""
+                _warn(f"it answers {error.code}{hint}")
             return
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             _warn(str(getattr(error, "reason", None) or error or type(error).__name__))
             return
 

@@ -192,13 +192,31 @@ class Conductor:
         try:
             if self._player is not None and self._player is not gevent.getcurrent():
                 self._player.kill()
-            self.means.drain()
-            if self._team is not None:
-                self._team.finish(self.means.stop_timeout_s)
+            self._drain()
             if self._counters is not None and (after := self.means.counters()) is not None:
                 self.manifest.counters = self._counters, after
         finally:
             self._wound_down.set()
+
+    def _drain(self) -> None:
+        """Wait for what is in flight and for the last reports, and go on telling how things are meanwhile."""
+        is_last = False
+
+        def tell() -> None:
+            while True:
+                gevent.sleep(TICK_S)
+                if self._team is not None and not is_last:  # after the last report there is none
+                    self._team.collect()
+                self._tick()
+
+        teller = gevent.spawn(tell)
+        try:
+            self.means.drain()
+            is_last = True
+            if self._team is not None:
+                self._team.finish(self.means.stop_timeout_s)
+        finally:
+            teller.kill()
 
     def finish(self) -> Summary:
         """Complete the manifest, put the records together, write the reports and return the summary."""
@@ -256,9 +274,18 @@ class Conductor:
 
         makers = [own.requests.spawn(make) for _ in range(min(self._load.warm_up_users, len(prompts)))]
         while len(gevent.joinall(makers, timeout=TICK_S)) < len(makers):
+            self._report_warm_up()
             self._tick()
+        self._report_warm_up(last=True)
         self._stream_rate = max((1000 / tpot for r in records if (tpot := tpot_ms(r)) is not None), default=None)
         self.warm_e2e_ms = max((e2e for r in records if (e2e := e2e_ms(r)) is not None), default=None)
+
+    def _report_warm_up(self, *, last: bool = False) -> None:
+        """Report what this process does, whose part ends with the warm-up where workers make the requests."""
+        if any(facts.number == self._myself.number for facts in self.team.facts):
+            self.team.collect()
+        else:
+            self.on_report(self.means.own.report(last=last))
 
     def _save_unshared(self, report: Report) -> None:
         """Keep what a worker reports whose disk is not ours."""

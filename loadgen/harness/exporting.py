@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 LINGER_S = 65.0
 """The exporter stays no longer once we are done."""
 
+FLUSH_S = 3.0
+"""So long it may take to read what is left to tell, or to end where it has been given up."""
+
+_PAUSE_S = 0.02
 _PIPE_BYTES = 1 << 20
 _MOST_PENDING = 64 << 20
 """Bytes that wait for a process that does not read; beyond it it is given up."""
@@ -93,6 +97,7 @@ class Exporter:
                 cpu_share=report.cpu_share,
                 loop_lag=report.loop_lag,
                 users=report.users,
+                is_last=report.instrument is not None,
             )
         )
 
@@ -117,15 +122,23 @@ class Exporter:
             End(verdict=verdict["status"], checks={check["name"]: check["status"] for check in verdict["checks"]})
         )
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has been given up."""
+        return self._lost
+
     def close(self) -> None:
-        """Let it end; it stays for one more scrape, if it is scraped."""
+        """Let it end; it stays for one more scrape, if it is scraped. One that hangs is killed."""
         assert self._process.stdin is not None
-        os.set_blocking(self._pipe, True)
-        self._flush()
+        due = time.monotonic() + FLUSH_S
+        while self._pending and not self._lost and time.monotonic() < due:
+            self._flush()
+            time.sleep(_PAUSE_S)
+        reads = not self._pending
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(LINGER_S)
+            self._process.wait(LINGER_S if reads and not self._lost else FLUSH_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -126,7 +126,9 @@ class Part:
         """
         self._went.wait()
         go, scenario, orders = self._go, self.scenario, self.orders
-        assert go is not None and go.epoch_ns is not None and scenario.rate is not None  # noqa: PT018
+        if go is None:  # the run has ended in the warm-up
+            return
+        assert go.epoch_ns is not None and scenario.rate is not None  # noqa: PT018
         times = schedule(cast("Process", scenario.arrivals), scenario.rate, scenario.cv, scenario.seed)
         for index, offset in shard(times, orders.shard, orders.shards):
             ends = orders.planned is not None and index >= orders.planned

@@ -122,6 +122,9 @@ class Session(Process):
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
         self._grafana_token = grafana_token() if scenario.grafana else None
         self._prepared = prepare(scenario, host, engine, self.waiter)
+        if self._exporter is not None and self._exporter.lost:
+            self._exporter.close()
+            self._exporter = None
         if self._exporter is None and scenario.metrics != "off":
             self._exporter = Exporter(scenario)
         if form is not None and self._workers is not None:

@@ -145,6 +145,7 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
         cpu_share=None,
         loop_lag=None,
         users=None,
+        is_last=False,
     )
     began = time.process_time()
     exported.totals.take(batch)
