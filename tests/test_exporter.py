@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,9 +38,10 @@ SWEEP = ROOT / "locustfiles" / "sweep.py"
 ANY_PORT = ("--metrics", "127.0.0.1:0")
 
 
-def scrape(url: str) -> str:
-    """One scrape."""
-    with urllib.request.urlopen(url, timeout=5) as reply:
+def scrape(url: str, name: str = "Prometheus") -> str:
+    """One scrape, by a scraper of this name."""
+    headers = {"User-Agent": name, "X-Prometheus-Scrape-Timeout-Seconds": "1"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as reply:
         return str(reply.read().decode())
 
 
@@ -63,12 +65,12 @@ def url_of(run: Started, seconds: float = 30) -> str:
     return said.group(1)
 
 
-def followed(run: Started, every: float = 0.3) -> Iterator[str]:
+def followed(run: Started, every: float = 0.3, name: str = "Prometheus") -> Iterator[str]:
     """Scrape a run until it has ended, the exporter's last words included."""
     url = url_of(run)
     while True:
         try:
-            yield scrape(url)
+            yield scrape(url, name)
         except OSError:
             return
         time.sleep(every)
@@ -310,6 +312,27 @@ def test_an_exporter_that_dies_or_hangs_does_not_touch_the_run(
             exporter.send_signal(signal.SIGCONT)
         assert run.wait() in {0, 3}
     assert run.summary["requests"]["completed"] == 200
+
+
+def test_each_of_two_scrapers_sees_the_end_and_a_person_who_looks_is_not_waited_for(
+    start: Starter, tmp_path: Path
+) -> None:
+    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server, ThreadPoolExecutor() as pool:
+        arguments = ("--headless", "--host", server.host, *FEW, "--users", "2", "--requests", "300")
+        run = start(*arguments, *ANY_PORT)
+        url = url_of(run)
+        scrapers = [
+            pool.submit(lambda n, every: list(followed(run, every, n))[-1], n, e) for n, e in (("a", 0.5), ("b", 1.3))
+        ]
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            assert reply.status == 200
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(url.removesuffix("/metrics"), timeout=5)
+        assert run.wait() in {0, 3}
+    for scraper in scrapers:
+        last = samples(scraper.result())
+        assert last["llmload_run_state", (("state", "ended"),)] == 1
+        assert of_outcomes(last)["ok"] == 300
 
 
 def test_values_that_nobody_told_are_absent(start: Starter, tmp_path: Path) -> None:

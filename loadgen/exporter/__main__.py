@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from loadgen.exporter import families, otel
 from loadgen.exporter.feed import Begin, unpack
+from loadgen.exporter.server import Scrapers, Server
 from loadgen.exporter.totals import Totals
 from loadgen.scenario import LAST_PORT
 
@@ -35,14 +36,12 @@ class Exported:
     def __init__(self, families_of: Families) -> None:
         self.totals: Totals | None = None
         self.lock = threading.Lock()
-        self.scrapes: list[float] = []
-        """Monotonic times of the last two, s."""
+        self.scrapers = Scrapers()
         self._families = families_of
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, as prometheus-client asks for them."""
         with self.lock:
-            self.scrapes = [*self.scrapes[-1:], time.monotonic()]
             if self.totals is not None:
                 yield from list(self._families(self.totals))
 
@@ -60,26 +59,23 @@ class Exported:
                     self.totals.take(message)
 
     def linger(self) -> None:
-        """Wait for one more scrape, if somebody scrapes, for two intervals at most."""
-        if len(self.scrapes) < 2:  # noqa: PLR2004 no interval is known
-            return
-        before, last = self.scrapes
-        due = time.monotonic() + min(2 * (last - before), LONGEST_LINGER_S)
-        while time.monotonic() < due and self.scrapes[-1] == last:
-            time.sleep(0.05)
-        time.sleep(0.1)  # the answer to it is on its way
+        """Wait until each that scrapes has come once more."""
+        self.scrapers.wait_for_each(LONGEST_LINGER_S)
+        if self.scrapers.interval:
+            time.sleep(0.1)  # the last answer is on its way
 
 
-def serve(address: str, port: int, registry: CollectorRegistry) -> int:
+def serve(address: str, port: int, registry: CollectorRegistry, scrapers: Scrapers) -> int:
     """Serve at the first free port from one on; return it. Raises OSError where there is none."""
     last = min(port + TRIES, LAST_PORT + 1)
     for number in range(port, last):
         try:
-            server, _ = start_http_server(number, address, registry)
+            server = Server(address, number, registry, scrapers)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or number == last - 1:
                 raise
         else:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
             return int(server.server_port)
     raise AssertionError("unreachable")
 
@@ -91,7 +87,7 @@ def main(arguments: list[str]) -> int:
     registry: Any = CollectorRegistry()
     registry.register(exported)
     try:
-        number = serve(address, int(port), registry)
+        number = serve(address, int(port), registry, exported.scrapers)
     except OSError as error:
         print(f"cannot listen at {address}:{port}: {error.strerror}", flush=True)  # noqa: T201 read by who started it
         return 2

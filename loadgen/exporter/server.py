@@ -1,0 +1,75 @@
+"""Serves ``/metrics``, and notes who scrapes it."""
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+PATH = "/metrics"
+
+_SCRAPER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
+"""Prometheus sends this header, and so do those that do as it does; a person who looks does not."""
+
+StartResponse = Callable[..., Any]
+
+
+@dataclass
+class Scrapers:
+    """Who comes again and again."""
+
+    last: dict[str, float] = field(default_factory=dict)
+    """When each came last, monotonic s."""
+    interval: dict[str, float] = field(default_factory=dict)
+    """Time between its last two scrapes, s."""
+
+    def came(self, environ: dict[str, Any]) -> None:
+        """Note one scrape."""
+        who = f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
+        at, before = time.monotonic(), self.last.get(who)
+        self.last[who] = at
+        if before is not None:
+            self.interval[who] = at - before
+
+    def wait_for_each(self, longest_s: float) -> None:
+        """Wait until each has come once more, for two of its intervals at most."""
+        seen, now = dict(self.last), time.monotonic()
+        due = {who: min(seen[who] + 2 * interval, now + longest_s) for who, interval in self.interval.items()}
+        while any(self.last[who] == seen[who] and time.monotonic() < at for who, at in due.items()):
+            time.sleep(0.05)
+
+
+def application(registry: CollectorRegistry, scrapers: Scrapers) -> Callable[..., Iterable[bytes]]:
+    """Return what answers requests."""
+    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != PATH:
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [f"metrics are at {PATH}\n".encode()]
+        if _SCRAPER in environ:
+            scrapers.came(environ)
+        return metrics(environ, start_response)
+
+    return answer
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request; raises OSError where it cannot listen."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: str, port: int, registry: CollectorRegistry, scrapers: Scrapers) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), _Quiet)
+        self.set_app(application(registry, scrapers))
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
