@@ -21,7 +21,8 @@ SHORTER = {
     '"oasst-30b", ': "",
 }
 SHORTER |= {"8,32,64": "32", "8,16,32": "16"}
-SHORTER |= {'like = "transformers-4.31.0", time_factor = 100': 'like = "transformers-4.31.0", time_factor = 300'}
+FASTER = ('like = "transformers-4.31.0", time_factor = 100', 'like = "transformers-4.31.0", time_factor = 300')
+"""Not where the speed of one user is measured: there what a request costs beside its tokens shows, 1.4 %."""
 
 
 @pytest.mark.alone
@@ -39,6 +40,8 @@ def test_the_tables_are_the_reference_figures(
     text = (FILES / f"{name}.toml").read_text()
     for long, short in SHORTER.items():
         text = text.replace(long, short)
+    if name == "simulated-throughput":
+        text = text.replace(*FASTER)
     (home.folder / "matrix.toml").write_text(text)
     done = home.loadgen("matrix", "matrix.toml", timeout=280)
     assert done.returncode in {0, 3, 4}, done.stderr  # three prompts are too few for a verdict
