@@ -5,11 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from boards.queries import QUANTILES, SMALLEST_SAMPLE
 from cluster import Started
 from conftest import FIGURE
 from dashboards import DASHBOARDS, Json, annotations, asking_variables, each_dashboard, names_of, panels
 from prometheus import Prometheus
 from watching import Watched, watched
+
+from loadgen.measure import metrics
+from loadgen.measure.statistics import percentile
+from loadgen.record import Outcome, Phase
 
 __all__ = ["watched"]
 
@@ -81,11 +86,29 @@ def test_figures_of_the_whole_run_are_those_of_its_summary(watched: Watched) -> 
         ((share,),) = asked(watched.server, TITLES["Failed so far"]["targets"][0], run)
         ended = counted["completed"] + counted["failed"] + counted["aborted"] + counted["dropped"]
         assert share == pytest.approx(1 - counted["completed"] / ended)
-    for name, key in (("TTFT", "ttft_ms"), ("TPOT", "tpot_ms"), ("E2E", "e2e_ms")):
-        for target in TITLES[f"{name} of the run so far"]["targets"]:
-            ((value,),) = asked(watched.server, target, watched.sweep)
-            told = watched.sweep.summary["latency"][key][target["legendFormat"]]
-            assert value * 1000 == pytest.approx(told, rel=0.11)
+
+
+def test_percentiles_of_the_whole_run_are_those_of_its_records_and_its_summary(watched: Watched) -> None:
+    figures = {
+        "TTFT": ("ttft_ms", metrics.ttft_ms),
+        "TPOT": ("tpot_ms", metrics.tpot_ms),
+        "E2E": ("e2e_ms", metrics.e2e_ms),
+    }
+    for run in (watched.sweep, watched.steady):
+        answers = [r for r in run.records if r.phase is Phase.MEASURE and r.outcome is Outcome.OK]
+        for name, (key, of) in figures.items():
+            values = [value for r in answers if (value := of(r)) is not None]
+            for target in TITLES[f"{name} of the run so far"]["targets"]:
+                which, answered = target["legendFormat"], asked(watched.server, target, run)
+                if len(values) < SMALLEST_SAMPLE[which]:
+                    assert answered == []
+                    continue
+                ((value,),) = answered
+                exact = percentile(values, QUANTILES[which])
+                assert value * 1000 == pytest.approx(exact, rel=0.11)
+                told = run.summary["latency"][key].get(which)  # not told where the answers depend on each other
+                assert told is None or told == pytest.approx(exact)
+    assert {"p50", "p90"} <= set(watched.steady.summary["latency"]["ttft_ms"])
 
 
 def test_a_heat_map_has_the_buckets_between_the_least_and_the_greatest_value(watched: Watched) -> None:

@@ -4,7 +4,6 @@ The GPUs alone are not there: NVML is ``fake_nvml.c``. The exporter that reads i
 """
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from cluster import FEW, Started, Starter, engine
 from conftest import ROOT, free_port
 from nvml import GIB, FakeNvml, a100, fake_nvml, h100
 from prometheus import Prometheus, prometheus
+from scraping import url_of
 
 RULES = ROOT / "grafana" / "prometheus" / "rules"
 
@@ -30,67 +30,60 @@ class Watched:
     server: Prometheus
     sweep: Started
     """Two processes on the embedded engine, with limits."""
-    rate: Started
-    """An open loop on a simulated engine whose answers all break off at their fifth token."""
+    steady: Started
+    """An open loop, with as many answers as a p99 needs, however slow this machine is."""
+    failing: Started
+    """Another, on a simulated engine whose answers all break off at their fifth token."""
 
     @property
     def runs(self) -> list[Started]:
-        """Both."""
-        return [self.sweep, self.rate]
+        """All of them."""
+        return [self.sweep, self.steady, self.failing]
 
 
 @pytest.fixture(scope="session")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Let two runs go on beside each other, and Prometheus scrape them, their engines and two GPUs."""
+    """Let three runs go on beside each other, and Prometheus scrape them, their engines and two GPUs."""
     folder = tmp_path_factory.mktemp("watched")
     starter = Starter(folder)
     with ExitStack() as held:
         held.callback(starter.end)
         gpus = held.enter_context(_gpu_exporter(folder))
-        simulated = held.enter_context(engine(folder, ttft_ms=20, itl_ms=2, fail_at=5))
-        sweep, rate = _sweep(starter), _rate(starter, simulated.host)
+        for name in ("sound", "broken"):
+            (folder / name).mkdir()
+        sound = held.enter_context(engine(folder / "sound", ttft_ms=20, itl_ms=2))
+        broken = held.enter_context(engine(folder / "broken", ttft_ms=20, itl_ms=2, fail_at=5))
+        sweep, steady = _sweep(starter), _rate(starter, "steady", sound.host, "30")
+        failing = _rate(starter, "failing", broken.host, "10")
         embedded = _until(lambda: _host_of(sweep), sweep)
         jobs = {
-            "sweep": _until(lambda: _metrics_of(sweep), sweep),
-            "rate": _until(lambda: _metrics_of(rate), rate),
+            "sweep": url_of(sweep).removeprefix("http://"),
+            "steady": url_of(steady).removeprefix("http://"),
+            "failing": url_of(failing).removeprefix("http://"),
             "gpu": gpus,
             "llamacpp": f"{embedded}/metrics",
-            "vllm": f"{simulated.host.removeprefix('http://')}/metrics",  # whose names it has
+            "vllm": f"{sound.host.removeprefix('http://')}/metrics",  # whose names it has
         }
         server = held.enter_context(prometheus(folder / "prometheus", jobs, hurried(folder)))
         server.wait_until_up(jobs)
-        for run in (sweep, rate):
+        for run in (sweep, steady, failing):
             run.wait(90)
-        yield Watched(server, sweep, rate)
+        yield Watched(server, sweep, steady, failing)
 
 
 def _sweep(starter: Starter) -> Started:
     port = str(free_port())
     processes = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
     steps = ("--steps", "2,4", "--step-time", "10", "--sample", "30", "--max-tokens", "8")
-    more = (
-        "--warmup",
-        "1",
-        "--slo",
-        "ttft_ms=60,e2e_ms=1000",
-        "--price-per-gpu-hour",
-        "2.5",
-        "--headless",
-        "--metrics",
-        "127.0.0.1:0",
-    )
+    more = ("--warmup", "1", "--slo", "ttft_ms=60,e2e_ms=1000", "--price-per-gpu-hour", "2.5")
+    more += ("--headless", "--metrics", "127.0.0.1:0")
     return starter(*processes, *steps, *more, name="sweep", locustfile=ROOT / "locustfiles" / "sweep.py")
 
 
-def _rate(starter: Starter, host: str) -> Started:
-    load = ("--host", host, "--rate", "30", "--run-time", "22s", *FEW)
+def _rate(starter: Starter, name: str, host: str, rate: str) -> Started:
+    load = ("--host", host, "--rate", rate, "--run-time", "22s", *FEW)
     more = ("--headless", "--metrics", "127.0.0.1:0")
-    return starter(*load, *more, name="rate", locustfile=ROOT / "locustfiles" / "rate.py")
-
-
-def _metrics_of(run: Started) -> str | None:
-    said = re.search(r"Metrics: http://(\S+)", run.said)
-    return said and said.group(1)
+    return starter(*load, *more, name=name, locustfile=ROOT / "locustfiles" / "rate.py")
 
 
 def _host_of(run: Started) -> str | None:
