@@ -1,29 +1,20 @@
-"""Metrics of a run as Prometheus scrapes them: true to the records, and never in the way of the run."""
+"""Metrics of a run as Prometheus scrapes them: true to the records."""
 
 import json
 import re
-import signal
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import psutil
 import pytest
 from boards.names import LOADGEN
-from cluster import FEW, Started, Starter, engine
+from cluster import FEW, Starter, engine
 from conftest import ROOT, Locust, free_port
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus import prometheus
-from prometheus_client.parser import text_string_to_metric_families
+from scraping import ANY_PORT, children, followed, of_outcomes, samples
 from serving import DONE, answer, event, serving, stream, token
 
 from loadgen.exporter.buckets import BOUNDS_S, RATIO, bucket_of, cumulative
@@ -35,61 +26,6 @@ from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.wire.trace import trace_id, traceparent
 
 SWEEP = ROOT / "locustfiles" / "sweep.py"
-ANY_PORT = ("--metrics", "127.0.0.1:0")
-
-
-def scrape(url: str, name: str = "Prometheus") -> str:
-    """One scrape, by a scraper of this name."""
-    headers = {"User-Agent": name, "X-Prometheus-Scrape-Timeout-Seconds": "1"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as reply:
-        return str(reply.read().decode())
-
-
-def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """All samples, by name and labels, without the run's own labels."""
-    found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = {k: v for k, v in sample.labels.items() if k not in {"run_id", "model", "engine"}}
-            found[sample.name, tuple(sorted(labels.items()))] = sample.value
-    return found
-
-
-def url_of(run: Started, seconds: float = 30) -> str:
-    """Where the metrics of a run are, as it says."""
-    due = time.monotonic() + seconds
-    while (said := re.search(r"Metrics: (http\S+)", run.said)) is None:
-        assert time.monotonic() < due, run.said
-        assert run.process.poll() is None, run.said
-        time.sleep(0.05)
-    return said.group(1)
-
-
-def followed(run: Started, every: float = 0.3, name: str = "Prometheus") -> Iterator[str]:
-    """Scrape a run until it has ended, the exporter's last words included."""
-    url = url_of(run)
-    while True:
-        try:
-            yield scrape(url, name)
-        except OSError:
-            return
-        time.sleep(every)
-
-
-def children(run: Started, *, exporter: bool) -> list[psutil.Process]:
-    """Processes that it has started and that still run: the exporter, or the others."""
-    found = []
-    for process in psutil.Process(run.process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # it ends just now
-            if ("loadgen.exporter" in process.cmdline()) == exporter:
-                found.append(process)
-    return found
-
-
-def of_outcomes(found: dict[Any, float]) -> dict[str, float]:
-    return {
-        dict(labels)["outcome"]: value for (name, labels), value in found.items() if name == "llmload_requests_total"
-    }
 
 
 def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_path: Path) -> None:
@@ -209,130 +145,6 @@ def test_names_may_be_opentelemetrys(start: Starter, tmp_path: Path) -> None:
     ]
     assert output == [sum(r.output_tokens or 0 for r in records)]
     assert not any(name.startswith("llmload") for name in names)
-
-
-def test_off_starts_nothing_and_a_run_nobody_scrapes_ends_at_once(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        ran = {}
-        for name, metrics in (("off", "off"), ("on", "127.0.0.1:0")):
-            run = start("--headless", "--host", server.host, "--users", "1", *FEW, "--metrics", metrics, name=name)
-            assert run.wait() in {0, 3}
-            ran[name] = run
-    assert "Metrics:" not in ran["off"].said
-    assert "Metrics: http://127.0.0.1:" in ran["on"].said
-    cwd = str(ran["on"].results.parent)
-    assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == cwd]
-
-
-def test_a_taken_port_is_no_obstacle_and_is_told(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        taken = server.host.rpartition(":")[2]
-        run = start("--headless", "--host", server.host, "--users", "1", *FEW, "--metrics", f"127.0.0.1:{taken}")
-        assert f"({taken} is taken)" in run.said or url_of(run)
-        assert run.wait() in {0, 3}
-    assert re.search(rf"Metrics: http://127.0.0.1:\d+/metrics \({taken} is taken\)", run.said)
-
-
-def test_two_runs_at_once_have_a_port_and_figures_of_their_own(start: Starter, tmp_path: Path) -> None:
-    port, runs, lasts = free_port(), [], []
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server, ThreadPoolExecutor() as pool:
-        common = ("--headless", "--host", server.host, *FEW, "--metrics", f"127.0.0.1:{port}")
-        for name, requests in (("first", "400"), ("second", "100")):
-            runs.append(start(*common, "--users", "2", "--requests", requests, name=name))
-            url_of(runs[-1])
-            lasts.append(pool.submit(lambda run: list(followed(run))[-1], runs[-1]))
-        assert {run.wait() for run in runs} <= {0, 3}
-    assert url_of(runs[0]) == f"http://127.0.0.1:{port}/metrics"
-    assert f"http://127.0.0.1:{port + 1}/metrics ({port} is taken)" in runs[1].said
-    assert [of_outcomes(samples(last.result()))["ok"] for last in lasts] == [400, 100]
-
-
-def test_the_run_after_one_that_was_killed_has_its_port_and_begins_at_nought(start: Starter, tmp_path: Path) -> None:
-    port = free_port()
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        common = ("--headless", "--host", server.host, *FEW, "--users", "2", "--metrics", f"127.0.0.1:{port}")
-        killed = start(*common, "--requests", "5000", name="killed")
-        for text in followed(killed, every=0.1):
-            if of_outcomes(samples(text)).get("ok", 0) > 50:
-                killed.process.kill()
-        again = start(*common, "--requests", "60", name="again")
-        texts = list(followed(again))
-        assert again.wait() in {0, 3}
-    assert of_outcomes(samples(texts[-1]))["ok"] == 60
-    assert f'run_id="{again.manifest["run_id"]}"' in texts[-1]
-    assert killed.results.exists()
-    assert killed.manifest["run_id"] not in texts[-1]
-
-
-def test_a_scraper_that_goes_away_delays_the_end_by_two_intervals_at_most(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        arguments = ("--headless", "--host", server.host, *FEW, "--users", "2", "--requests", "300")
-        run = start(*arguments, *ANY_PORT)
-        scrapes = followed(run, every=0.5)
-        assert len([next(scrapes), next(scrapes)]) == 2
-        assert run.wait() in {0, 3}
-        ended = datetime.fromisoformat(run.manifest["ended"]["at"]).timestamp()
-        assert time.time() - ended < 5  # 1 s for it, the rest to write and to end
-    assert run.summary["requests"]["completed"] == 300
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (("--metrics", "9646"), "--metrics 9646: write ADDR:PORT, as in 127.0.0.1:9646, or 'off'."),
-        (("--metrics", "127.0.0.1:99999"), "write ADDR:PORT"),
-        (("--metrics", "203.0.113.7:9646"), "--metrics 203.0.113.7:9646: cannot listen"),
-        (("--metrics", "127.0.0.1:\u00b2"), "write ADDR:PORT"),
-        (("--grafana", "http://[::1"), "--grafana: write its address"),
-        (("--grafana", "http://h/?api_key=s3cret"), "--grafana: write its address"),
-        (("--grafana", "http://h:99999999"), "--grafana: write its address"),
-        (("--metrics-names", "mine"), "--metrics-names must be one of llmload, otel"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(locust: Locust, flags: Sequence[str], said: str) -> None:
-    with serving(answer(2)) as server:
-        done = locust("--host", server.url, *FEW, *flags)
-    assert done.status == 2, done.err
-    assert said in done.err
-    assert "Traceback" not in done.err
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_an_exporter_that_dies_or_hangs_does_not_touch_the_run(
-    start: Starter, tmp_path: Path, number: signal.Signals
-) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        run = start("--headless", "--host", server.host, "--users", "2", *FEW, "--requests", "200", *ANY_PORT)
-        url_of(run)
-        (exporter,) = children(run, exporter=True)
-        exporter.send_signal(number)
-        if number == signal.SIGSTOP:
-            while not list(run.results.glob("*/summary.json")):
-                time.sleep(0.1)
-            exporter.send_signal(signal.SIGCONT)
-        assert run.wait() in {0, 3}
-    assert run.summary["requests"]["completed"] == 200
-
-
-def test_each_of_two_scrapers_sees_the_end_and_a_person_who_looks_is_not_waited_for(
-    start: Starter, tmp_path: Path
-) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server, ThreadPoolExecutor() as pool:
-        arguments = ("--headless", "--host", server.host, *FEW, "--users", "2", "--requests", "300")
-        run = start(*arguments, *ANY_PORT)
-        url = url_of(run)
-        scrapers = [
-            pool.submit(lambda n, every: list(followed(run, every, n))[-1], n, e) for n, e in (("a", 0.5), ("b", 1.3))
-        ]
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            assert reply.status == 200
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(url.removesuffix("/metrics"), timeout=5)
-        assert run.wait() in {0, 3}
-    for scraper in scrapers:
-        last = samples(scraper.result())
-        assert last["llmload_run_state", (("state", "ended"),)] == 1
-        assert of_outcomes(last)["ok"] == 300
 
 
 def test_values_that_nobody_told_are_absent(start: Starter, tmp_path: Path) -> None:

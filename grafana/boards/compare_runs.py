@@ -27,6 +27,7 @@ def _runs() -> Row:
     info = f"last_over_time(llmload_run_info{{{RUNS}}}[$__range])"
     verdict = f"last_over_time(llmload_verdict{{{RUNS}}}[$__range]) == 1"
     began = f"last_over_time(llmload_run_start_timestamp_seconds{{{RUNS}}}[$__range])"
+    # Looked at each 5 s: the last sample may be as much later.
     seen = f"max_over_time(timestamp(llmload_run_info{{{RUNS}}})[$__range:5s])"
     ended = so_far("llmload_requests_total", RUNS, "run_id")
     failed = so_far("llmload_requests_total", _FAILED, "run_id")

@@ -62,7 +62,8 @@ class Exporter:
         with suppress(OSError):  # more than the system allows to a user
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._pending = bytearray()
-        self._lost = False
+        self.lost = False
+        """It has been given up."""
         taken = said.rpartition(":")[2] != str(address[1]) and address[1] != 0
         logger.info("Metrics: %s%s", self.url, f" ({address[1]} is taken)" if taken else "")
 
@@ -122,23 +123,18 @@ class Exporter:
             End(verdict=verdict["status"], checks={check["name"]: check["status"] for check in verdict["checks"]})
         )
 
-    @property
-    def lost(self) -> bool:
-        """Whether it has been given up."""
-        return self._lost
-
     def close(self) -> None:
         """Let it end; it stays for one more scrape, if it is scraped. One that hangs is killed."""
         assert self._process.stdin is not None
         due = time.monotonic() + FLUSH_S
-        while self._pending and not self._lost and time.monotonic() < due:
+        while self._pending and not self.lost and time.monotonic() < due:
             self._flush()
             time.sleep(_PAUSE_S)
         reads = not self._pending
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(LINGER_S if reads and not self._lost else FLUSH_S)
+            self._process.wait(LINGER_S if reads and not self.lost else FLUSH_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -146,7 +142,7 @@ class Exporter:
             self._process.stdout.close()
 
     def _tell(self, message: Message) -> None:
-        if self._lost:
+        if self.lost:
             return
         self._pending += pack(message)
         self._flush()
@@ -165,5 +161,5 @@ class Exporter:
 
     def _give_up(self, why: str) -> None:
         logger.warning("No metrics any more: the exporter has a problem, %s. The run goes on.", why)
-        self._lost = True
+        self.lost = True
         self._pending.clear()

@@ -5,6 +5,7 @@ from typing import Any
 
 from loadgen.harness.conductor import Conductor
 from loadgen.live import so_far
+from loadgen.measure.verdict import worst
 from loadgen.results.summary import Summary
 from loadgen.results.text import title_of
 
@@ -29,7 +30,7 @@ def live_data(run: Conductor) -> dict[str, Any]:
         "series": live.series(),
         "steps": live.steps,
         "verdict": {
-            "status": so_far.status(found).value,
+            "status": worst(found).value,
             "checks": [asdict(check) | {"status": check.status.value} for check in found],
         },
         "workers": _workers(run),

@@ -5,18 +5,12 @@ from collections.abc import Sequence
 from loadgen.live.live import Live
 from loadgen.measure.evidence import Check, Status
 from loadgen.measure.limits import CPU_SHARE_LIMIT, FAILED_SHARE_LIMIT, LOOP_LAG_LIMIT_MS, SHARED_READS_LIMIT
-from loadgen.measure.verdict import Verdict, worst
 from loadgen.record import Outcome
 
 
 def checks(live: Live, lost: Sequence[str]) -> list[Check]:
     """Return what is known by now."""
     return [_failures(live), _workers(lost), _lag(live), _load(live), _shared_reads(live), _steadiness(live)]
-
-
-def status(found: Sequence[Check]) -> Verdict:
-    """Return the verdict by these."""
-    return worst(found)
 
 
 def _failures(live: Live) -> Check:
