@@ -110,13 +110,14 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     counted_by: CountedBy | None = None
     usage_tokens: int | None = None
     """Output tokens as the server told them, before anything was put right."""
+    rejected_usage: str | None = None
+    """Numbers in the server's usage that cannot be counts of tokens, in its own words; they are taken for missing."""
     text_tokens: int | None = None
     """Tokens of the answer's text by a local tokenizer, where there is one."""
     first_chunk_tokens: int | None = None
     """Tokens in the first chunk, where that is known."""
     chunks: int | None = 0
-    """Events that carried content, reasoning or a tool call; of a lazily drained stream only counted where the server
-    gave no count of tokens."""
+    """Events that carried content, reasoning or a tool call."""
     coalesced_chunks: int | None = None
     """Chunks that were read together with a later one, so that their arrival is an interval; None where nobody looked.
     """

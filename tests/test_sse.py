@@ -70,7 +70,7 @@ def test_any_bytes_are_parsed_without_an_error(body: bytes) -> None:
         assert 0 < event.end <= len(body)
 
 
-plain = st.lists(st.sampled_from([b" token", b" ", b" role", b"token", b" {}"]), min_size=1, max_size=12)
+plain = st.lists(st.sampled_from([b" token", b" role", b"token", b" {}"]), min_size=1, max_size=12)
 
 
 @given(plain)
@@ -86,17 +86,30 @@ def test_a_plain_body_is_split_as_the_parser_splits_it(events: list[bytes]) -> N
 @given(plain)
 def test_both_ends_reach_to_the_first_and_from_the_last_wanted_event(events: list[bytes]) -> None:
     body = b"".join(b"data:" + event + b"\n\n" for event in events)
-    parts, ends = split_both_ends(body, lambda data: b"token" in data) or ([], [])
+    both = split_both_ends(body, lambda data: b"token" in data)
+    assert both is not None
+    parts, ends = both.parts, both.ends
     all_ends = (split_plain(body) or ([], []))[1]
     wanted = [index for index, event in enumerate(events) if b"token" in event]
     first, last = (wanted[0], wanted[-1]) if wanted else (len(events), len(events))
     taken = [*range(min(first + 1, len(events))), *range(max(last, first + 1), len(events))]
     assert parts == [events[index] for index in taken]
     assert ends == [all_ends[index] for index in taken]
+    assert b"".join(b"data:" + part + b"\n\n" for part in parts[: both.head]) == body[: both.between[0]]
+    assert b"".join(b"data:" + part + b"\n\n" for part in parts[both.head :]) == body[both.between[1] :]
 
 
 @pytest.mark.parametrize(
-    "odd", [b": ping\n\n", b"event: error\ndata: a\n\n", b"data: a\ndata: b\n\n", b"data: a\r\n\r\n"]
+    "odd",
+    [
+        b": ping\n\n",
+        b"event: error\ndata: a\n\n",
+        b"data: a\ndata: b\n\n",
+        b"data: a\r\n\r\n",
+        b"data:\n\n",
+        b"data: \n\n",
+        b"data: a\n\n\n",
+    ],
 )
 def test_what_is_not_plain_is_left_to_the_parser(odd: bytes) -> None:
     assert split_plain(odd + b"data: token\n\n") is None

@@ -56,6 +56,7 @@ class GeventWaiter:
         """Whether they are ready so seldom that they are looked at in between."""
         self._alarm = _alarm()
         self._resolved: dict[tuple[str, int], tuple[Ns, list[Address]]] = {}
+        self._preferred: dict[tuple[str, int], Address] = {}
 
     def readable(self, fd: int, deadline: Ns) -> bool:
         """Wait until the descriptor is readable; False if the deadline passed first."""
@@ -71,8 +72,15 @@ class GeventWaiter:
         if at is None or now() - at > RESOLVED_FOR_S * SECOND:
             with gevent.Timeout((deadline - now()) / SECOND, TimeoutError):
                 addresses = lookup(host, port)  # Locust has patched getaddrinfo to run beside the hub
+            addresses.sort(key=lambda address: address != self._preferred.get((host, port)))
             self._resolved[host, port] = now(), addresses
         return addresses
+
+    def prefer(self, host: str, port: int, address: Address) -> None:
+        """Put an address first, also when the name has been looked up again."""
+        self._preferred[host, port] = address
+        if (host, port) in self._resolved:
+            self._resolved[host, port][1].sort(key=lambda other: other != address)
 
     def receive(self, reception: Reception) -> None:
         """Sleep until a response is over."""

@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from loadgen.clock import Ns
 from loadgen.record import Outcome
 from loadgen.wire.dialect import Delta, Timings, Usage
+from loadgen.wire.kept import LONGEST_ERROR, kept
+
+FAILED_REASONS = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
+"""Finish reasons by which a server says that it broke an answer off: ``abort`` of vLLM and SGLang, ``error`` of
+OpenRouter."""
 
 
 @dataclass(slots=True)
@@ -30,8 +35,10 @@ class Answer:
     """Chunks that shared a read with a later event."""
     skipped: bool = False
     """Whether the events between the first and the last token were not looked at."""
-    counted_chunks: int | None = None
-    """Chunks as counted by their bytes, where they were skipped and the server gave no count of tokens."""
+    skipped_chunks: int = 0
+    """Of these, those that held a token."""
+    rejected_usage: str | None = None
+    """Counts in the server's usage that cannot be counts, in its words."""
     _texts: list[str] = field(default_factory=list)
     _reported: str | None = None
     _done: bool = False
@@ -44,9 +51,9 @@ class Answer:
         return "".join(self._texts)
 
     @property
-    def chunks(self) -> int | None:
-        """Events that held a token; None where they were skipped and not counted."""
-        return self.counted_chunks if self.skipped else len(self.chunk_times)
+    def chunks(self) -> int:
+        """Events that held a token."""
+        return len(self.chunk_times) + self.skipped_chunks
 
     def take_text(self, text: str) -> None:
         """Add an event that is a piece of text and nothing else."""
@@ -56,8 +63,10 @@ class Answer:
     def take(self, delta: Delta) -> bool:
         """Add what an event or a whole answer says; return whether there was a token in it."""
         self.finish_reason = delta.finish_reason or self.finish_reason
-        if delta.usage is not None and (self.usage is None or delta.usage.output_tokens is not None):
-            self.usage = delta.usage
+        if delta.usage is not None:
+            self.rejected_usage = self.rejected_usage or delta.usage.rejected
+            if self.usage is None or delta.usage.output_tokens is not None:
+                self.usage = delta.usage
         self.timings = delta.timings or self.timings
         self._reported = self._reported or delta.error
         self._done = self._done or delta.done
@@ -78,6 +87,12 @@ class Answer:
         self._counted = count
         return None if count is None or before is None else count - before
 
+    def redact(self, secret: str | None) -> None:
+        """Make of the server's own words what may be kept: without a secret, and short."""
+        self.error = kept(self.error, secret, LONGEST_ERROR)
+        self.finish_reason = kept(self.finish_reason, secret)
+        self.rejected_usage = kept(self.rejected_usage, secret)
+
     def judge(self, *, stream: bool) -> None:
         """Settle the outcome: success must be witnessed, by an end that was announced and at least one token."""
         if self.outcome not in {Outcome.OK, Outcome.BROKEN_STREAM, Outcome.IDLE_TIMEOUT}:
@@ -85,6 +100,11 @@ class Answer:
         counted = self.usage.output_tokens if self.usage else None
         if self._reported is not None:
             self.outcome, self.error = Outcome.BROKEN_STREAM, f"error in the answer: {self._reported}"
+        elif self.finish_reason is not None and self.finish_reason.lower() in FAILED_REASONS:
+            self.outcome, self.error = (
+                Outcome.BROKEN_STREAM,
+                f"the answer ended with finish_reason {self.finish_reason!r}",
+            )
         elif self.outcome is not Outcome.OK and not self._done:
             return
         elif not self._texts and not (counted and self.finish_reason):
@@ -92,5 +112,5 @@ class Answer:
         elif stream and not self._done and self.finish_reason is None:
             self.outcome = Outcome.BROKEN_STREAM
             self.error = "the stream ended without a finish reason and without an end mark"
-        else:  # also where the connection broke, or stayed open, behind the dialect's own end of stream
+        else:  # also where the connection broke, or stayed open, after the dialect's own end of stream
             self.outcome, self.error = Outcome.OK, None

@@ -7,7 +7,7 @@ import msgspec
 
 from loadgen.clock import now
 from loadgen.record import Outcome, RequestRecord
-from loadgen.wire.connection import Connection, WireError
+from loadgen.wire.connection import EARLY, Connection, WireError
 from loadgen.wire.decode import decode
 from loadgen.wire.dialect import Dialect
 from loadgen.wire.http1 import head_bytes, with_body
@@ -32,10 +32,6 @@ class Settings:
     """Counts the tokens of an answer's text where the server reports none."""
 
 
-_LONGEST_ERROR = 500
-"""Characters of an error that a record keeps."""
-
-
 class Client:
     """Sends one request at a time over a socket of our own; one client per user."""
 
@@ -54,17 +50,7 @@ class Client:
         except WireError as failure:
             transcript.outcome, transcript.error = failure.outcome, failure.message
         finally:
-            given_up_at = now()
-            transcript.response.flush(transcript.data)
-            transcript.response.release()
-            arrivals = transcript.arrivals()
-            transcript.settle_end(arrivals, given_up_at)
-            in_full = self._settings.count_tokens is not None
-            answer = decode(transcript, arrivals, self._settings.dialect, stream=job.ask.stream, in_full=in_full)
-            if answer.outcome is Outcome.OK and transcript.outcome is not Outcome.OK:
-                transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
-            answer.error = redacted(answer.error, self._settings.api_key)
-            keep(record_of(job, transcript, arrivals, answer, self._settings.count_tokens))
+            keep(concluded(self._settings, job, transcript))
 
     def close(self) -> None:
         """Close a kept connection."""
@@ -84,7 +70,7 @@ class Client:
             transcript.connection = "reused"
             self._wait_for(job)
             try:
-                self._converse(connection, request, transcript, lazy=job.lazy)
+                self._converse(connection, request, transcript, stream=job.ask.stream, lazy=job.lazy)
             except WireError as failure:
                 # A kept connection may have gone stale: it is replaced once, before any byte of an answer.
                 if failure.outcome is not Outcome.BROKEN_STREAM or transcript.data:
@@ -100,7 +86,7 @@ class Client:
             connection.open(deadline(transcript.connect, self._settings.timeouts.connect))
             transcript.connected = now()
             self._wait_for(job)
-            self._converse(connection, request, transcript, lazy=job.lazy)
+            self._converse(connection, request, transcript, stream=job.ask.stream, lazy=job.lazy)
         except BaseException:
             connection.close()
             raise
@@ -109,13 +95,15 @@ class Client:
         if job.not_before is not None:
             self._waiter.sleep_until(job.not_before)
 
-    def _converse(self, connection: Connection, request: bytes, transcript: Transcript, *, lazy: bool) -> None:
+    def _converse(
+        self, connection: Connection, request: bytes, transcript: Transcript, *, stream: bool, lazy: bool
+    ) -> None:
         timeouts = self._settings.timeouts
-        token_mark = self._settings.dialect.has_token if lazy else None
         try:
+            connection.check_silence()
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
             transcript.sent = connection.send(request, due)
-            connection.receive(transcript, timeouts, token_mark)
+            connection.receive(transcript, timeouts, self._settings.dialect.has_token if stream else None, lazy=lazy)
         except BaseException:
             connection.close()
             raise
@@ -127,6 +115,24 @@ class Client:
     def _request(self, job: Job) -> bytes:
         body = msgspec.json.encode(self._settings.dialect.body(job.ask))
         return with_body(self._heads[job.ask.stream], job.headers, body)
+
+
+def concluded(settings: Settings, job: Job, transcript: Transcript) -> RequestRecord:
+    """Return the record of a request whose response is over or given up; raises nothing, whatever the server sent."""
+    given_up_at = now()
+    if not transcript.too_long:
+        transcript.response.flush(transcript.data)
+    transcript.response.release()
+    if transcript.arrivals().begins_before(transcript.sent):
+        transcript.reject(Outcome.BAD_PROTOCOL, EARLY)
+    arrivals = transcript.arrivals()
+    transcript.settle_end(arrivals, given_up_at)
+    in_full = settings.count_tokens is not None
+    answer = decode(transcript, arrivals, settings.dialect, stream=job.ask.stream, in_full=in_full)
+    if answer.outcome is Outcome.OK and transcript.outcome is not Outcome.OK:
+        transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
+    answer.redact(settings.api_key)
+    return record_of(job, transcript, arrivals, answer, settings.count_tokens)
 
 
 def _head(settings: Settings, *, stream: bool) -> bytes:
@@ -142,10 +148,3 @@ def _head(settings: Settings, *, stream: bool) -> bytes:
     if settings.api_key:
         headers["Authorization"] = f"Bearer {settings.api_key}"
     return head_bytes("POST", settings.target.base_path + settings.dialect.path(stream=stream), headers)
-
-
-def redacted(text: str | None, secret: str | None) -> str | None:
-    """Take a secret out of a text that a server sent back, and then cut the text."""
-    if text and secret:
-        text = text.replace(secret, "[key]")
-    return text if text is None or len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + " ..."

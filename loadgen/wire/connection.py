@@ -6,8 +6,9 @@ import os
 import socket
 import ssl
 import sys
+from contextlib import suppress
 
-from loadgen.clock import MS, Ns, now, realtime_offset
+from loadgen.clock import MS, SECOND, Ns, now, realtime_offset
 from loadgen.record import Outcome
 from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.target import Target
@@ -17,8 +18,17 @@ from loadgen.wire.waiting import TokenMark, Waiter
 SO_TIMESTAMPNS = 35
 """Linux ``asm-generic/socket.h``: receive times as control messages of the same number."""
 
+FIRST_TRIES_S = 2.0
+"""An address of a host that has several gets so long at most before the next one is tried; the last one gets what is
+left. A lost SYN is sent again after 1 s (RFC 6298)."""
+
 _HANDSHAKE_BYTES = 16_384
 _PLAINTEXT_BYTES = 65_536
+
+_OPTION = "(--connect-timeout)"
+
+
+EARLY = "the server answered before it was asked"
 
 
 class WireError(Exception):
@@ -47,21 +57,25 @@ class Connection:
     def open(self, deadline: Ns) -> None:
         """Resolve, connect and shake hands."""
         addresses = self._resolve(deadline)
-        for last, (family, address) in enumerate(addresses, start=1):
+        for number, (family, address) in enumerate(addresses):
+            left = len(addresses) - number
+            share = min((deadline - now()) // left, int(FIRST_TRIES_S * SECOND)) if left > 1 else deadline - now()
             try:
-                self._connect(family, address, deadline)
+                self._connect(family, address, Ns(now() + share))
                 break
-            except WireError as failure:
+            except WireError:
                 self.close()
-                if failure.outcome is Outcome.CONNECT_TIMEOUT or last == len(addresses):
+                if left == 1:
                     raise
+        if number:  # the next request need not wait for those that did not answer
+            self._waiter.prefer(self.target.host, self.target.port, (family, address))
         if self.target.tls is not None:
             self._tls = _Tls(self.target.tls, self.target.host)
             self._shake_hands(deadline)
 
     @property
     def idle(self) -> bool:
-        """Whether a kept connection may be used: open, and nothing has come that nobody asked for."""
+        """Whether a request may be sent: the connection is open, and nothing has come that nobody asked for."""
         assert self._socket is not None
         try:
             self._socket.recv(1, _socket.MSG_PEEK)
@@ -83,14 +97,26 @@ class Connection:
         self._sent_at = self._send_raw(self._tls.encrypt(data) if self._tls else data, deadline)
         return self._sent_at
 
-    def receive(self, transcript: Transcript, timeouts: Timeouts, token_mark: TokenMark | None) -> None:
-        """Receive a response to its end; one with a ``token_mark`` is drained lazily from its first token on.
+    def check_silence(self) -> None:
+        """Raise WireError if the server has sent something before it is asked; over TLS that cannot be told here."""
+        assert self._socket is not None
+        if self._tls is not None:  # session tickets come early, and rightly
+            return
+        with suppress(OSError):  # nothing has come, or the connection is gone, which sending will show
+            if self._socket.recv(1, _socket.MSG_PEEK):
+                raise WireError(Outcome.BAD_PROTOCOL, EARLY)
 
-        Not so over TLS, where a token cannot be told from its ciphertext.
+    def receive(
+        self, transcript: Transcript, timeouts: Timeouts, has_token: TokenMark | None, *, lazy: bool = False
+    ) -> None:
+        """Receive a response to its end. ``has_token`` finds a token in a part of a stream; None for other answers.
+
+        A lazy stream is drained in large reads from its first token on. Not so over TLS, where a token cannot be told
+        from its ciphertext.
         """
         assert self._socket is not None
-        reception = Reception(self._socket, self._tls, transcript, timeouts, self._sent_at)
-        reception.token_mark = token_mark if self._tls is None else None
+        reception = Reception(self._socket, self._tls, transcript, timeouts, self._sent_at, has_token)
+        reception.lazy_mark = has_token if lazy and self._tls is None else None
         self._waiter.receive(reception)
         if reception.bug is not None:
             raise reception.bug
@@ -108,7 +134,7 @@ class Connection:
         try:
             return self._waiter.resolve(host, self.target.port, deadline)
         except TimeoutError:
-            raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long") from None
+            raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long {_OPTION}") from None
         except socket.gaierror as error:
             raise WireError(Outcome.DNS, f"cannot resolve {host}: {error.strerror}") from None
         except OSError as error:
@@ -126,7 +152,8 @@ class Connection:
             error = sock.connect_ex(address)
         if error == errno.EALREADY:
             if not self._waiter.writable(sock.fileno(), deadline):
-                raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {address[0]}:{address[1]} in time")
+                where = f"{address[0]}:{address[1]}"
+                raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} in time {_OPTION}")
             error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         if error not in {0, errno.EISCONN}:
             raise WireError(Outcome.REFUSED, f"{address[0]}:{address[1]}: {os.strerror(error).lower()}")
@@ -138,7 +165,7 @@ class Connection:
                 self._send_raw(self._tls.outgoing(), deadline, timeout=Outcome.CONNECT_TIMEOUT)
                 data = self._read_handshake(deadline)
                 if data is None:
-                    raise WireError(Outcome.CONNECT_TIMEOUT, "the TLS handshake took too long")
+                    raise WireError(Outcome.CONNECT_TIMEOUT, f"the TLS handshake took too long {_OPTION}")
                 if not data:
                     raise WireError(Outcome.TLS, "the server closed the connection during the TLS handshake")
                 self._tls.feed(data)
@@ -148,6 +175,7 @@ class Connection:
 
     def _send_raw(self, data: bytes, deadline: Ns, timeout: Outcome = Outcome.FIRST_BYTE_TIMEOUT) -> Ns:
         assert self._socket is not None
+        option = _OPTION if timeout is Outcome.CONNECT_TIMEOUT else "(--first-byte-timeout)"
         left = memoryview(data)
         at = now()
         while left:
@@ -156,7 +184,7 @@ class Connection:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
                 if not self._waiter.writable(self._socket.fileno(), deadline):
-                    raise WireError(timeout, "the server did not take the request in time") from None
+                    raise WireError(timeout, f"the server did not take the request in time {option}") from None
             except OSError as error:
                 raise WireError(Outcome.BROKEN_STREAM, f"sending: {error.strerror}") from None
         return at
@@ -181,6 +209,8 @@ class _Tls:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.fault: str | None = None
+        self.closed = False
 
     def shake_hands(self) -> bool:
         """Go on with the handshake; return whether it is complete."""
@@ -206,7 +236,7 @@ class _Tls:
         return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Return the plaintext that ``data`` completes; empty where a record is incomplete, or the bytes are no TLS."""
+        """Return the plaintext that ``data`` completes; afterwards see ``closed`` and ``fault``."""
         if data:
             self._incoming.write(data)
         else:
@@ -215,8 +245,11 @@ class _Tls:
         try:
             while piece := self._object.read(_PLAINTEXT_BYTES):
                 plain.append(piece)
-        except ssl.SSLError:  # a record still incomplete, the end, or a fault: the bytes that are missing will tell
+            self.closed = True  # by the other side's close_notify; without one, a read wants more
+        except (ssl.SSLWantReadError, ssl.SSLEOFError):
             pass
+        except ssl.SSLError as error:
+            self.fault = f"TLS: {_reason(error)}"
         return b"".join(plain)
 
 

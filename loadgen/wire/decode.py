@@ -10,9 +10,11 @@ from loadgen.record import Outcome
 from loadgen.wire.answer import Answer
 from loadgen.wire.dialect import Delta, Dialect, DialectError
 from loadgen.wire.http1 import Response
+from loadgen.wire.kept import described
 from loadgen.wire.openai_chat import error_message
 from loadgen.wire.sse import parse_sse, split_both_ends, split_plain
 from loadgen.wire.transcript import Arrivals, Transcript
+from loadgen.wire.uniform import count_tokens
 
 _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 """Fields of server-sent events; the empty one is a comment's."""
@@ -32,6 +34,8 @@ def decode(
     if response.status and response.status != 200:  # noqa: PLR2004
         return _refusal(transcript)
     answer = Answer(transcript.outcome, transcript.error)
+    if transcript.too_long:  # what was read is of no use, and parsing it would hold up everybody else
+        return answer
     complete = transcript.outcome is Outcome.OK
     as_stream = _is_stream(response, asked=stream)
     body = response.body
@@ -39,11 +43,15 @@ def decode(
         if as_stream:
             clock = _Clock(transcript, arrivals)
             if not transcript.lazy or in_full or not _read_both_ends(answer, dialect, body, clock):
-                _read_events(answer, dialect, *_events(answer, body, complete=complete), clock)
+                events, ends = _events(answer, response, body, complete=complete)
+                _take(answer, dialect.read_events(events), ends, clock)
         elif complete and body.strip():
             answer.take(dialect.read_answer(body))
-    except (DialectError, RecursionError) as error:  # the latter of JSON nested without end
-        answer.outcome, answer.error = Outcome.BAD_PROTOCOL, str(error)
+    except DialectError as error:
+        said = described(error.data, response.headers.get("content-type", "")) if error.data else ""
+        answer.outcome, answer.error = Outcome.BAD_PROTOCOL, f"{error.message}: {said}" if said else error.message
+    except RecursionError:  # of JSON that was decoded, and is too deep for what is done with it
+        answer.outcome, answer.error = Outcome.BAD_PROTOCOL, "the answer's JSON is nested too deep"
     answer.judge(stream=as_stream)
     return answer
 
@@ -54,54 +62,68 @@ def _is_stream(response: Response, *, asked: bool) -> bool:
 
 
 def _refusal(transcript: Transcript) -> Answer:
-    status = transcript.response.status
+    response = transcript.response
     classes = {3: Outcome.HTTP_3XX, 4: Outcome.HTTP_4XX, 5: Outcome.HTTP_5XX}
-    outcome = classes.get(status // 100, Outcome.BAD_PROTOCOL)
-    message = error_message(transcript.response.body) or "no message"
-    retry = transcript.response.headers.get("retry-after")
-    return Answer(outcome, f"HTTP {status}: {message}" + (f" (retry-after: {retry})" if retry else ""))
+    outcome = classes.get(response.status // 100, Outcome.BAD_PROTOCOL)
+    body = response.body
+    said = error_message(body) or (described(body, response.headers.get("content-type", "")) if body.strip() else None)
+    retry = response.headers.get("retry-after")
+    message = f"HTTP {response.status}: {said or 'no message'}"
+    return Answer(outcome, message + (f" (retry-after: {retry})" if retry else ""))
 
 
-def _events(answer: Answer, body: bytes, *, complete: bool) -> tuple[Sequence[bytes], Sequence[int]]:
+def _events(
+    answer: Answer, response: Response, body: bytes, *, complete: bool
+) -> tuple[Sequence[bytes], Sequence[int]]:
     """Return the data of each event and the offset at which it ends; raises DialectError where there are none."""
     if (plain := split_plain(body)) is not None:
         return plain
     events = parse_sse(body, complete=complete)
     if not events and any(line.partition(b":")[0] not in _FIELDS for line in body.splitlines()):
-        raise DialectError(f"not server-sent events: {body!r}")
+        what = described(body, response.headers.get("content-type", ""))
+        raise DialectError(f"not server-sent events: {what}")
     for event in events:
         if event.name == b"error":
-            answer.take(Delta(error=error_message(event.data) or "an error event without a message"))
-    said = [e for e in events if e.data.strip() and e.name != b"error"]
-    return [e.data for e in said], [e.end for e in said]
+            said = error_message(event.data) or event.data.decode(errors="replace").strip()
+            answer.take(Delta(error=said or "an error event without a message"))
+    said_by = [e for e in events if e.data.strip() and e.name != b"error"]
+    return [e.data for e in said_by], [e.end for e in said_by]
 
 
-def _read_events(
-    answer: Answer, dialect: Dialect, events: Sequence[bytes], ends: Sequence[int], clock: "_Clock"
-) -> None:
+def _take(answer: Answer, said: Sequence[Delta | str], ends: Sequence[int], clock: "_Clock") -> None:
+    """Add what the events of a stream say, and when those with a token had arrived."""
     chunks: list[int] = []
-    for index, said in enumerate(dialect.read_events(events)):
-        if isinstance(said, str):
-            answer.take_text(said)
+    for index, piece in enumerate(said):
+        if isinstance(piece, str):
+            answer.take_text(piece)
             chunks.append(index)
-        elif answer.take(said):
+        elif answer.take(piece):
             chunks.append(index)
     clock.tell(answer, ends, chunks)
 
 
 def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> bool:
-    """Read a stream up to its first token and from its last one on; return False where it is not of the plain shape.
+    """Read a stream up to its first token and from its last one on, and count the tokens between them.
 
-    What lies between is counted by its bytes, and only where the server did not say how many tokens there were.
+    Returns False, with nothing read, unless all events in between are proven to be tokens: otherwise an error among
+    them would go unseen. Both ends have to hold a token, or times would be those of others.
     """
-    both_ends = split_both_ends(body, dialect.has_token)
-    if both_ends is None:
+    both = split_both_ends(body, dialect.has_token)
+    if both is None:
         return False
-    _read_events(answer, dialect, *both_ends, clock)
-    answer.skipped = True
-    if answer.usage is None or answer.usage.output_tokens is None:
-        answer.counted_chunks = dialect.count_chunks(body)
+    between = count_tokens(body, *both.between, dialect)
+    if between is None:
+        return False
+    said = dialect.read_events(both.parts)
+    if not any(map(_has_text, said[: both.head])) or not any(map(_has_text, said[both.head :])):
+        return False
+    _take(answer, said, both.ends, clock)
+    answer.skipped, answer.skipped_chunks = True, between
     return True
+
+
+def _has_text(said: Delta | str) -> bool:
+    return bool(said if isinstance(said, str) else said.text)
 
 
 class _Clock:

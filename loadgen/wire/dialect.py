@@ -2,13 +2,66 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+MOST_TOKENS = 2**31 - 1
+"""No answer has more tokens: a greater number is no count. Sums of smaller ones stay exact wherever they are stored."""
+
+LONGEST_MS = 1e9
+"""Twelve days: no engine takes longer for one request."""
+
+_T = TypeVar("_T")
+
 
 class DialectError(Exception):
-    """What the server sent is not this dialect."""
+    """What the server sent is not this dialect; ``data`` are the bytes, whole, as they have to be redacted first."""
+
+    def __init__(self, message: str, data: bytes = b"") -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+def decode_json(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, what: str) -> _T:
+    """Decode JSON from a server; raises DialectError, naming ``what`` it should have been, for any other bytes.
+
+    Besides msgspec's own errors there are those of text that is no UTF-8, of integers with thousands of digits, and of
+    values nested deeper than the interpreter's stack.
+    """
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        raise DialectError(f"not {what}: its JSON is nested too deep", bytes(data)) from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DialectError(f"not {what}: {error}", bytes(data)) from None
+
+
+def counts_of(told: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | None], str | None]:
+    """Read counts of tokens by their names, from undecoded JSON: a bad one is no reason to lose the answer it is in.
+
+    Returns the counts, None for those that are missing, and in words the values that cannot be counts: negative
+    numbers, fractions, numbers beyond :data:`MOST_TOKENS`, and what is no number. Some servers give 7 as 7.0.
+    """
+    counts: dict[str, int | None] = {}
+    rejected: list[str] = []
+    for name, raw in told.items():
+        value = number_of(raw, MOST_TOKENS)
+        counts[name] = int(value) if value is not None and value.is_integer() else None
+        text = bytes(raw)
+        if counts[name] is None and text not in {b"", b"null"}:
+            rejected.append(f"{name}={text.decode(errors='replace'):.40}")
+    return counts, ", ".join(rejected) or None
+
+
+def number_of(raw: msgspec.Raw, most: float) -> float | None:
+    """Read a number from 0 to ``most`` from undecoded JSON; None where it is anything else."""
+    try:
+        value = msgspec.json.decode(raw, type=float)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if 0 <= value <= most else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +89,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """So many of them."""
     cached_tokens: int | None = None
     """Input tokens whose keys and values the server had in a cache, where it says so."""
+    rejected: str | None = None
+    """Numbers that cannot be counts, as the server gave them; they are taken for missing."""
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -85,8 +140,8 @@ class Dialect(Protocol):
     def has_token(self, data: bytes) -> object:
         """Tell by its bytes whether a piece of a stream holds a token; truthy if so."""
 
-    def count_chunks(self, body: bytes) -> int:
-        """Count by their bytes the events of a stream that hold a token."""
+    def text_span(self, event: bytes) -> tuple[int, int] | None:
+        """Return where in the bytes of a token's event its text seems to lie; None where there is no one place."""
 
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer that was not streamed; raises DialectError if it is not of this dialect."""

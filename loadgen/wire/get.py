@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from loadgen.clock import now
-from loadgen.wire.connection import Connection
+from loadgen.wire.connection import Connection, WireError
 from loadgen.wire.http1 import head_bytes
+from loadgen.wire.kept import LONGEST_ERROR, kept, redacted_bytes
 from loadgen.wire.reception import Timeouts, deadline
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
@@ -13,7 +14,7 @@ from loadgen.wire.waiting import Waiter
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """What came back, without the API key."""
 
     status: int
     headers: dict[str, str]
@@ -32,7 +33,10 @@ def get(target: Target, path: str, waiter: Waiter, *, timeout: float, api_key: s
         connection.open(due)
         connection.send(head_bytes("GET", target.base_path + path, headers) + b"\r\n", due)
         connection.receive(transcript, Timeouts(timeout, timeout, timeout, timeout), None)
+    except WireError as fault:
+        raise WireError(fault.outcome, kept(fault.message, api_key, LONGEST_ERROR) or "") from None
     finally:
         connection.close()
     response = transcript.response
-    return Reply(response.status, response.headers, response.body)
+    headers = {name: kept(value, api_key) or "" for name, value in response.headers.items()}
+    return Reply(response.status, headers, redacted_bytes(response.body, api_key))

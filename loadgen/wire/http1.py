@@ -5,9 +5,17 @@ from contextlib import suppress
 
 import httptools
 
+LONGEST_HEAD = 256 * 1024
+"""Bytes of a response's head, informational ones before it included; servers themselves take 8 to 64 KiB."""
+
 
 class HttpError(Exception):
-    """What the server sent is not HTTP."""
+    """What the server sent is not HTTP; ``data`` are the bytes, whole, as they have to be redacted first."""
+
+    def __init__(self, message: str, data: bytes = b"") -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
 
 
 def head_bytes(method: str, path: str, headers: Mapping[str, str]) -> bytes:
@@ -49,6 +57,7 @@ class Response:
         self.head_read = 0
         """Index of the read in which the head ended, so far as is known."""
         self._head_complete = False
+        self._head_bytes = 0
         self._read = -1
         self._close_delimited = False
         self._kept_alive = False
@@ -68,7 +77,7 @@ class Response:
         """Parse what is new among all reads so far; return whether the message is complete. Raises HttpError."""
         for index in range(self._read + 1, len(reads)):
             self._read = index
-            if not self.complete:  # bytes behind the message are not ours to read
+            if not self.complete:  # bytes after the message are not ours to read
                 self._feed(reads[index])
         self.complete = self.complete or self._stream_says_done()
         return self.complete
@@ -91,14 +100,18 @@ class Response:
 
     def _feed(self, data: bytes) -> None:
         assert self._parser is not None
+        if not self._head_complete:
+            self._head_bytes += len(data)
+            if self._head_bytes > LONGEST_HEAD + len(data):  # the last read may hold the body's beginning
+                raise HttpError(f"the head of the response is longer than {LONGEST_HEAD // 1024} KiB")
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             raise HttpError("the server wants to speak another protocol (101)") from None
         except httptools.HttpParserError as error:
             if not self.complete:
-                raise HttpError(f"not HTTP: {error}: {data[:60]!r}") from None
-            self._kept_alive = False  # bytes behind the message
+                raise HttpError(f"not HTTP: {error}", data) from None
+            self._kept_alive = False  # bytes after the message
 
     def _stream_says_done(self) -> bool:
         """Whether a body that only the connection's end delimits has reached ``[DONE]``: nothing comes after it."""
@@ -109,7 +122,7 @@ class Response:
     # What llhttp calls.
 
     def on_message_begin(self) -> None:
-        """Start a head; one behind our message nobody asked for."""
+        """Start a head; nobody asked for one after our message."""
         if self.complete:
             self._kept_alive = False
 
@@ -120,7 +133,7 @@ class Response:
 
     def on_headers_complete(self) -> None:
         """Learn how the message will end."""
-        if self._head_complete:  # another message behind ours
+        if self._head_complete:  # another message after ours
             return
         assert self._parser is not None
         self.status = self._parser.get_status_code()
@@ -147,4 +160,4 @@ class Response:
         if self._head_complete and not self.complete:
             self.complete = True
             assert self._parser is not None
-            self._kept_alive = self._parser.should_keep_alive()  # llhttp forgets it behind the message
+            self._kept_alive = self._parser.should_keep_alive()  # llhttp forgets it after the message

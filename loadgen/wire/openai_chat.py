@@ -7,11 +7,26 @@ from typing import Any
 
 import msgspec
 
-from loadgen.wire.dialect import Ask, Delta, DialectError, Timings, Usage
+from loadgen.wire.dialect import (
+    LONGEST_MS,
+    Ask,
+    Delta,
+    DialectError,
+    Timings,
+    Usage,
+    counts_of,
+    decode_json,
+    number_of,
+)
 
 DONE = b"[DONE]"
-_TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|arguments|name)": ?"(?!")')
+_TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments|name)": ?"(?!")')
 """A field with text in it, as it stands in an event. Inside a string it could not stand: quotes are escaped there."""
+
+_TEXT = re.compile(rb'"(?:content|reasoning|reasoning_content)": ?"((?:[^"\\]++|\\.)++)"')
+"""The text of a field that is not empty."""
+
+_COMPLETION = "a chat completion"
 
 
 class _Function(msgspec.Struct):
@@ -40,16 +55,24 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
+_MISSING = msgspec.Raw()
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: msgspec.Raw = _MISSING
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | float | None = None
-    completion_tokens: int | float | None = None
-    prompt_tokens_details: Any = None
-    """Not worth an answer, whatever it is."""
+    """Counts are decoded apart: a bad one is no reason to lose the answer."""
+
+    prompt_tokens: msgspec.Raw = _MISSING
+    completion_tokens: msgspec.Raw = _MISSING
+    prompt_tokens_details: msgspec.Raw = _MISSING
 
 
 class _Timings(msgspec.Struct):
-    prompt_ms: float | None = None
-    predicted_per_token_ms: float | None = None
+    prompt_ms: msgspec.Raw = _MISSING
+    predicted_per_token_ms: msgspec.Raw = _MISSING
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -66,6 +89,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
 _CHUNKS = msgspec.json.Decoder(list[_Chunk])
+_DETAILS = msgspec.json.Decoder(_PromptDetails)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,30 +134,21 @@ class OpenAIChat:
         """Tell whether a piece of a stream holds a token."""
         return _TOKEN.search(data)
 
-    def count_chunks(self, body: bytes) -> int:
-        """Count the events that hold a token."""
-        if b"_call" in body:  # several fields of one event may hold text
-            return sum(1 for line in body.split(b"\n") if line and _TOKEN.search(line))
-        return len(_TOKEN.findall(body))
+    def text_span(self, event: bytes) -> tuple[int, int] | None:
+        """Return where the text of an event seems to lie."""
+        found = _TEXT.search(event)
+        return None if found is None else found.span(1)
 
     def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
         """Read all events, as one JSON array if it can be: a call for each costs more than the parsing."""
         done = bool(events) and events[-1].strip() == DONE
         try:
             chunks = _CHUNKS.decode(b"[" + b",".join(events[:-1] if done else events) + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             chunks = []
         if len(chunks) != len(events) - done:  # something else among them: it is found by reading one by one
             return [self.read_event(data) for data in events]
-        said: list[Delta | str] = []
-        for chunk in chunks:
-            if chunk.choices and chunk.usage is None:
-                choice = chunk.choices[0]
-                delta = choice.delta
-                if delta is not None and delta.content and choice.finish_reason is None and not _says_more(delta):
-                    said.append(delta.content)
-                    continue
-            said.append(self._delta(chunk))
+        said: list[Delta | str] = [_only_text(chunk) or self._delta(chunk) for chunk in chunks]
         return [*said, Delta(done=True)] if done else said
 
     def read_answer(self, body: bytes) -> Delta:
@@ -141,19 +156,13 @@ class OpenAIChat:
         return self._read(body)
 
     def _read(self, data: bytes) -> Delta:
-        try:
-            chunk = _CHUNK.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DialectError(f"not a chat completion: {error}: {data!r}") from None
-        return self._delta(chunk)
+        return self._delta(decode_json(_CHUNK, data, _COMPLETION))
 
     def _delta(self, chunk: _Chunk) -> Delta:
-        if not chunk.choices and (reported := _error_of(chunk)) is not None:
+        if (chunk.error or not chunk.choices) and (reported := _error_of(chunk)) is not None:
             return Delta(error=reported)
         usage = None if chunk.usage is None else self._usage(chunk.usage)
-        timings = (
-            None if chunk.timings is None else Timings(chunk.timings.prompt_ms, chunk.timings.predicted_per_token_ms)
-        )
+        timings = None if chunk.timings is None else _timings(chunk.timings)
         if not chunk.choices:
             return Delta(usage=usage, timings=timings)
         choice = chunk.choices[0]
@@ -161,26 +170,50 @@ class OpenAIChat:
         return Delta("" if said is None else _text(said), choice.finish_reason, usage, timings=timings)
 
     def _usage(self, usage: _Usage) -> Usage:
-        given = None if usage.prompt_tokens is None else int(usage.prompt_tokens)
-        cached = _cached(usage.prompt_tokens_details)
-        if usage.completion_tokens is None or usage.completion_tokens < 0:  # less than nothing is no count
-            return Usage(given, None, cached_tokens=cached)
-        counted = int(usage.completion_tokens) + self.uncounted_tokens
-        return Usage(given, counted, left_out=self.uncounted_tokens, cached_tokens=cached)
+        told = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+        counts, rejected = counts_of(told | {"cached_tokens": _cached(usage)})
+        counted = counts["completion_tokens"]
+        return Usage(
+            counts["prompt_tokens"],
+            None if counted is None else counted + self.uncounted_tokens,
+            left_out=0 if counted is None else self.uncounted_tokens,
+            cached_tokens=counts["cached_tokens"],
+            rejected=rejected,
+        )
 
 
-def _cached(details: Any) -> int | None:  # noqa: ANN401 as the server says it
-    told = details.get("cached_tokens") if isinstance(details, dict) else None
-    return told if isinstance(told, int) and told >= 0 else None
-
-
-def error_message(body: bytes) -> str:
-    """Return the server's own message from the body of an error answer, as far as there is one."""
+def _cached(usage: _Usage) -> msgspec.Raw:
+    """Return what the usage says of cached tokens, whatever it is."""
     try:
-        chunk = _CHUNK.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode(errors="replace").strip()
-    return _error_of(chunk) or chunk.message or body.decode(errors="replace").strip()
+        return decode_json(_DETAILS, usage.prompt_tokens_details, "details").cached_tokens
+    except DialectError:
+        return _MISSING
+
+
+def _only_text(chunk: _Chunk) -> str | None:
+    """Return the text of an event that is one piece of text and nothing else."""
+    if not chunk.choices or chunk.error or chunk.usage is not None or chunk.timings is not None:
+        return None
+    choice = chunk.choices[0]
+    delta = choice.delta
+    if delta is None or choice.finish_reason is not None or delta.tool_calls or delta.refusal or delta.function_call:
+        return None
+    if delta.content:
+        return None if delta.reasoning or delta.reasoning_content else delta.content
+    return delta.reasoning_content or delta.reasoning
+
+
+def _timings(timings: _Timings) -> Timings:
+    return Timings(number_of(timings.prompt_ms, LONGEST_MS), number_of(timings.predicted_per_token_ms, LONGEST_MS))
+
+
+def error_message(body: bytes) -> str | None:
+    """Return the server's own message from the body of an error answer; None where it is no JSON of a known shape."""
+    try:
+        chunk = decode_json(_CHUNK, body, "an error")
+    except DialectError:
+        return None
+    return _error_of(chunk) or chunk.message
 
 
 def _error_of(chunk: _Chunk) -> str | None:
@@ -197,12 +230,12 @@ def _error_of(chunk: _Chunk) -> str | None:
 def _text_of(value: object) -> str:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return str(value["message"])
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _says_more(said: _Message) -> object:
-    """Tell whether there is anything beside content."""
-    return said.reasoning or said.reasoning_content or said.tool_calls or said.refusal or said.function_call
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except (RecursionError, ValueError):  # nested too deep, or with numbers that are too long
+        return "an error that cannot be shown"
 
 
 def _text(said: _Message) -> str:

@@ -14,7 +14,7 @@ import openai
 from loadgen.clock import Ns, now
 from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.answer import Answer
-from loadgen.wire.client import Settings, redacted
+from loadgen.wire.client import Settings
 from loadgen.wire.dialect import DialectError
 from loadgen.wire.job import Job
 from loadgen.wire.recording import record_of
@@ -64,12 +64,14 @@ class OpenAIClient:
             answer.outcome, answer.error = Outcome.BROKEN_STREAM, str(error)
         except (DialectError, ValueError) as error:
             answer.outcome, answer.error = Outcome.BAD_PROTOCOL, str(error)
+        except RecursionError:
+            answer.outcome, answer.error = Outcome.BAD_PROTOCOL, "the answer's JSON is nested too deep"
         except _transport_errors() as error:
             answer.outcome, answer.error = Outcome.BROKEN_STREAM, f"{type(error).__name__}: {error}"
         finally:
             transcript.end = now()
             answer.judge(stream=job.ask.stream)
-            answer.error = redacted(answer.error, self._settings.api_key)
+            answer.redact(self._settings.api_key)
             keep(
                 record_of(job, transcript, transcript.arrivals(), answer, self._settings.count_tokens, client="openai")
             )

@@ -107,9 +107,16 @@ class ReadLoop:
         if at - self._dues_checked_at >= _DUE_MS * MS:
             self._dues_checked_at = at
             for reception in [r for r in self._receptions.values() if at >= r.due]:
-                reception.check_time(at)
-                if reception.over:
-                    self._end(reception)
+                self._check_time(reception, at)
+
+    def _check_time(self, reception: Reception, at: Ns) -> None:
+        try:
+            reception.check_time(at)
+        except Exception as bug:  # noqa: BLE001 raised where the response is waited for
+            self._fail(reception, bug)
+            return
+        if reception.over:
+            self._end(reception)
 
     def _drain_lazily(self, reception: Reception) -> None:
         reception.drain_lazily()

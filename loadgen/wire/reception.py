@@ -6,10 +6,12 @@ response is complete.
 
 import _socket
 import fcntl
+import re
 import struct
 import termios
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -17,7 +19,11 @@ from typing import Protocol
 from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.record import Outcome
 from loadgen.wire.http1 import HttpError
+from loadgen.wire.kept import described
 from loadgen.wire.transcript import SWEPT, Transcript
+
+LONGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of a response. An answer of 100,000 tokens with their log probabilities takes some 40 MiB."""
 
 READ_BYTES = 4096
 """For streams read token by token. Larger ones cost the same time and fragment memory."""
@@ -40,6 +46,12 @@ _GROWTH_KEPT = 8
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _EMPTY_LINE = _LAST_CHUNK[-4:]
 """What a chunked body ends in, with or without trailers."""
+
+_KEEP_ALIVE = re.compile(rb"(?:[0-9a-fA-F]{1,8}\r\n|:[^\r\n]*+(?:\r\n|\r|\n)|\r\n|\r|\n)*+")
+"""A read of comments and of the framing around them: what servers send so that nobody takes their silence for death."""
+
+_SHOWN_BYTES = 120
+"""Of what is not HTTP, in a message."""
 
 _SHORT = 12
 """A read as short as this may hold the end of the body without its beginning."""
@@ -69,6 +81,14 @@ class Decrypter(Protocol):
     def holds_more(self) -> bool:
         """Whether it holds bytes of a record that is still incomplete."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has said that nothing more comes."""
+
+    @property
+    def fault(self) -> str | None:
+        """What makes all further bytes unreadable, in words: an alert, or a record that is corrupt."""
+
 
 class Reception:
     """One response being received. It is over when ``ended`` is set: None for a complete message, or the fault."""
@@ -77,7 +97,11 @@ class Reception:
         "_begun",
         "_first_byte_due",
         "_grown",
+        "_has_token",
+        "_left",
         "_pending",
+        "_progress",
+        "_searched",
         "_swept_at",
         "_timeouts",
         "_total_due",
@@ -87,12 +111,12 @@ class Reception:
         "ended",
         "fd",
         "lazily",
+        "lazy_mark",
         "over",
         "read_bytes",
         "recvmsg",
         "sock",
         "tls",
-        "token_mark",
         "transcript",
         "wake",
     )
@@ -104,6 +128,7 @@ class Reception:
         transcript: Transcript,
         timeouts: Timeouts,
         begun: Ns,
+        has_token: Callable[[bytes], object] | None = None,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
@@ -116,7 +141,7 @@ class Reception:
         self.bug: Exception | None = None
         """An error of ours while it was read, for who waits to raise."""
         self.wake: Callable[[], None] = _nobody
-        self.token_mark: Callable[[bytes], object] | None = None
+        self.lazy_mark: Callable[[bytes], object] | None = None
         """Finds a token in a read; a stream that has one is drained lazily from its first token on."""
         self.lazily = False
         self.become_lazy: Callable[[Reception], None] = Reception.drain_lazily
@@ -126,6 +151,14 @@ class Reception:
         self._total_due = deadline(begun, timeouts.total)
         self.due = min(self._first_byte_due, self._total_due, deadline(begun, timeouts.idle))
         """No timeout passes before it."""
+        self._left = LONGEST_ANSWER
+        """Bytes that may still come."""
+        self._has_token = has_token
+        """Finds a token in a part of a stream; None where the answer is not streamed."""
+        self._searched = 0
+        """Pieces of the body in which no token was found."""
+        self._progress = 0
+        """Reads up to the last one that was looked at and held more than comments."""
         self._pending = 0
         self._swept_at: Ns | None = None
         self._grown: deque[tuple[int, Ns, Ns | None]] = deque(maxlen=_GROWTH_KEPT)
@@ -142,6 +175,11 @@ class Reception:
             self._end(Outcome.BROKEN_STREAM, f"receiving: {error.strerror}")
             return True
         at = now()
+        self._left -= len(data)
+        if self._left < 0:
+            transcript.too_long = True
+            self._end(Outcome.BAD_PROTOCOL, f"the answer is longer than {LONGEST_ANSWER >> 20} MiB: given up")
+            return True
         if self.tls is not None or not data:
             return self._take_rarely(data, control, at, lower)
         if self.lazily:
@@ -157,25 +195,62 @@ class Reception:
             or transcript.response.looks_at_each_read
         ):
             self._look()
-        if self.token_mark is not None and not self.over and self.token_mark(data):
+        if self.lazy_mark is not None and not self.over and self.lazy_mark(data):
             self.become_lazy(self)
         return self.over
 
     def check_time(self, at: Ns) -> None:
         """End it if its time is up; otherwise note when that may be."""
-        transcript = self.transcript
-        reads, timeouts = transcript.read_at, self._timeouts
+        timeouts = self._timeouts
         if at >= self._total_due:
-            self._end(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s")
-        elif not transcript.response.pieces and len(reads) - 1 <= transcript.response.head_read:  # a head is no answer
+            self._end(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s (--total-timeout)")
+            return
+        self._look()
+        if self.over:
+            return
+        if not self._has_begun():
             self.due = min(self._first_byte_due, self._total_due, deadline(at, timeouts.idle))
             if at >= self._first_byte_due:
-                self._end(Outcome.FIRST_BYTE_TIMEOUT, f"no byte of an answer within {timeouts.first_byte:g} s")
-        else:
-            idle_due = deadline(self._grown[-1][1] if self._grown else reads[-1], timeouts.idle)
-            self.due = min(idle_due, self._total_due)
-            if at >= idle_due:
-                self._end(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer")
+                what = "byte of an answer" if self._has_token is None else "token"
+                within = f"within {timeouts.first_byte:g} s (--first-byte-timeout)"
+                self._end(Outcome.FIRST_BYTE_TIMEOUT, f"no {what} {within}")
+            return
+        self._check_idle(at)
+
+    def _check_idle(self, at: Ns) -> None:
+        timeouts = self._timeouts
+        idle_due = deadline(self._progressed_at(), timeouts.idle)
+        self.due = min(idle_due, self._total_due)
+        if at >= idle_due and not self.over:  # reading may have ended it
+            self._end(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer (--idle-timeout)")
+
+    def _has_begun(self) -> bool:
+        """Whether the answer proper has begun: a token of a stream, or a byte of another body.
+
+        A head, comments and an early chunk with the role say only that the server has taken the request.
+        """
+        pieces = self.transcript.response.pieces
+        if self.lazily or self._has_token is None:
+            return self.lazily or bool(pieces)
+        if self._searched < len(pieces):
+            before = max(0, self._searched - 1)  # what marks a token may have been cut in two
+            if self._has_token(b"".join(pieces[before:])):
+                self._has_token = None
+                return True
+            self._searched = len(pieces)
+        return False
+
+    def _progressed_at(self) -> Ns:
+        """Return when something last came that was more than a comment; what waits in the socket is read for that."""
+        if self.lazily:
+            with suppress(BlockingIOError):
+                self.take(self._swept_at)
+        transcript = self.transcript
+        for index in range(len(transcript.data) - 1, self._progress, -1):
+            if not _KEEP_ALIVE.fullmatch(transcript.data[index]):
+                self._progress = index
+                break
+        return transcript.read_at[self._progress]
 
     def reset(self) -> None:
         """Give the socket back its low-water mark, for the next request on the same connection."""
@@ -193,7 +268,9 @@ class Reception:
             transcript.read_at.append(at)
             transcript.empty_at.append(lower)
             self._look()
-        if not data and not self.over:
+        if not self.over and self.tls is not None and self.tls.fault is not None:
+            self._end(Outcome.TLS, self.tls.fault)
+        if not self.over and (not data or (self.tls is not None and self.tls.closed)):
             self._take_close(at, lower)
         return self.over
 
@@ -206,7 +283,7 @@ class Reception:
         try:
             complete = transcript.response.add_end(transcript.data)
         except HttpError as error:
-            self._end(Outcome.BAD_PROTOCOL, str(error))
+            self._end(Outcome.BAD_PROTOCOL, error.message, error.data)
             return
         if complete:
             self.over = True
@@ -219,7 +296,7 @@ class Reception:
         try:
             self.over = self.transcript.response.add(self.transcript.data)
         except HttpError as error:
-            self._end(Outcome.BAD_PROTOCOL, str(error))
+            self._end(Outcome.BAD_PROTOCOL, error.message, error.data)
         if self.over and self._is_closed():
             # The connection's end, where it comes before the last bytes are read, replaces their stamp.
             self.transcript.inexact.add(len(self.transcript.data) - 1)
@@ -231,9 +308,10 @@ class Reception:
         except OSError:
             return False
 
-    def _end(self, outcome: Outcome, message: str) -> None:
+    def _end(self, outcome: Outcome, message: str, data: bytes = b"") -> None:
+        """End it; ``data`` is what the server sent in place of an answer, for the message."""
         self.over = True
-        self.ended = (outcome, message)
+        self.ended = (outcome, f"{message}: {described(data[:_SHOWN_BYTES], '')}" if data else message)
 
     # Lazily drained streams.
 

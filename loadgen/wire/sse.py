@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 
-_LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+"""Searches for the ends of lines only. A pattern that took in their text as well would start anew at each byte of a
+body without a line end, in time that grows with the square of its length."""
+
 _DATA = b"data:"
 _BLANK = b"\n\n"
 _BOM = b"\xef\xbb\xbf"
@@ -17,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class SseEvent:
-    """One event; ``end`` is the offset just behind the blank line that completed it."""
+    """One event; ``end`` is the offset just after the blank line that completed it."""
 
     data: bytes
     end: int
@@ -25,7 +28,7 @@ class SseEvent:
 
 
 def parse_sse(body: bytes, *, complete: bool = True) -> list[SseEvent]:
-    """Split the whole body of a stream into its events.
+    """Split the whole body of a stream into its events, in time proportional to its length.
 
     ``complete`` says that the body did not break off: then a last event without its blank line counts as well,
     as some servers end on ``data: [DONE]`` and a single line end.
@@ -34,9 +37,9 @@ def parse_sse(body: bytes, *, complete: bool = True) -> list[SseEvent]:
     data: list[bytes] = []
     name = b""
     end = len(_BOM) if body.startswith(_BOM) else 0
-    for match in _LINE.finditer(body, end):
-        end = match.end()
-        line = match.group(1)
+    for line_end in _LINE_END.finditer(body, end):
+        line = body[end : line_end.start()]
+        end = line_end.end()
         if not line:
             if data:
                 events.append(SseEvent(b"\n".join(data), end, name))
@@ -59,44 +62,59 @@ def parse_sse(body: bytes, *, complete: bool = True) -> list[SseEvent]:
 def split_plain(body: bytes) -> tuple[list[bytes], list[int]] | None:
     """Split a body that is nothing but ``data:`` lines with LF ends, one an event; None of any other.
 
-    Returns the data of each event, perhaps with the space before it, and the offset behind its blank line. Three
-    searches prove the shape, and one split does the work: most engines' streams take this way.
+    Returns the data of each event, perhaps with the space before it, and the offset after its blank line. Three
+    searches prove the shape, and one split does the work: most engines' streams take this way. A body with an event
+    without data is left to :func:`parse_sse`, which knows that it is none.
     """
     if not _may_be_plain(body):
         return None
     parts = body[len(_DATA) : -len(_BLANK)].split(_BLANK + _DATA)
-    if body.count(b"\n") != len(_BLANK) * len(parts):
+    if body.count(b"\n") != len(_BLANK) * len(parts) or not all(map(bytes.strip, parts)):
         return None
     each = len(_DATA) + len(_BLANK)
     return parts, [length + each * count for count, length in enumerate(accumulate(map(len, parts)), start=1)]
 
 
-def split_both_ends(body: bytes, wanted: Callable[[bytes], object]) -> tuple[list[bytes], list[int]] | None:
-    """Split off the events up to the first wanted one and those from the last wanted one on; None as above.
+@dataclass(frozen=True, slots=True)
+class BothEnds:
+    """The events of a stream up to the first wanted one, and those from the last wanted one on."""
 
-    What lies between is not looked at.
-    """
+    parts: list[bytes]
+    """Data of each event, perhaps with the space before it."""
+    ends: list[int]
+    """Offset after the blank line of each."""
+    head: int
+    """Number of events up to the first wanted one, including it."""
+    between: tuple[int, int]
+    """Start and end of the bytes that were not looked at."""
+
+
+def split_both_ends(body: bytes, wanted: Callable[[bytes], object]) -> BothEnds | None:
+    """Split off both ends of a body that is ``data:`` lines with LF ends; None where the ends are anything else."""
     if not _may_be_plain(body):
         return None
     spans: list[tuple[int, int]] = []
     end = 0
     while end < len(body):
-        start, end = end, body.index(_BLANK, end) + len(_BLANK)
+        start, end = end, body.find(_BLANK, end) + len(_BLANK)
+        if end <= start:  # blank lines that overlap, as in three line ends: no event ends there
+            return None
         spans.append((start, end))
         if wanted(body[start:end]):
             break
+    head = len(spans)
     tail: list[tuple[int, int]] = []
     start = len(body)
     while start > end:
-        event_end, start = start, body.rfind(_BLANK, end - len(_BLANK), start - len(_BLANK)) + len(_BLANK)
+        event_end, start = start, max(end, body.rfind(_BLANK, end, start - len(_BLANK)) + len(_BLANK))
         tail.append((start, event_end))
         if wanted(body[start:event_end]):
             break
     spans += reversed(tail)
     parts = [body[start + len(_DATA) : end - len(_BLANK)] for start, end in spans if body.startswith(_DATA, start)]
-    if len(parts) < len(spans) or any(b"\n" in part for part in parts):
+    if len(parts) < len(spans) or any(b"\n" in part or not part.strip() for part in parts):
         return None
-    return parts, [end for _, end in spans]
+    return BothEnds(parts, [end for _, end in spans], head, (end, start))
 
 
 def _may_be_plain(body: bytes) -> bool:

@@ -39,6 +39,8 @@ class Transcript:
     response: Response = field(default_factory=Response)
     lazy: bool = False
     """Whether it was drained in large reads after its first token."""
+    too_long: bool = False
+    """Whether it was given up because more came than any answer takes."""
     inexact: set[int] = field(default_factory=set)
     """Indexes of reads whose stamp may be later than the arrival of their newest byte."""
     swept: set[int] = field(default_factory=set)
@@ -84,6 +86,14 @@ class Transcript:
         self.end = arrivals.at[last]
         self.end_width = Ns(0) if arrivals.is_exact(last) else arrivals.width(last)
 
+    def reject(self, outcome: Outcome, error: str) -> None:
+        """Give up all that came, with its times: it is no answer to this request."""
+        self.outcome, self.error = outcome, error
+        self.response = Response()
+        self.data, self.control, self.read_at, self.empty_at = [], [], [], []
+        self.inexact, self.swept = set(), set()
+        self.end = self.end_width = None
+
     def begin_again(self) -> None:
         """Forget an attempt that brought no byte."""
         self.sent = self.end = self.end_width = self.offset = None
@@ -116,6 +126,10 @@ class Arrivals:
         transcript = self._transcript
         before = self.at[read - 1] if read else transcript.sent or 0
         return Ns(max(0, self.at[read] - max(before, transcript.empty_at[read] or 0)))
+
+    def begins_before(self, at: Ns | None) -> bool:
+        """Tell whether something had arrived before a time, such as that of the question."""
+        return bool(self.at) and at is not None and self.at[0] < at
 
     def longest_delay(self) -> Ns | None:
         """Return the longest time from a stamp to its read in user space; None without exact stamps."""

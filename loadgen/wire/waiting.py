@@ -15,7 +15,7 @@ Address = tuple[socket.AddressFamily, tuple[str, int]]
 
 
 TokenMark = Callable[[bytes], object]
-"""Finds the first token in a read, by its bytes; falsy where there is none."""
+"""Finds a token in a part of a stream, by its bytes; falsy where there is none."""
 
 
 class Waiter(Protocol):
@@ -29,6 +29,9 @@ class Waiter(Protocol):
 
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:
         """Look a name up, the best address first; raises socket.gaierror, or TimeoutError at the deadline."""
+
+    def prefer(self, host: str, port: int, address: Address) -> None:
+        """Note which address of a host could be connected to; it comes first from now on."""
 
     def sleep_until(self, at: Ns) -> None:
         """Wait until a time."""
@@ -51,6 +54,9 @@ class PollWaiter:
     def resolve(self, host: str, port: int, deadline: Ns) -> list[Address]:  # noqa: ARG002 the resolver has its own
         """Look a name up."""
         return lookup(host, port)
+
+    def prefer(self, host: str, port: int, address: Address) -> None:
+        """Do nothing: names are looked up each time."""
 
     def sleep_until(self, at: Ns) -> None:
         """Sleep."""

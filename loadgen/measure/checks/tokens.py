@@ -15,6 +15,11 @@ from loadgen.measure.limits import (
 )
 from loadgen.record import CountedBy, Outcome, RequestRecord
 
+USUAL_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "eos_token", "stop_sequence"})
+"""Finish reasons of answers that ended as they should: OpenAI's, and those of TGI's native routes."""
+
+_REASONS_SHOWN = 5
+
 
 def token_counts(e: Evidence) -> Check:
     """Tell who counted the tokens, and whether the counts are plausible."""
@@ -24,7 +29,9 @@ def token_counts(e: Evidence) -> Check:
     counted = [r for r in e.ok if r.output_tokens is not None]
     if not counted:
         advice = "The server counts no tokens: name its --tokenizer, or stream."
-        return Check(name, Status.INVALID, f"none of {len(e.ok)} answers", "all", advice)
+        problem = _token_problem(e.ok, counted) if any(r.rejected_usage for r in e.ok) else None
+        value = f"none of {len(e.ok)} answers" + (f"; {problem}" if problem else "")
+        return Check(name, Status.INVALID, value, "all", advice)
     by = Counter(r.counted_by for r in counted)
     value = ", ".join(f"{n} by {who}" for who, n in by.most_common())
     problem = _token_problem(e.ok, counted)
@@ -38,6 +45,9 @@ def token_counts(e: Evidence) -> Check:
 
 def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]) -> str | None:
     """Return what is implausible about the counts, if anything."""
+    rejected = [r.rejected_usage for r in ok if r.rejected_usage is not None]
+    if rejected:
+        return f"{len(rejected)} answers with usage that cannot be, such as {rejected[0]}: taken for missing"
     if len(counted) < len(ok):
         return f"{len(ok) - len(counted)} answers without a count"
     fewer = sum((r.chunks or 0) > (r.output_tokens or 0) for r in counted)
@@ -71,7 +81,7 @@ def output_lengths(e: Evidence) -> Check:
     if not e.ok:
         return Check(name, Status.NOT_CHECKED)
     reasons = Counter(r.finish_reason or "none given" for r in e.ok)
-    value = ", ".join(f"{reason} {n / len(e.ok):.0%}" for reason, n in reasons.most_common())
+    value = ", ".join(f"{reason:.40} {n / len(e.ok):.0%}" for reason, n in reasons.most_common(_REASONS_SHOWN))
     # A local tokenizer may cut a text into more tokens than it was made of.
     too_long = sum((r.output_tokens or 0) > e.max_tokens and r.counted_by is not CountedBy.TOKENIZER for r in e.ok)
     limit = f"at most {e.max_tokens} tokens"
@@ -82,6 +92,10 @@ def output_lengths(e: Evidence) -> Check:
     if too_long:
         advice = "The server does not keep to --max-tokens; runs with another limit will not compare."
         return Check(name, Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
+    unusual = sum(r.finish_reason is not None and r.finish_reason not in USUAL_REASONS for r in e.ok)
+    if unusual:
+        advice = "An answer that ended otherwise than by stop, length or a call may be cut short: see the server's log."
+        return Check(name, Status.WARN, f"{value}; {unusual} answers ended unusually", limit, advice)
     short = sum(
         r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * e.max_tokens
         for r in e.ok
