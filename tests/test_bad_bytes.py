@@ -1,0 +1,61 @@
+"""No bytes of a server stall or crash the client: broken responses by their seeds, and the work that long ones cost."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import FIGURE, ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from benchmarks import fuzz
+
+INPUTS = 50_000
+PARTS = 5
+
+MOST_WORK = 2.5
+"""Times the instructions, for twice the bytes."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_broken_response_is_an_error_of_ours_or_read_otherwise_lazily(
+    part: int, record_property: Callable[[str, object], None]
+) -> None:
+    each = INPUTS // PARTS
+    found = fuzz.run(range(part * each, (part + 1) * each))
+    record_property(FIGURE, found.text)
+    assert found.faults == []
+    assert found.inputs == each
+
+
+def test_twice_the_bytes_are_at_most_two_and_a_half_times_the_work(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    if shutil.which("valgrind") is None:
+        pytest.skip("needs valgrind, which scripts/test installs")
+    profile = tmp_path / "profile"
+    command = ["valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={profile}"]
+    done = subprocess.run(
+        [*command, sys.executable, str(Path(__file__).with_name("work_of_decoding.py"))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shapes = [(int(length), name) for length, name in (line.split(" ", 1) for line in done.stdout.splitlines())]
+    counted: dict[str, list[tuple[int, int]]] = {}
+    for number, (length, name) in enumerate(shapes):
+        # Parts 1, 3, ... are what came before each reading.
+        part = profile.with_name(f"profile.{2 * number + 2}").read_text()
+        (instructions,) = re.findall(r"^summary: (\d+)", part, re.MULTILINE)
+        counted.setdefault(name, []).append((length, int(instructions)))
+    ratios = {}
+    for name, ((short, once), (long, twice)) in counted.items():
+        assert 1.8 < long / short < 2.1, name
+        ratios[name] = twice / once
+    worst = max(ratios, key=lambda name: ratios[name])
+    record_property(FIGURE, f"work for twice the bytes, {len(ratios)} shapes: at most x {ratios[worst]:.2f} ({worst})")
+    assert {name: ratio for name, ratio in ratios.items() if ratio > MOST_WORK} == {}
