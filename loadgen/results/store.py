@@ -1,6 +1,7 @@
 """The results folder: written as the run goes on by each process, merged at its end, read back at any time."""
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def merge(folder: Path) -> None:
     temporary = whole.with_name(RECORDS + ".part")
     with temporary.open("wb") as file:
         for part in [*([whole] if whole.exists() else []), *parts]:
-            file.write(_whole_lines(part.read_bytes()))
+            file.writelines(_whole_lines(part))
     temporary.replace(whole)
     for part in {*parts, *folder.glob(_RECEIVED)}:
         part.unlink()
@@ -112,8 +113,10 @@ def _parts(folder: Path) -> list[Path]:
     return [path for _, path in sorted((received | own).items())]
 
 
-def _whole_lines(data: bytes) -> bytes:
-    return data[: data.rfind(b"\n") + 1]
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file one at a time, as a long run has hundreds of megabytes; leave out one cut in two."""
+    with path.open("rb") as file:
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
 def write(path: Path, data: bytes) -> None:
@@ -164,16 +167,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _records(path: Path) -> list[RequestRecord]:
+    records: list[RequestRecord] = []
     try:
-        data = path.read_bytes()
+        records.extend(map(from_line, _whole_lines(path)))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    records = []
-    for number, line in enumerate(_whole_lines(data).splitlines(), start=1):
-        try:
-            records.append(from_line(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}, line {number}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}, line {len(records) + 1}: {error}") from None
     return records
