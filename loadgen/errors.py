@@ -1,5 +1,19 @@
 """The one exception that is a message to the user."""
 
+from loadgen.printable import escaped, escaped_lines
+
 
 class UsageError(Exception):
-    """A mistake of the user's: the text names the flag or file and the way out. Printed alone, exit status 2."""
+    """A mistake of the user's: the text names the flag or file and the way out. Printed alone, exit status 2.
+
+    The text may quote servers and files: as a string it is on one line and escaped. What an engine printed, of which
+    the lines matter, is ``log``: it follows on lines of its own.
+    """
+
+    def __init__(self, text: str, log: str = "") -> None:
+        super().__init__(text, log)
+        self._text, self._log = text, log
+
+    def __str__(self) -> str:
+        """Return the message as it is shown."""
+        return "\n".join(filter(None, (escaped(self._text), escaped_lines(self._log))))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report
 from loadgen.errors import UsageError
+from loadgen.printable import escaped
 from loadgen.version import VERSION
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -39,5 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        print(f"loadgen: {error.filename or 'a file'} cannot be written ({error.strerror}).", file=sys.stderr)
+        print(
+            f"loadgen: {escaped(str(error.filename or 'a file'))} cannot be written ({error.strerror}).",
+            file=sys.stderr,
+        )
         return 2

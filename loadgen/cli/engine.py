@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.errors import UsageError
+from loadgen.printable import escaped_lines
 
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
@@ -166,9 +167,9 @@ def _logs(options: argparse.Namespace) -> int:
             raise
         log = kept[-1]  # of one that has ended
     with log.open(errors="replace") as file, suppress(KeyboardInterrupt, BrokenPipeError):
-        print(file.read(), end="")
+        print(escaped_lines(file.read()), end="")
         while options.follow and any(str(log) == one.log for one in _all()):
-            print(file.read(), end="", flush=True)
+            print(escaped_lines(file.read()), end="", flush=True)
             time.sleep(0.2)
     return 0
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadgen.printable import escaped, escaped_lines
+
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
     from loadgen.matrix.config import Config
@@ -62,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         interrupted = True
     status_code = _show(matrix)
     if interrupted:
-        print(f"loadgen: interrupted; go on with: loadgen matrix --resume {matrix.folder}", file=sys.stderr)
+        folder = escaped(str(matrix.folder))
+        print(f"loadgen: interrupted; go on with: loadgen matrix --resume {folder}", file=sys.stderr)
         return _INTERRUPTED
     return status_code
 
@@ -95,7 +98,7 @@ def _plan(config: "Config") -> int:
     for number, one in enumerate(planned, start=1):
         if one.order is not None or one.said.host is not None:
             on = one.order.title if one.order else one.engine.title
-            print(f"{number}. {one.cell.row} on {on}:\n   {launch_lines(one)}")
+            print(escaped_lines(f"{number}. {one.cell.row} on {on}:\n   {launch_lines(one)}"))
     return 0
 
 
@@ -115,7 +118,7 @@ def _show(matrix: "Matrix") -> int:
     store.write(matrix.folder / "matrix.md", markdown(tables).encode())
     store.write(matrix.folder / "matrix.html", html(tables).encode())
     show(tables)
-    print(f"Results: {matrix.folder}")
+    print(f"Results: {escaped(str(matrix.folder))}")
     statuses = {s["verdict"]["status"] for s in runs}
     if any(r.failed for r in found) or "INVALID" in statuses:
         return _FAILED

@@ -4,6 +4,7 @@ from locust.env import Environment
 
 from loadgen.clock import MS
 from loadgen.measure import metrics
+from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 
 METHOD = "LLM"
@@ -20,7 +21,7 @@ def tell(environment: Environment, record: RequestRecord, route: str) -> None:
         name=route if record.phase is Phase.MEASURE else "warm-up",
         response_time=_round_trip_ms(record),
         response_length=record.output_characters or 0,
-        exception=None if record.outcome is Outcome.OK else RequestFailed(f"{record.outcome}: {record.error}"),
+        exception=None if record.outcome is Outcome.OK else _failure(record),
         context={"record": record},
     )
     if record.phase is not Phase.MEASURE or environment.runner is None:
@@ -34,6 +35,11 @@ def tell(environment: Environment, record: RequestRecord, route: str) -> None:
     for name, value in rows.items():
         if value is not None:
             environment.runner.stats.get(name, METHOD).log(value, 0)  # type: ignore[arg-type]  # it takes floats as well
+
+
+def _failure(record: RequestRecord) -> RequestFailed:
+    """Return a failure as Locust shows it: in its web UI, in its reports, and on the terminal."""
+    return RequestFailed(escaped(f"{record.outcome}: {record.error}"))
 
 
 def _round_trip_ms(record: RequestRecord) -> float | None:

@@ -20,6 +20,7 @@ from locust.web import WebUI
 from loadgen.errors import UsageError
 from loadgen.harness import process, tab
 from loadgen.harness.load_kind import LoadKind
+from loadgen.harness.logs import escape_logs
 from loadgen.harness.options import add_options, check_command
 from loadgen.harness.session import Session
 from loadgen.harness.users import OurUser
@@ -80,6 +81,7 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     options = environment.parsed_options
     if options is None:  # Locust as a library
         return
+    escape_logs()
     if isinstance(runner, WorkerRunner):
         _set_up_worker(environment, runner, options)
         return

@@ -109,4 +109,4 @@ def _run(command: Sequence[str], name: str, lock: int) -> None:
     )
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise UsageError(f"{name} cannot be installed; `{' '.join(command)}` said:\n{last}")
+        raise UsageError(f"{name} cannot be installed; `{' '.join(command)}` said:", last)

@@ -67,19 +67,19 @@ def wait_until_ready(started: Started, seconds: float, status: Status) -> None:
         _wait(started, due, seconds, status)
     while (problem := _answers_with(started, due - time.monotonic())) is not None:
         if started.engine.health is not None:
-            raise UsageError(f"{started.title} is up but does not answer: {problem}\n{_end_of(started.log)}")
+            raise UsageError(f"{started.title} is up but does not answer: {problem}", _end_of(started.log))
         _wait(started, due, seconds, status, problem)
 
 
 def _wait(started: Started, due: float, seconds: float, status: Status, problem: str | None = None) -> None:
     if (ended := started.died()) is not None:
         last = last_words(started.log, 1)
-        raise UsageError(f"{started.title} ended with status {ended} while it started: {last}\n{_end_of(started.log)}")
+        raise UsageError(f"{started.title} ended with status {ended} while it started: {last}", _end_of(started.log))
     if time.monotonic() > due:
         said = f", it says: {problem}" if problem else ""
         raise UsageError(
-            f"{started.title} was not ready after {seconds:.0f} s (--deadline, startup_deadline){said}\n"
-            f"{_end_of(started.log)}"
+            f"{started.title} was not ready after {seconds:.0f} s (--deadline, startup_deadline){said}",
+            _end_of(started.log),
         )
     status.now(f"waiting for {started.title}: {last_words(started.log, 1).strip()[:100]}")
     time.sleep(_POLL_S)

@@ -7,6 +7,9 @@ from typing import Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from loadgen.printable import escaped, escaped_lines
 
 
 class Status:
@@ -26,8 +29,8 @@ class Status:
         self.quiet()
 
     def say(self, text: str) -> None:
-        """Print a line that stays, with the time since the beginning."""
-        self._console.print(escape(f"[{time.monotonic() - self._began:.0f} s] {text}"))
+        """Print what stays, with the time since the beginning: one line, or more with the end of a log."""
+        self._console.print(Text(f"[{time.monotonic() - self._began:.0f} s] {escaped_lines(text)}"))
 
     def now(self, text: str) -> None:
         """Say what is being done, until something else is or :meth:`quiet`; silent where there is no terminal."""
@@ -44,7 +47,7 @@ class Status:
             )
             self._line.add_task("")
             self._line.start()
-        self._line.update(self._line.task_ids[0], description=escape(text))
+        self._line.update(self._line.task_ids[0], description=escape(escaped(text)))
 
     def quiet(self) -> None:
         """Take the line away: somebody else draws now."""

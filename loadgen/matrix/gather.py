@@ -71,7 +71,11 @@ def _result(matrix: Matrix, column: str, row: str, title: str) -> Result:
     expected = {row, said.model, model_of(matrix.config, row).source}
     others = [f"answered by {s['model']}" for s in summaries if said.host is not None and s["model"] not in expected]
     bound = known.get("bound") or {}
-    failures = [f"repeat {cell.repeat}: {why}" if len(cells) > 1 else why for cell in cells if (why := cell.failure)]
+    failures = [
+        f"repeat {cell.repeat}: {why}" if len(cells) > 1 else why
+        for cell in cells
+        if (why := " ".join((cell.failure or "").split()))
+    ]
     return Result(
         engine=title,
         model=row,

@@ -139,10 +139,10 @@ def _run_part(matrix: Matrix, planned: Planned, part: Part, host: str, live: Liv
     if live is not None and (died := live.ended()) is not None:
         cell.set_aside(part, whole=True)
         last = last_words(cell.log, 1)
-        raise UsageError(f"the engine ended with status {died} during {part}: {last}\n{last_words(cell.log)}")
+        raise UsageError(f"the engine ended with status {died} during {part}: {last}", last_words(cell.log))
     folder = cell.run_of(part)
     if ended not in _USABLE or folder is None:
-        raise UsageError(f"{part} gave no run (exit status {ended}): {last_words(said, 3)}")
+        raise UsageError(f"{part} gave no run (exit status {ended}):", last_words(said, 3))
     status.say(f"{part}: {_headline(folder)}")
 
 

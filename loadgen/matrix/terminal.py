@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from loadgen.matrix.document import Document, Entry, Table, Words, letter
+from loadgen.printable import escaped
 
 _STYLES = {"WARN": "yellow", "INVALID": "red", "INCONCLUSIVE": "red"}
 _WIDEST = 26
@@ -37,7 +38,12 @@ def show(document: Document, console: Console | None = None) -> None:
 
 
 def _say(console: Console, text: str, style: str) -> None:
-    console.print(text, style=style, markup=False, highlight=False)
+    console.print(_text(text, style))
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return text that is neither markup, nor control characters, nor names of emoji."""
+    return Text(escaped(text), style)
 
 
 def _parts(table: Table, width: int) -> Iterator[Sequence[int]]:
@@ -57,38 +63,38 @@ def _parts(table: Table, width: int) -> Iterator[Sequence[int]]:
 def _width(table: Table, index: int) -> int:
     """Return the width of a column that breaks its heading between words, and its cells not at all."""
     lines = [line for row in table.rows for line in _cell(table, row[index]).plain.splitlines()]
-    return min(_WIDEST, max(map(len, [*table.columns[index].split(), *lines]), default=0))
+    return min(_WIDEST, max(map(len, [*escaped(table.columns[index]).split(), *lines]), default=0))
 
 
 def _label_width(table: Table) -> int:
     names = [line for row in table.rows for line in _names(table, row, None)]
-    return min(_WIDEST, max(map(len, [*table.columns[table.labels - 1].split(), *names])))
+    return min(_WIDEST, max(map(len, [*escaped(table.columns[table.labels - 1]).split(), *names])))
 
 
 def _drawn(table: Table, part: Sequence[int]) -> RichTable:
     drawn = RichTable(
-        title=Text(table.title, "bold"),
+        title=_text(table.title, "bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    drawn.add_column(Text(table.columns[table.labels - 1]), width=_label_width(table), overflow="fold")
+    drawn.add_column(_text(table.columns[table.labels - 1]), width=_label_width(table), overflow="fold")
     for i in part:
         justify: Literal["left", "right"] = "right" if i in table.numbers else "left"
-        drawn.add_column(Text(table.columns[i]), justify=justify, width=_width(table, i), overflow="fold")
+        drawn.add_column(_text(table.columns[i]), justify=justify, width=_width(table, i), overflow="fold")
     before = None
     for row in table.rows:
         *above, name = _names(table, row, before)
         for line in above:
-            drawn.add_row(Text(line))
-        drawn.add_row(Text(name), *(_cell(table, row[i]) for i in part))
+            drawn.add_row(_text(line))
+        drawn.add_row(_text(name), *(_cell(table, row[i]) for i in part))
         before = row
     return drawn
 
 
 def _names(table: Table, row: Sequence[Entry], before: Sequence[Entry] | None) -> list[str]:
     """Return what a row is of, a line for each label; all but the last only where they change."""
-    names = [f"{'  ' * i}{entry.text}" for i, entry in enumerate(row[: table.labels])]
+    names = [f"{'  ' * i}{escaped(entry.text)}" for i, entry in enumerate(row[: table.labels])]
     same = before is not None and [e.text for e in before[: table.labels - 1]] == [
         e.text for e in row[: table.labels - 1]
     ]
@@ -100,13 +106,13 @@ def _cell(table: Table, entry: Entry) -> Text:
     if entry.text:
         lines.append(_lettered(Words(entry.text, entry.notes), "bold" if entry.best else ""))
     if not table.numbers:
-        lines += [Text(text, "dim") for text in (entry.interval, entry.where) if text]
+        lines += [_text(text, "dim") for text in (entry.interval, entry.where) if text]
     lines += [_lettered(words, _STYLES.get(words.verdict, "")) for words in entry.marks]
     return Text("\n").join(lines)
 
 
 def _lettered(words: Words, style: str) -> Text:
-    text = Text(words.text, style)
+    text = _text(words.text, style)
     return text.append(f" ({','.join(words.notes)})", "dim") if words.notes else text
 
 

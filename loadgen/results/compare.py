@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from loadgen.measure import metrics
 from loadgen.measure.statistics import mean
+from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results.manifest import Manifest
 from loadgen.results.summary import summarise
@@ -36,7 +37,7 @@ def compare(first: Run, second: Run) -> Table:
 
 def _described(run: Run) -> str:
     summary = summarise(*run)
-    return f"{run[0].run_id}: {title(summary)}, {summary['verdict']['status']}"
+    return escaped(f"{run[0].run_id}: {title(summary)}, {summary['verdict']['status']}")
 
 
 def _differing(first: Manifest, second: Manifest) -> list[str]:

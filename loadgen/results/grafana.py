@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from loadgen.clock import MS
+from loadgen.printable import escaped
 from loadgen.results.manifest import Manifest
 from loadgen.results.text import title_of
 
@@ -40,7 +41,7 @@ def annotations(manifest: Manifest, verdict: str) -> list[dict[str, Any]]:
     if url is None or ended is None:
         return []
     title, reservations = title_of(manifest)
-    said = escape(", ".join([title, *reservations, verdict]))
+    said = escape(escaped(", ".join([title, *reservations, verdict])))
     text = f'<a href="{escape(url)}">{escape(manifest.run_id)}</a>: {said}'
     whole = _ms(manifest, manifest.anchor["monotonic_ns"]), int(datetime.fromisoformat(ended.at).timestamp() * 1000)
     found = [_region(manifest, "run", whole, text)]

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from loadgen.printable import escaped
 from loadgen.results.pictures import pictures, svg
 from loadgen.results.tables import answers, details
 from loadgen.results.text import title
@@ -29,4 +30,9 @@ def html(summary: Mapping[str, Any]) -> str:
 def environment(package: str) -> Environment:
     """Return what draws a package's templates, in the style of the report; everything is escaped."""
     loaders = [PackageLoader(name) for name in dict.fromkeys((package, "loadgen.results"))]
-    return Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined)
+    return Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, finalize=_printable)
+
+
+def _printable(value: object) -> object:
+    """Escape what does not print: HTML has no say in it. Markup is ours, and has been through this."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value

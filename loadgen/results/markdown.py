@@ -1,11 +1,16 @@
 """``report.md``."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from loadgen import printable
 from loadgen.results.pictures import Picture, pictures
 from loadgen.results.tables import Table, answers, details
 from loadgen.results.text import title
+
+_MARKUP = re.compile(r"[\\|<>`*_\[\]&$~]")
+"""What starts markup inside a line, in GitHub's dialect: ``~`` strikes through, ``$`` begins a formula."""
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -26,8 +31,8 @@ def _drawn(table: Table) -> str:
         "|" + "---|" * len(table.columns),
         *("| " + " | ".join(escaped(c) for c in row) + " |" for row in table.rows),
     ]
-    note = f"\n\n{table.note}" if table.note else ""
-    return f"## {table.title}\n\n" + "\n".join(lines) + note
+    note = f"\n\n{escaped(table.note)}" if table.note else ""
+    return f"## {escaped(table.title)}\n\n" + "\n".join(lines) + note
 
 
 def _shown(picture: Picture) -> str:
@@ -36,7 +41,5 @@ def _shown(picture: Picture) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape what would break a table or be taken for markup: text comes from servers, too."""
-    for character in "\\|<>`*_[]":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
+    """Return a text as Markdown that shows it as it is: no table, link, code, HTML or formula is made of it."""
+    return _MARKUP.sub(r"\\\g<0>", printable.escaped(text))

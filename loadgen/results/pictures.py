@@ -13,6 +13,7 @@ from io import BytesIO, StringIO
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from loadgen.printable import escaped
 from loadgen.results.text import title
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def pictures(summary: Mapping[str, Any]) -> list[Picture]:
     steps = [step for step in summary.get("steps", ()) if _rate(step)]
     if summary["kind"] != "throughput" or len(steps) < FEWEST:
         return []
-    heading = f"{shorten(title(summary), 110)}\n{summary['verdict']['status']}, run {summary['run_id']}"
+    heading = f"{shorten(escaped(title(summary)), 110)}\n{summary['verdict']['status']}, run {summary['run_id']}"
     hollow = " Hollow: not steady." if any(step.get("steady") is False for step in steps) else ""
     knee = (summary.get("throughput") or {}).get("knee")
     found = [

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
+from loadgen.printable import escaped
 from loadgen.results.tables import Table, answers, details
 from loadgen.results.text import title
 
@@ -22,32 +23,37 @@ _LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
 def show(summary: Mapping[str, Any], folder: str) -> None:
     """Print a short report; the folder has the long one."""
     console = _console()
-    console.print(title(summary), style="bold", markup=False, highlight=False, soft_wrap=True)
+    _print(console, title(summary), "bold")
     for table in [*answers(summary), *details(summary)]:
         if not table.title.startswith(_LEFT_TO_THE_LONG_ONE):
             show_table(table, console)
     _show_verdict(summary, console)
-    console.print(f"Results: {folder}", markup=False, highlight=False, soft_wrap=True)
+    _print(console, f"Results: {folder}")
 
 
 def show_table(table: Table, console: Console | None = None) -> None:
     """Print one table."""
     console = console or _console()
     console.print()
-    drawn = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    drawn = RichTable(title=Text(escaped(table.title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     shown = [index for index in range(len(table.columns)) if index not in table.wide]
     for index in shown:
         justify: Literal["left", "right"] = "left" if index in table.words else "right"
         # Where there is little room columns of words give way: those with a width do not.
         width = _width(table, index) if table.wide and index not in table.words else None
-        drawn.add_column(escape(table.columns[index]), justify=justify, width=width)
+        drawn.add_column(Text(escaped(table.columns[index])), justify=justify, width=width)
     for row in table.rows:
-        drawn.add_row(*(escape(row[index]) for index in shown))
+        drawn.add_row(*(Text(escaped(row[index])) for index in shown))
     console.print(drawn)
     for line in _notes(table):
-        console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
-    if table.note:
-        console.print(f"  {table.note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        _print(console, f"  {line}", "dim")
+    for line in table.note.split("\n") if table.note else ():
+        _print(console, f"  {line}", "dim")
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    """Print one line of text: it is neither markup, nor control characters, nor names of emoji."""
+    console.print(Text(escaped(line), style), soft_wrap=True)
 
 
 def _console() -> Console:
@@ -69,7 +75,7 @@ def _notes(table: Table) -> list[str]:
 
 def _width(table: Table, index: int) -> int:
     """Return the width at which a column breaks none of its cells, but its heading between words."""
-    return max(map(len, [*table.columns[index].split(), *(row[index] for row in table.rows)]))
+    return max(map(len, [*escaped(table.columns[index]).split(), *(escaped(row[index]) for row in table.rows)]))
 
 
 def _show_verdict(summary: Mapping[str, Any], console: Console) -> None:
@@ -85,6 +91,6 @@ def _show_verdict(summary: Mapping[str, Any], console: Console) -> None:
         if check["status"] in {"ok", "not checked"}:
             continue
         text = f"  {check['name']}: {check['value']} (limit: {check['limit']}). {check['advice'] or ''}"
-        console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
+        _print(console, text.rstrip())
     for outcome, message in requests["errors"].items():
-        console.print(f"  {outcome}: {message}", markup=False, highlight=False, soft_wrap=True)
+        _print(console, f"  {outcome}: {message}")
