@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, settings
 
 from loadgen.record import RequestRecord, from_line
 
 if TYPE_CHECKING:
     from cluster import Starter
     from launching import Home
+
+# A result depends neither on how fast this machine is nor on chance: no deadlines, and the same examples each time.
+settings.register_profile(
+    "loadgen", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("loadgen")
 
 ROOT = Path(__file__).parents[1]
 FIGURE = "figure"

@@ -1,7 +1,7 @@
 """Schedules of an open loop: names that tell the truth, and one schedule for any number of workers."""
 
 from fractions import Fraction
-from itertools import chain, islice, pairwise
+from itertools import chain, islice, pairwise, takewhile
 from statistics import fmean, pstdev
 from typing import get_args
 
@@ -96,7 +96,7 @@ def test_all_shards_together_are_the_schedule_whatever_their_number(
     n = 400
     whole = list(enumerate(islice(schedule(process, rate, cv, seed), n)))
     shards = [
-        [(index, at) for index, at in islice(shard(schedule(process, rate, cv, seed), number, workers), n) if index < n]
+        takewhile(lambda arrival: arrival[0] < n, shard(schedule(process, rate, cv, seed), number, workers))
         for number in range(workers)
     ]
     assert sorted(chain.from_iterable(shards)) == whole

@@ -161,7 +161,7 @@ arrivals = st.lists(
 
 
 @given(profiles, arrivals)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_request_is_lost_and_the_limits_hold_at_all_times(profile: Profile, plan: list[Arrival]) -> None:
     engine = Engine(profile)
     todo = sorted(plan, key=lambda arrival: arrival.at, reverse=True)
