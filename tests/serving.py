@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -74,7 +74,7 @@ class Request:
     body: bytes
 
 
-Script = Callable[[int, Request], Sequence[Step]]
+Script = Callable[[int, Request], Iterable[Step]]
 """From the number of the POST (0, 1, ...) and the request to what is sent; the connection is closed after it."""
 
 
@@ -85,7 +85,20 @@ class ScriptServer:
     url: str
     requests: list[Request] = field(default_factory=list)
     sent_at: list[list[int]] = field(default_factory=list)
-    """For each POST the monotonic time of each send, ns."""
+    """For each POST the monotonic time just before each send, ns."""
+    delivered: list[int] = field(default_factory=list)
+    """For each POST how many sends are over: on loopback their bytes are in the client's socket by then."""
+    closed: threading.Event = field(default_factory=threading.Event)
+    """Set once a connection has been closed on which there was a POST."""
+
+    def sends(self, count: int, number: int = 0) -> list[int]:
+        """Wait until so many sends of a POST are over; return the times just before them."""
+        due = time.monotonic() + 60
+        while len(self.delivered) <= number or self.delivered[number] < count:
+            assert time.monotonic() < due, "the server has not sent it"
+            time.sleep(0.005)
+        return self.sent_at[number]
+
     connections: int = 0
 
 
@@ -107,6 +120,7 @@ def serving(
     lock = threading.Lock()
 
     def converse(sock: socket.socket) -> None:
+        posted = False
         try:
             if context:
                 sock = context.wrap_socket(sock, server_side=True)
@@ -118,6 +132,8 @@ def serving(
                     with lock:
                         number = len(server.requests)
                         server.requests.append(request)
+                        server.delivered.append(0)
+                        posted = True
                         times: list[int] = []
                         server.sent_at.append(times)
                     for delay, data in plan(number, request):
@@ -126,6 +142,7 @@ def serving(
                             return
                         times.append(time.monotonic_ns())
                         sock.sendall(data)
+                        server.delivered[number] += 1
                 if not keep_open:
                     break
             stopped.wait(close_after)
@@ -133,6 +150,8 @@ def serving(
             pass
         finally:
             sock.close()
+            if posted:
+                server.closed.set()
 
     def accept() -> None:
         while not stopped.is_set():

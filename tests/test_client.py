@@ -5,8 +5,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import trustme
@@ -16,6 +17,7 @@ from serving import (
     LAST_CHUNK,
     SSE_HEAD,
     ScriptServer,
+    Step,
     answer,
     chunk,
     event,
@@ -41,10 +43,10 @@ from loadgen.wire.target import parse_target
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import PollWaiter
 
-SLACK = 10 * MS
-"""A busy machine takes its time between the server's note of the time and its send."""
+CLOCKS = 1 * MS
+"""How far the kernel's clock of receive stamps and ours may be apart."""
 
-TIMEOUTS = Timeouts(connect=2, first_byte=2, idle=2, total=5)
+TIMEOUTS = Timeouts(connect=30, first_byte=30, idle=30, total=60)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,73 +76,97 @@ def outcome(settings: Settings) -> tuple[Outcome, str | None]:
     return record.outcome, record.error
 
 
+def assert_came(times: Sequence[int | None] | None, sent: Sequence[int], first: int) -> None:
+    """Each came after its send, the ``first`` and following ones, and before the next: however slow the machine is."""
+    assert times is not None
+    for number, at in enumerate(times, start=first):
+        assert at is not None
+        assert sent[number] - CLOCKS <= at <= sent[number + 1] + CLOCKS
+
+
 def test_times_are_those_at_which_the_server_sent() -> None:
     events = [event('{"choices":[{"delta":{"role":"assistant","content":""}}]}'), *[token("a")] * 5]
-    with serving(stream(*events, token("b", "length"), usage(6), DONE, pause=0.02, first=0.05)) as server:
+    steps = stream(*events, token("b", "length"), usage(6), DONE, pause=0.02, first=0.05)
+    with serving([*steps, (0.02, b"")]) as server:
         record = ask(Client(settings_for(server), PollWaiter()))
-        sent = server.sent_at[0]
+        sent = server.sends(12)
     assert record.outcome is Outcome.OK
     assert record.stamp == "kernel"
     assert (record.output_tokens, record.counted_by, record.chunks) == (6, CountedBy.USAGE, 6)
-    # Sends: head, role, six tokens, usage, [DONE], last chunk. Loopback delivers within a fraction of a millisecond.
-    assert record.first_byte_ns == pytest.approx(sent[0], abs=SLACK)
-    assert record.first_token_ns == pytest.approx(sent[2], abs=SLACK)
-    assert record.last_token_ns == pytest.approx(sent[7], abs=SLACK)
-    assert record.end_ns == pytest.approx(sent[10], abs=SLACK)
-    assert record.chunk_ns == pytest.approx(sent[2:8], abs=SLACK)
-    assert metrics.tpot_ms(record) == pytest.approx((sent[7] - sent[2]) / 5 / MS, abs=0.5)
+    # Sends: head, role, six tokens, usage, [DONE], last chunk, and nothing.
+    assert_came([record.first_byte_ns], sent, 0)
+    assert_came([record.first_token_ns], sent, 2)
+    assert_came([record.last_token_ns], sent, 7)
+    assert_came([record.end_ns], sent, 10)
+    assert record.chunk_ns is not None
+    assert len(record.chunk_ns) == 6
+    assert_came(record.chunk_ns, sent, 2)
+    assert metrics.tpot_ms(record) == (record.chunk_ns[5] - record.chunk_ns[0]) / 5 / MS
 
 
 def test_times_of_a_client_that_reads_late_are_still_the_servers() -> None:
+    delivered, was_read = threading.Event(), threading.Event()
+
     class Sleepy(PollWaiter):
         def receive(self, reception: Reception) -> None:
             loop = ReadLoop(select.epoll())
             loop.add(reception)
             while not reception.over:
+                delivered.wait(60)
+                delivered.clear()
                 time.sleep(0.04)
                 loop.poll()
+                was_read.set()
 
-    with serving(stream(token("a"), token("b", "length"), usage(2), DONE, pause=0.1)) as server:
+    def one_at_a_time(_number: int, _request: object) -> Iterator[Step]:
+        for step in [*stream(token("a"), token("b", "length"), usage(2), DONE), (0.0, b"")]:
+            yield step
+            delivered.set()
+            was_read.wait(60)
+            was_read.clear()
+
+    with serving(one_at_a_time) as server:
         record = ask(Client(settings_for(server), Sleepy()))
-        sent = server.sent_at[0]
-    assert record.chunk_ns == pytest.approx(sent[1:3], abs=SLACK)
+        sent = server.sends(6)
+    assert_came(record.chunk_ns, sent, 1)
     assert record.read_delay_ns is not None
-    assert record.read_delay_ns > 10 * MS
+    assert record.read_delay_ns > 30 * MS
 
 
 def test_the_end_is_that_of_the_response_not_of_a_late_close() -> None:
-    with serving(answer(3), close_after=0.1) as server:
+    steps = answer(3)
+    with serving([*steps, (0.1, b"")]) as server:
         record = ask(Client(settings_for(server), PollWaiter()))
         assert record.outcome is Outcome.OK
-        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
+        assert_came([record.end_ns], server.sends(len(steps) + 1), len(steps) - 1)
 
 
 class LateOnce(PollWaiter):
-    """Reads for the first time when everything has long been there."""
+    """Reads for the first time when something else is over."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, wait: Callable[[], object]) -> None:
+        self.wait = wait
 
     def receive(self, reception: Reception) -> None:
-        time.sleep(self.seconds)
+        self.wait()
         super().receive(reception)
 
 
 def test_a_close_that_comes_before_the_read_makes_the_end_an_interval() -> None:
     with serving(answer(3), close_after=0.1) as server:
-        record = ask(Client(settings_for(server), LateOnce(0.25)))
+        record = ask(Client(settings_for(server), LateOnce(partial(server.closed.wait, 60))))
         true_end = server.sent_at[0][-1]
     assert record.outcome is Outcome.OK
     assert record.end_ns is not None
     assert record.end_interval_ns is not None
-    assert record.end_ns - record.end_interval_ns <= true_end <= record.end_ns + SLACK
+    assert record.end_ns - record.end_interval_ns <= true_end <= record.end_ns + CLOCKS
     assert record.end_interval_ns > 50 * MS, "the stamp may be that of the connection's end"
 
 
 def test_a_token_with_the_end_of_the_response_behind_it_arrived_in_an_interval() -> None:
     said = [(0.0, SSE_HEAD), (0.0, chunk(token("a", "stop")) + chunk(usage(1)) + chunk(DONE))]
     with serving([*said, (0.1, LAST_CHUNK)]) as server:
-        record = ask(Client(settings_for(server), LateOnce(0.25)))
+        record = ask(Client(settings_for(server), LateOnce(partial(server.sends, 3))))
         true_token = server.sent_at[0][1]
     assert record.last_token_ns is not None
     assert record.last_token_interval_ns is not None
@@ -149,28 +175,28 @@ def test_a_token_with_the_end_of_the_response_behind_it_arrived_in_an_interval()
 
 
 def test_an_answer_is_over_with_done_though_its_framing_never_ends() -> None:
-    short = Timeouts(connect=1, first_byte=1, idle=0.2, total=5)
-    steps = [(0.0, SSE_HEAD + chunk(token("a", "stop"))), (0.02, chunk(DONE))]
-    for then in (0.15, 1.0):  # the server closes late, or not at all
+    short = replace(TIMEOUTS, idle=1)
+    steps = [(0.0, SSE_HEAD + chunk(token("a", "stop"))), (0.02, chunk(DONE)), (0.1, b"")]
+    for then in (0.0, 60.0):  # the server closes late, or not at all
         with serving(steps, close_after=then) as server:
             record = ask(Client(replace(settings_for(server), timeouts=short), PollWaiter()))
             assert record.outcome is Outcome.OK
-            assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
+            assert_came([record.end_ns], server.sends(3), 1)
 
 
 def test_a_queue_behind_the_head_is_waited_in_as_long_as_for_a_first_byte() -> None:
-    timeouts = Timeouts(connect=1, first_byte=2, idle=0.2, total=5)
+    timeouts = replace(TIMEOUTS, idle=0.5)
     steps = answer(2)
-    with serving([steps[0], (0.6, steps[1][1]), *steps[2:]]) as server:
+    with serving([steps[0], (1.5, steps[1][1] + b"".join(data for _, data in steps[2:]))]) as server:
         assert outcome(replace(settings_for(server), timeouts=timeouts)) == (Outcome.OK, None)
 
 
 def test_a_stream_without_framing_ends_with_done_not_with_a_late_close() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-    with serving([(0, head), (0, token("a", "stop")), (0.02, DONE)], close_after=0.2) as server:
+    with serving([(0, head), (0, token("a", "stop")), (0.02, DONE), (0.2, b"")]) as server:
         record = ask(Client(settings_for(server), PollWaiter()))
         assert record.outcome is Outcome.OK
-        assert record.end_ns == pytest.approx(server.sent_at[0][-1], abs=SLACK)
+        assert_came([record.end_ns], server.sends(4), 2)
 
 
 def test_an_answer_that_is_not_streamed_has_a_round_trip_and_no_first_token() -> None:
@@ -281,22 +307,25 @@ def test_what_a_broken_answer_had_is_kept() -> None:
 
 
 def test_each_timeout_has_its_own_outcome() -> None:
-    short = Timeouts(connect=0.3, first_byte=0.2, idle=0.2, total=0.5)
-    with serving([(1, b"")]) as silent:
+    with serving([(60, b"")]) as silent:
+        short = replace(TIMEOUTS, first_byte=0.2)
         assert outcome(replace(settings_for(silent), timeouts=short))[0] is Outcome.FIRST_BYTE_TIMEOUT
-    with serving([(0, SSE_HEAD + chunk(token("a"))), (1, b"")]) as stalled:
+    with serving([(0, SSE_HEAD + chunk(token("a"))), (60, b"")]) as stalled:
+        short = replace(TIMEOUTS, idle=0.2)
         assert outcome(replace(settings_for(stalled), timeouts=short))[0] is Outcome.IDLE_TIMEOUT
-    with serving(stream(*[token("a")] * 20, pause=0.1)) as endless:
+    with serving(stream(*[token("a")] * 600, pause=0.1)) as endless:
+        short = replace(TIMEOUTS, total=0.5)
         assert outcome(replace(settings_for(endless), timeouts=short))[0] is Outcome.TOTAL_TIMEOUT
 
 
 def test_a_stalled_answer_keeps_the_tokens_that_came_before() -> None:
-    short = Timeouts(connect=1, first_byte=1, idle=0.2, total=5)
-    with serving([(0, SSE_HEAD), (0.01, chunk(token("a"))), (1, b"")]) as stalled:
+    short = replace(TIMEOUTS, idle=0.2)
+    with serving([(0, SSE_HEAD), (0.01, chunk(token("a"))), (60, b"")]) as stalled:
         record = ask(Client(replace(settings_for(stalled), timeouts=short), PollWaiter()))
-        assert record.first_token_ns == pytest.approx(stalled.sent_at[0][1], abs=SLACK)
+        sent = stalled.sent_at[0][1]
     assert record.end_ns is not None
     assert record.first_token_ns is not None
+    assert sent - CLOCKS <= record.first_token_ns
     assert record.end_ns - record.first_token_ns >= 150 * MS
 
 
@@ -317,7 +346,7 @@ def test_a_listener_that_accepts_nobody_is_a_connect_timeout() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
-        settings = replace(settings_for(f"http://127.0.0.1:{port}"), timeouts=Timeouts(0.3, 1, 1, 2))
+        settings = replace(settings_for(f"http://127.0.0.1:{port}"), timeouts=replace(TIMEOUTS, connect=0.3))
         assert outcome(settings)[0] is Outcome.CONNECT_TIMEOUT
         for filler in fillers:
             filler.close()
@@ -346,7 +375,7 @@ def test_a_kept_connection_that_went_stale_is_replaced_once() -> None:
     with serving(answer(), keep_open=False) as server:
         client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
         first = ask(client)
-        time.sleep(0.05)
+        server.closed.wait(60)
         second = ask(client)
         client.close()
     assert (first.connection, second.connection) == ("new", "replaced")
@@ -361,7 +390,7 @@ def test_what_nobody_asked_for_is_not_taken_for_an_answer() -> None:
     with serving(script, keep_open=True) as server:
         client = Client(replace(settings_for(server), keep_alive=True), PollWaiter())
         assert ask(client).outcome is Outcome.OK
-        time.sleep(0.1)
+        server.sends(len(script(0, None)))
         second = ask(client)
         client.close()
     assert (second.outcome, second.connection) == (Outcome.OK, "replaced")
@@ -412,7 +441,7 @@ def test_https_has_the_kernels_times_too(authority: trustme.CA, server_context: 
         record = ask(Client(settings, PollWaiter()))
         sent = server.sent_at[0]
     assert (record.outcome, record.output_tokens, record.stamp) == (Outcome.OK, 5, "kernel")
-    assert record.chunk_ns == pytest.approx(sent[1:6], abs=SLACK)
+    assert_came(record.chunk_ns, sent, 1)
 
 
 def test_a_certificate_that_is_not_trusted_is_a_tls_fault(server_context: ssl.SSLContext) -> None:
@@ -436,7 +465,7 @@ def test_a_request_with_a_time_of_its_own_finds_its_connection_open_and_does_not
     with serving(answer(2)) as server:
         client = Client(settings_for(server), PollWaiter())
         records: list[RequestRecord] = []
-        not_before = Ns(now() + 50 * MS)
+        not_before = Ns(now() + 1000 * MS)
         question = Ask("Why?", "scripted", 8, 0.0, stream=True)
         client.send(Job("r1", question, Phase.MEASURE, 0, not_before=not_before), records.append)
     (record,) = records
@@ -453,7 +482,7 @@ def test_an_error_of_ours_while_reading_is_raised_where_the_answer_is_waited_for
     with serving(answer(3, pause=0.03)) as server:
         settings = settings_for(server)
         connection = Connection(settings.target, PollWaiter())
-        due = Ns(now() + 2000 * MS)
+        due = Ns(now() + 30_000 * MS)
         connection.open(due)
         connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", due)
         with pytest.raises(ZeroDivisionError):
