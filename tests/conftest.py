@@ -102,7 +102,7 @@ def locust(tmp_path: Path) -> Locust:
             env=clean_environment(**(environment or {})),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return Finished(done.returncode, done.stdout, done.stderr, results=results)

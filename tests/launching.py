@@ -124,7 +124,7 @@ class Home:
         return [line for line in found if line]
 
 
-def wait_for(condition: "Sequence[object] | object", seconds: float = 30) -> None:
+def wait_for(condition: "Sequence[object] | object", seconds: float = 300) -> None:
     """Wait until something that is called is true."""
     assert callable(condition)
     deadline = time.monotonic() + seconds

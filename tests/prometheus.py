@@ -84,7 +84,7 @@ def prometheus(
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             server = Prometheus(f"http://127.0.0.1:{port}")
-            due = time.monotonic() + 20
+            due = time.monotonic() + 300
             while not _is_ready(server.url):
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < due

@@ -33,7 +33,7 @@ def run_locustfile(folder: Path, name: str, *arguments: str, meanwhile: Callable
         try:
             if meanwhile is not None:
                 meanwhile()
-            out, err = process.communicate(timeout=100)
+            out, err = process.communicate(timeout=600)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -49,7 +49,7 @@ def write_prompts(path: Path, count: int = 500) -> Path:
 
 def stall(server: SimulatedServer, seconds: float, *, after: int) -> None:
     """Stop a server dead for a while, when it has answered so many requests."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not server.log.exists() or server.log.read_bytes().count(b"\n") < after:
         assert time.monotonic() < deadline, "too few requests came"
         time.sleep(0.01)

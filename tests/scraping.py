@@ -32,7 +32,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return found
 
 
-def url_of(run: Started, seconds: float = 30) -> str:
+def url_of(run: Started, seconds: float = 300) -> str:
     """Where the metrics of a run are, as it says."""
     due = time.monotonic() + seconds
     while (said := re.search(r"Metrics: (http\S+)", run.said)) is None:

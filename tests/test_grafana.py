@@ -259,7 +259,7 @@ def test_monitor_starts_prometheus_on_this_machine_only_and_says_what_else_to_do
         subprocess.Popen([ROOT / "scripts/monitor"], env=environment, stdout=out, stderr=out) as process,
     ):
         try:
-            server, due = Prometheus(f"http://127.0.0.1:{port}"), time.monotonic() + 30
+            server, due = Prometheus(f"http://127.0.0.1:{port}"), time.monotonic() + 300
             while True:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < due

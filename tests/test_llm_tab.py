@@ -39,7 +39,7 @@ def ui(start_locust: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> It
 
 
 def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(browser: Chrome, ui: str) -> None:
-    wait = WebDriverWait(browser, 40, ignored_exceptions=[WebDriverException])
+    wait = WebDriverWait(browser, 300, ignored_exceptions=[WebDriverException])
 
     def text() -> str:
         return str(browser.find_element(By.TAG_NAME, "body").text)

@@ -72,7 +72,7 @@ def test_a_matrix_killed_at_three_cells_and_resumed_ends_in_the_two_tables(home:
     done: set[Path] = set()
     for begun in kills:
         process = home.start(*arguments)
-        wait_for(lambda at=begun: len(home.found("results/*/cells/*/*/*/*/*/records*.jsonl")) > at, 120)
+        wait_for(lambda at=begun: len(home.found("results/*/cells/*/*/*/*/*/records*.jsonl")) > at, 600)
         process.kill()
         process.wait()
         assert done <= set(whole_runs(folder_of(home)))

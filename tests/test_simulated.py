@@ -2,12 +2,11 @@
 
 import json
 import signal
-import statistics
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -45,39 +44,51 @@ def simulated(tmp_path: Path, **options: Any) -> Iterator[SimulatedServer]:
 
 
 def ask(
-    server: SimulatedServer, tokens: int = 8, *, stream: bool = True, **changes: Any
+    server: SimulatedServer, tokens: int = 8, *, stream: bool = True, is_logged: bool = True, **changes: Any
 ) -> tuple[RequestRecord, Truth]:
-    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(5, 5, 1, 30))
+    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(30, 30, 30, 60))
     records: list[RequestRecord] = []
     client = Client(replace(settings, **changes), PollWaiter())
     client.send(Job("r1", Ask("a b c", "simulated", tokens, 0.0, stream), Phase.MEASURE, 0), records.append)
     client.close()
-    deadline = time.monotonic() + 1
-    while records[0].outcome is Outcome.OK and "r1" not in server.truths() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while (
+        is_logged and records[0].outcome is Outcome.OK and "r1" not in server.truths() and time.monotonic() < deadline
+    ):
         time.sleep(0.01)  # the log is written behind the last send
     return records[0], server.truths().get("r1", Truth("r1", 0, [0], [""], 0))
 
 
 def logged(server: SimulatedServer, count: int) -> dict[str, Truth]:
     """What is in the log as soon as so many are."""
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 60
     while len(server.truths()) < count and time.monotonic() < deadline:
         time.sleep(0.01)
     return server.truths()
 
 
-def assert_same_times(observed: Sequence[int | None], truth: Sequence[int | None]) -> None:
-    """Nothing arrives before it was sent; a busy machine may stop the server between noting the time and sending."""
-    late = [(o or 0) - (t or 0) for o, t in zip(observed, truth, strict=True)]
-    assert min(late) > -MS // 10
-    assert statistics.median(late) < MS // 2
+def assert_same_times(record: RequestRecord, truth: Truth) -> None:
+    """Each chunk arrived after it was sent and before the next was, but for those that were read together.
+
+    However slow the machine is: the server notes the time before each send.
+    """
+    observed = [*(record.chunk_ns or []), record.end_ns]
+    sent = [*truth.chunk_ns, truth.end_ns]
+    late = 0
+    for number, (at, since) in enumerate(zip(observed, sent, strict=True)):
+        assert at is not None
+        assert since is not None
+        assert at - since > -MS // 10
+        following = [time for time in truth.chunk_ns[number:] if time > since]
+        late += bool(following) and at > following[0]
+    assert late <= (record.coalesced_chunks or 0)
 
 
 def test_the_records_times_are_those_of_the_log(tmp_path: Path) -> None:
     with simulated(tmp_path, ttft_ms=20, itl_ms=3) as server:
         record, truth = ask(server, 16)
     assert (record.outcome, record.output_tokens, record.input_tokens) == (Outcome.OK, 16, 3)
-    assert_same_times([*(record.chunk_ns or []), record.end_ns], [*truth.chunk_ns, truth.end_ns])
+    assert_same_times(record, truth)
     assert len(truth.chunk_ns) == 16
 
 
@@ -103,14 +114,14 @@ def test_each_script_is_read_as_it_was_sent(tmp_path: Path, script: dict[str, An
     assert (record.outcome, record.output_tokens) == (Outcome.OK, 16)
     assert record.chunks == len(truth.chunk_ns)
     assert record.first_token_ns == (record.chunk_ns or [0])[0]
-    assert_same_times([*(record.chunk_ns or []), record.end_ns], [*truth.chunk_ns, truth.end_ns])
+    assert_same_times(record, truth)
 
 
 def test_a_stream_that_never_closes_is_complete_with_its_end_mark(tmp_path: Path) -> None:
     with simulated(tmp_path, ttft_ms=1, itl_ms=1, never_close=True) as server:
-        record, _ = ask(server)
+        record, _ = ask(server, is_logged=False, timeouts=Timeouts(60, 60, 60, 120))
     assert record.outcome is Outcome.OK
-    assert (metrics.e2e_ms(record) or 0) < 500  # of the idle timeout of 1 s nothing is in it
+    assert (metrics.e2e_ms(record) or 0) < 60_000  # nothing of the idle timeout is in it
 
 
 def test_scripted_failures_become_outcomes(tmp_path: Path) -> None:
@@ -209,19 +220,19 @@ def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
     with simulated(tmp_path, profile="batch-bound", time_factor=10) as server:
         record, truth = ask(server, 10)
     assert (record.outcome, record.output_tokens) == (Outcome.OK, 10)
-    assert_same_times(record.chunk_ns or [], truth.chunk_ns)
+    assert_same_times(record, truth)
     assert metrics.tpot_ms(record) == pytest.approx(1.01, rel=0.5)
 
 
 def ask_lazily(server: SimulatedServer, tokens: int, **changes: Any) -> tuple[RequestRecord, Truth]:
-    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(5, 5, 1, 30))
+    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(30, 30, 30, 60))
     records: list[RequestRecord] = []
     client = Client(replace(settings, **changes), PollWaiter())
     for number in range(2):  # the second one on a kept connection, where there is one
         job = Job(f"r{number}", Ask("a b c", "simulated", tokens, 0.0, stream=True), Phase.MEASURE, 0, lazy=True)
         client.send(job, records.append)
     client.close()
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + 60
     while "r1" not in server.truths() and time.monotonic() < deadline:
         time.sleep(0.01)
     return records[1], server.truths()["r1"]
@@ -281,5 +292,8 @@ def test_a_share_of_the_streams_of_a_run_is_read_token_by_token(tmp_path: Path, 
     measured = [r for r in done.records if r.phase is Phase.MEASURE]
     assert sum(not r.lazy for r in measured) in {10, 11}
     assert done.summary["instrument"]["streams_read_token_by_token"] in {10, 11}
-    assert done.summary["latency"]["itl_ms"]["n"] in {10 * 39, 11 * 39}
+    gaps = sum(len(r.chunk_ns) - 1 for r in measured if r.chunk_ns is not None)
+    assert gaps in {10 * 39, 11 * 39}
+    # A busy machine reads too many chunks together: then their gaps are not told.
+    assert done.summary["latency"].get("itl_ms", {"n": gaps})["n"] == gaps
     assert done.summary["latency"]["tpot_ms"]["n"] == 40

@@ -63,7 +63,7 @@ def exchange(server: SimulatedServer, request: bytes) -> bytes:
 
 def rows(server: SimulatedServer, count: int) -> list[dict[str, Any]]:
     """The log, line by line, as soon as it has so many."""
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 60
     lines: list[str] = []
     while len(lines) < count and time.monotonic() < deadline:
         time.sleep(0.01)

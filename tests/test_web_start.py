@@ -43,7 +43,7 @@ class Ui:
         return [json.loads(p.read_bytes()) for p in summaries]
 
     def wait_for_runs(self, count: int) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while len(self.runs()) < count or self.state() != "stopped":
             assert time.monotonic() < deadline, self.state()
             time.sleep(0.05)
@@ -64,7 +64,7 @@ def ui(start_locust: Start, tmp_path: Path, server: ScriptServer) -> Ui:
         ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", server.url, "--results", str(results), *few]
     )
     ui = Ui(f"http://127.0.0.1:{port}", results)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             ui.state()
