@@ -27,7 +27,8 @@ from loadgen.scenario import Scenario
 def load_model(kind: LoadKind, scenario: Scenario, users: int, spawn_rate: float | None) -> LoadModel:
     """Return what applies the load."""
     if kind is LoadKind.RAMP:
-        import scipy.stats  # noqa: F401 takes a second, which would otherwise be one of the measurement
+        import scipy.fft  # half a second each, which would otherwise be one of the measurement
+        import scipy.special  # noqa: F401 see above
 
         return Ramp(scenario)
     if kind is LoadKind.OPEN:

@@ -62,9 +62,9 @@ def _between(values: list[float]) -> Interval | None:
     """Return Student's 95 % interval of the mean; None of a single value."""
     if len(values) < 2:  # noqa: PLR2004 nothing scatters
         return None
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
 
 
