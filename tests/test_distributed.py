@@ -171,7 +171,7 @@ def test_an_interrupt_ends_all_processes_in_order(whom: str, start: Starter, tmp
             os.killpg(run.process.pid, signal.SIGINT)
         else:
             run.process.terminate()
-        assert run.wait(20) == 4, run.said
+        assert run.wait() == 4, run.said
     records = assert_all_is_there(run)
     assert {r.outcome for r in records} == {Outcome.OK}
     assert run.manifest["ended"]["reason"] == "interrupted"
@@ -193,7 +193,7 @@ def test_a_second_interrupt_aborts_what_all_processes_have_in_flight(whom: str, 
         for _ in range(2):
             interrupt(run.process.pid, signal.SIGINT)
             time.sleep(1)
-        assert run.wait(15) in {3, 4}, run.said  # not one answer is complete
+        assert run.wait() in {3, 4}, run.said  # not one answer is complete
     records = assert_all_is_there(run)
     assert [r.outcome for r in records] == [Outcome.ABORTED] * 4
     assert {w["lost"] for w in run.manifest["workers"]} == {None}
@@ -210,7 +210,7 @@ def test_a_worker_that_is_told_to_end_tells_the_master_all_before(whom: str, sta
             os.killpg(run.process.pid, signal.SIGTERM)
         else:
             os.kill(kills.workers_of(run.process.pid)[0], signal.SIGTERM)
-        assert run.wait(20) in {3, 4}, run.said
+        assert run.wait() in {3, 4}, run.said
     records = assert_all_is_there(run)
     assert {r.outcome for r in records} == {Outcome.OK}
     sent = {t.request_id for t in server.truths().values() if t.received_ns < at and t.request_id.startswith("2")}
@@ -227,7 +227,7 @@ def test_requests_that_outlast_the_drain_are_recorded_by_all_processes(start: St
     with serving(script) as server:
         limits = ("--warmup", "0", "--sample", "20", "--run-time", "4s", "--stop-timeout", "1")
         run = start.forked(server.url, "--users", "4", *limits)
-        assert run.wait(30) == 3, run.said  # not one answer is complete
+        assert run.wait() == 3, run.said  # not one answer is complete
         asked = len(server.requests) - 1
     records = assert_all_is_there(run)
     assert [r.outcome for r in records] == [Outcome.ABORTED] * asked
@@ -251,9 +251,9 @@ def test_a_drain_longer_than_locusts_patience_loses_no_worker(start: Starter, tm
     program = tmp_path / "impatient.py"
     program.write_text(IMPATIENT)
     with serving(script) as server:
-        limits = ("--warmup", "0", "--sample", "20", "--run-time", "2s", "--stop-timeout", "20")
+        limits = ("--warmup", "0", "--sample", "20", "--run-time", "6s", "--stop-timeout", "60")
         run = start.forked(server.url, "--users", "2", *limits, program=[sys.executable, str(program)])
-        assert run.wait(60) in {0, 3}, run.said
+        assert run.wait() in {0, 3}, run.said
     records = assert_all_is_there(run)
     assert [r.outcome for r in records] == [Outcome.OK] * 2
     assert run.checks["workers"]["status"].upper() == "OK", run.checks["workers"]

@@ -79,7 +79,7 @@ def test_a_scraper_that_goes_away_delays_the_end_by_two_intervals_at_most(start:
         assert len([next(scrapes), next(scrapes)]) == 2
         assert run.wait() in {0, 3}
         ended = datetime.fromisoformat(run.manifest["ended"]["at"]).timestamp()
-        assert time.time() - ended < 5  # 1 s for it, the rest to write and to end
+        assert time.time() - ended < 55  # of the 60 s for which nobody is waited for longer
     assert run.summary["requests"]["completed"] == 300
 
 
