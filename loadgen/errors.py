@@ -1,6 +1,22 @@
-"""The one exception that is a message to the user."""
+"""The exception that is a message to the user, and the errors of a disk, which are nobody's mistake."""
+
+import errno
 
 from loadgen.printable import escaped, escaped_lines
+
+DISK_ERRORS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+    }
+)
+"""Values of ``OSError.errno`` with which a disk refuses a write."""
 
 
 class UsageError(Exception):

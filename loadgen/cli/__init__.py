@@ -1,19 +1,15 @@
 """``loadgen``: what is done outside a run. One module per command."""
 
 import argparse
-import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
 
 from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report
-from loadgen.errors import UsageError
+from loadgen.errors import DISK_ERRORS, UsageError
 from loadgen.printable import escaped
 from loadgen.version import VERSION
-
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
-"""What a disk has against us: no mistake of ours."""
 
 _COMMANDS = (report, calibrate, engine, matrix, gpu_exporter)
 
@@ -38,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in DISK_ERRORS:
             raise
         print(
             f"loadgen: {escaped(str(error.filename or 'a file'))} cannot be written ({error.strerror}).",

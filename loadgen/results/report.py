@@ -12,11 +12,20 @@ from loadgen.results.summary import Summary, summarise
 
 
 def report(folder: Path) -> Summary:
-    """Read a results folder and write its summary and reports anew; raises UsageError where it is none."""
+    """Read a results folder and write its summary and reports anew.
+
+    Raises UsageError where it is none, and OSError where they cannot be written.
+    """
+    store.merge_late(folder)
     summary = summarise(*store.read(folder))
+    write_reports(folder, summary)
+    return summary
+
+
+def write_reports(folder: Path, summary: Summary) -> None:
+    """Write a summary and the reports made from it; raises OSError where the disk does not take one of them."""
     store.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     for picture in pictures(summary):
         store.write(folder / f"{picture.name}.png", png(picture))
     store.write(folder / "report.md", markdown(summary).encode())
     store.write(folder / "report.html", html(summary).encode())
-    return summary

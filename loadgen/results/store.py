@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -36,10 +37,10 @@ class RecordFile:
             left = line
             while left:
                 left = left[os.write(self._file, left) :]
-        except OSError:
+        except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._file, self._size)
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
         self._size += len(line)
 
     def put_back(self) -> bool:
@@ -97,13 +98,23 @@ def merge(folder: Path) -> None:
     if not parts:
         return
     whole = folder / RECORDS
-    temporary = whole.with_name(RECORDS + ".part")
-    with temporary.open("wb") as file:
-        for part in [*([whole] if whole.exists() else []), *parts]:
-            file.writelines(_whole_lines(part))
-    temporary.replace(whole)
+    with _replacing(whole) as file:
+        merged = list(_whole_lines(whole)) if whole.exists() else []
+        file.writelines(merged)
+        known = set(merged)  # a worker that was merged while it was frozen writes all of its records again
+        for part in parts:
+            file.writelines(line for line in _whole_lines(part) if line not in known)
     for part in {*parts, *folder.glob(_RECEIVED)}:
         part.unlink()
+
+
+def merge_late(folder: Path) -> None:
+    """Merge what a worker wrote after the end of its run; a run without an end may still be going on and is left alone.
+
+    Raises UsageError where the folder is none of ours.
+    """
+    if read_manifest(folder).ended is not None:
+        merge(folder)
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -120,10 +131,22 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; raises OSError where the disk does not take it."""
+    with _replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file that takes the place of ``path`` at the end; where anything fails, it is removed."""
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def check_writable(parent: Path) -> None:
