@@ -48,7 +48,8 @@ class StandInRunner:
 
 def mustered() -> tuple[Workers, list[Report]]:
     runner = StandInRunner()
-    workers, taken = Workers(runner), []  # type: ignore[arg-type, var-annotated]
+    master = SimpleNamespace(guard=lambda action: action, note_workers_bug=lambda _worker: None)
+    workers, taken = Workers(runner, master), []  # type: ignore[arg-type, var-annotated]
     runner.comes(messages.HELLO, "w", Hello(version=VERSION, host="h", pid=1, parent=None, has_key=False))
     workers.muster(forked=False, has_key=False)
     whole = Orders(

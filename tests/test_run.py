@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import CHAT, ROOT, Locust, records_of
+from conftest import ROOT, Locust, records_of
 from serving import HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token
 
 from loadgen.record import Outcome, Phase
@@ -282,25 +282,6 @@ def test_an_interruption_shortly_before_the_end_of_the_run_time_is_one(
         assert process.wait(timeout=20) == 4
     (folder,) = results.iterdir()
     assert json.loads((folder / "run.json").read_bytes())["ended"]["reason"] == "interrupted"
-
-
-def test_a_full_disk_ends_the_run_with_what_was_written(tmp_path: Path) -> None:
-    program = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from locust.main import main; main()"
-    )
-    results = tmp_path / "results"
-    with serving(answer(3)) as server:
-        arguments = ["-f", str(CHAT), "--headless", "--host", server.url, "--results", str(results)]
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60
-        )
-    assert done.returncode == 1
-    assert "File too large" in done.stderr
-    (folder,) = results.iterdir()
-    data = (folder / "records.jsonl").read_bytes()
-    assert data.endswith(b"\n")
-    assert len(records_of(folder)) > 3
 
 
 def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwards(

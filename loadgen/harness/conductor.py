@@ -25,9 +25,9 @@ from loadgen.measure.metrics import e2e_ms, tpot_ms
 from loadgen.record import RequestRecord
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Ended, Manifest
-from loadgen.results.report import report
-from loadgen.results.store import RecordFile, RunFolder, merge
-from loadgen.results.summary import Summary
+from loadgen.results.report import write_reports
+from loadgen.results.store import RecordFile, RunFolder, merge, read
+from loadgen.results.summary import Summary, summarise
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,9 @@ class Means:
     stop_timeout_s: float
     on_warm: Callable[[], None]
     on_complete: Callable[[], None]
-    """The run is over by itself; called from its greenlet."""
+    """The run is over by itself; called when its greenlet has ended."""
+    on_bug: Callable[[BaseException], None]
+    """Code of ours has failed; called in the greenlet that it has failed in."""
 
 
 class Conductor:
@@ -108,8 +110,13 @@ class Conductor:
         self._complete = False
         self._why: str | None = None
         """Why the load ended early by itself, if so."""
+        self._broken: str | None = None
+        """What has happened in this process that ends the load."""
+        self.unwritten: OSError | None = None
+        """Why the last of the run is not on disk, if so."""
         self._wound_down = Event()
-        self._began = time.monotonic()
+        self.began = time.monotonic()
+        """When Locust began the run, and its timer of --run-time; workers are asked about themselves before we are."""
         self._ran_for = 0.0
         self._meter = Meter(means.energy)
 
@@ -125,6 +132,8 @@ class Conductor:
         self.manifest.workers = [self._myself, *(facts for facts in team.facts if facts.number)]
         self.save()
         self._player = gevent.spawn(self._play)
+        # However it ends: whoever waits for the run must not wait for a greenlet that is dead.
+        self._player.link(lambda _: None if self._stopping else self.means.on_complete())
 
     def take(self, report: Report) -> None:
         """Take what a process has to tell; before all have begun, that is nothing."""
@@ -151,11 +160,12 @@ class Conductor:
             self._woken.clear()
         self.team.collect()
         self._tick()
-        if self._stopping:
-            raise Broken("the run is being stopped")
-        self.lost = self.team.lost()
-        if self.lost:
-            raise Broken("; ".join(self.lost))
+        self._check()
+
+    def break_off(self, why: str) -> None:
+        """Have the load end early."""
+        self._broken = self._broken or why
+        self._woken.set()
 
     def wake(self) -> None:
         """End the present wait: something has been completed."""
@@ -187,7 +197,7 @@ class Conductor:
             self._wound_down.wait()
             return
         self._stopping = True
-        self._ran_for = time.monotonic() - self._began
+        self._ran_for = time.monotonic() - self.began
         self.live.state = "draining"
         try:
             if self._player is not None and self._player is not gevent.getcurrent():
@@ -203,41 +213,62 @@ class Conductor:
         is_last = False
 
         def tell() -> None:
-            while True:
-                gevent.sleep(TICK_S)
-                if self._team is not None and not is_last:  # after the last report there is none
-                    self._team.collect()
-                self._tick()
+            try:
+                while True:
+                    gevent.sleep(TICK_S)
+                    if self._team is not None and not is_last:  # after the last report there is none
+                        self._team.collect()
+                    self._tick()
+            except Exception as error:  # noqa: BLE001 logged once, there
+                self.means.on_bug(error)
 
         teller = gevent.spawn(tell)
         try:
             self.means.drain()
-            is_last = True
-            if self._team is not None:
-                self._team.finish(self.means.stop_timeout_s)
         finally:
-            teller.kill()
+            is_last = True
+            try:
+                if self._team is not None:
+                    self._team.finish(self.means.stop_timeout_s)
+            finally:
+                teller.kill()
 
     def finish(self) -> Summary:
-        """Complete the manifest, put the records together, write the reports and return the summary."""
+        """Complete the manifest, put the records together, write the reports and return the summary.
+
+        Where the disk does not take them, the summary is returned all the same, and ``unwritten`` says why.
+        """
         self.wind_down()
         last = [r for r in self._reported.values() if r.instrument is not None]
         self.manifest.instruments = [r.instrument for r in sorted(last, key=lambda r: r.worker) if r.instrument]
         self.manifest.workers += self.team.late
         self._myself.started_requests = self.means.own.started
         started = sum(facts.started_requests or 0 for facts in self.manifest.workers)
-        self.manifest.ended = Ended(reason=self._reason(), at=wall_time(), started_requests=started, why=self._why)
+        self.manifest.ended = Ended(
+            reason=self._reason(), at=wall_time(), started_requests=started, why=self._why or self._broken
+        )
         self.manifest.energy = self._meter.end()
         self.means.own.close()
         for file in self._received.values():
             if file is not None:
                 file.close()
-        self.save()
         self.live.end()
-        merge(self.means.folder.path)
-        return report(self.means.folder.path)
+        path = self.means.folder.path
+        self._to_disk(self.save)
+        self._to_disk(lambda: merge(path))
+        summary = summarise(self.manifest, read(path)[1])
+        self._to_disk(lambda: write_reports(path, summary))
+        return summary
+
+    def _to_disk(self, write: Callable[[], None]) -> None:
+        """Write something at the end of the run, as far as the disk takes it."""
+        try:
+            write()
+        except OSError as error:
+            self.unwritten = self.unwritten or error
 
     def _play(self) -> None:
+        """Play the whole run. Nothing is raised: what fails is noted, and the run ends with what was recorded."""
         try:
             self._counters = self.means.counters()
             self._warm_up()
@@ -249,7 +280,19 @@ class Conductor:
             if not self._stopping:
                 self._why = str(broken)
             logger.warning("The load ends early: %s", broken)
-        self.means.on_complete()
+        except Exception as error:  # noqa: BLE001 logged once, there
+            self.means.on_bug(error)
+            self._why = self._broken
+
+    def _check(self) -> None:
+        """Raise Broken where the load cannot be kept up any longer."""
+        if self._stopping:
+            raise Broken("the run is being stopped")
+        if self._broken is not None:
+            raise Broken(self._broken)
+        self.lost = self.team.lost()
+        if self.lost:
+            raise Broken("; ".join(self.lost))
 
     def _tick(self) -> None:
         self.live.tick()
@@ -269,13 +312,19 @@ class Conductor:
 
         def make() -> None:
             client = self.means.new_client()
-            while prompts and client is not None and not self._stopping:
-                client.send(own.warm_up_job(prompts.popleft()), keep)
+            while prompts and client is not None and not own.finishing:
+                job = own.warm_up_job(prompts.popleft())
+                try:
+                    client.send(job, keep)
+                except Exception as error:  # noqa: BLE001 logged once, there
+                    own.give_up(job)
+                    self.means.on_bug(error)
 
         makers = [own.requests.spawn(make) for _ in range(min(self._load.warm_up_users, len(prompts)))]
         while len(gevent.joinall(makers, timeout=TICK_S)) < len(makers):
             self._report_warm_up()
             self._tick()
+            self._check()
         self._report_warm_up(last=True)
         self._stream_rate = max((1000 / tpot for r in records if (tpot := tpot_ms(r)) is not None), default=None)
         self.warm_e2e_ms = max((e2e for r in records if (e2e := e2e_ms(r)) is not None), default=None)

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -13,8 +14,8 @@ from typing import Any
 from loadgen.errors import UsageError
 from loadgen.exporter.feed import Batch, Begin, End, Message, Tick, pack
 from loadgen.harness.messages import Report
+from loadgen.live import so_far
 from loadgen.live.live import Live
-from loadgen.measure.evidence import Check
 from loadgen.measure.verdict import worst
 from loadgen.results.manifest import Manifest
 from loadgen.results.text import title_of
@@ -102,8 +103,13 @@ class Exporter:
             )
         )
 
-    def tick(self, live: Live, *, users: int | None, checks: Sequence[Check], workers: int, lost: int) -> None:
+    def tick(self, live: Live, *, users: int | None, workers: int, lost: Sequence[str]) -> None:
         """Tell how things are."""
+        try:
+            checks = so_far.checks(live, lost)
+        except (ArithmeticError, ValueError) as error:
+            self._give_up(f"the checks cannot be made ({error})")
+            return
         self._tell(
             Tick(
                 at=time.time(),
@@ -113,7 +119,7 @@ class Exporter:
                 verdict=worst(checks).value,
                 checks={check.name: check.status.value for check in checks},
                 workers=workers,
-                lost=lost,
+                lost=len(lost),
             )
         )
 
@@ -144,7 +150,11 @@ class Exporter:
     def _tell(self, message: Message) -> None:
         if self.lost:
             return
-        self._pending += pack(message)
+        try:
+            self._pending += pack(message)
+        except (ArithmeticError, ValueError, TypeError, struct.error) as error:
+            self._give_up(f"what a server sent cannot be passed on ({error})")
+            return
         self._flush()
 
     def _flush(self) -> None:

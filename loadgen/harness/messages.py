@@ -15,6 +15,7 @@ READY = "loadgen-ready"
 GO = "loadgen-go"
 FINISH = "loadgen-finish"
 ABORT = "loadgen-abort"
+FAILED = "loadgen-failed"
 REPORT = "loadgen"
 """Not a message of its own: the field of Locust's periodic report."""
 
@@ -74,6 +75,14 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     refused: str | None = None
     """Why not."""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker to the master: it cannot go on with its part. Not packed: packing may be what has failed."""
+
+    why: str
+    bug: bool
+    """Whether it is code of ours that failed."""
 
 
 class Go(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,6 +60,9 @@ class Part:
         """When each was handed out."""
         self.started = 0
         self.finishing = False
+        self.on_full_disk: Callable[[OSError], None] = lambda _error: None
+        """Called once, when a record cannot be written."""
+        self._disk_is_full = False
         self._file = file
         self._on_record, self._on_done, self._count_users = on_record, on_done, count_users
         sample = [Prompt(row, text) for row, text in orders.sample]
@@ -159,9 +162,12 @@ class Part:
         self.keep(dropped(job, why))
 
     def keep(self, record: RequestRecord) -> None:
-        """Take the record of a request that has ended: to disk first, then to whoever looks on."""
+        """Take the record of a request that has ended: to disk first, then to whoever looks on.
+
+        Where the disk does not take it, no more requests are handed out.
+        """
         try:
-            self._file.append(record)
+            self._write(record)
             self._on_record(record)
         finally:  # whatever failed, others wait for this count
             self.in_flight.pop(record.request_id, None)
@@ -170,6 +176,10 @@ class Part:
                 self._kept += 1
                 if self.done:
                     self._on_done()
+
+    def give_up(self, job: Job) -> None:
+        """Forget a request that has no record, because code of ours failed: nobody has to wait for it."""
+        self.in_flight.pop(job.request_id, None)
 
     def report(self, *, last: bool = False) -> Report:
         """Return what has ended since the last report. After the last one nothing is recorded any more."""
@@ -222,6 +232,15 @@ class Part:
         if self._go is not None:
             gc.set_threshold(*self._gc_thresholds)
             gc.unfreeze()
+
+    def _write(self, record: RequestRecord) -> None:
+        try:
+            self._file.append(record)
+        except OSError as error:
+            if not self._disk_is_full:
+                self._disk_is_full = True
+                self.finish()
+                self.on_full_disk(error)
 
     def _is_finishing(self) -> bool:
         return self.finishing

@@ -1,16 +1,14 @@
 """What hangs on Locust's events. Registering opens nothing, starts nothing and draws nothing."""
 
 import atexit
+import io
 import os
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import flask
-import gevent
-import psutil
 from locust import events, runners
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -18,11 +16,12 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from loadgen.errors import UsageError
-from loadgen.harness import process, tab
+from loadgen.harness import forked, process, tab
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.logs import escape_logs
 from loadgen.harness.options import add_options, check_command
 from loadgen.harness.session import Session
+from loadgen.harness.team import WorkerLost
 from loadgen.harness.users import OurUser
 from loadgen.harness.worker import WorkerSession
 
@@ -58,7 +57,12 @@ def _check_once(options: Namespace) -> None:
     if _checked or not hasattr(options, "worker"):
         return
     _checked.append(os.getpid())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # whatever characters it does not have
     _ended_by_mistake(lambda: check_command(options, _kind()))
+    if options.processes:
+        forked.tie_forks()
 
 
 def _kind() -> LoadKind:
@@ -72,7 +76,7 @@ def _ended_by_mistake(action: Callable[[], None]) -> None:
     try:
         action()
     except UsageError as error:
-        print(f"loadgen: {error}", file=sys.stderr)  # noqa: T201
+        process.say(str(error))
         raise SystemExit(2) from None
 
 
@@ -82,6 +86,8 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     if options is None:  # Locust as a library
         return
     escape_logs()
+    forked.untie()
+    process.end_when_told_to()
     if isinstance(runner, WorkerRunner):
         _set_up_worker(environment, runner, options)
         return
@@ -92,18 +98,12 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
         _ended_by_mistake(lambda: _set_up(session, runner, options))
     except SystemExit:
         if options.processes:
-            _end_children()
+            forked.end_forks()
         raise
     _follow(environment, session)
     if web_ui is not None:
         _guard_start(web_ui, session)
         tab.add(web_ui, session)
-
-
-def _end_children() -> None:
-    """End the workers that were forked, none of which has a part in a run: Locust leaves them waiting for a minute."""
-    for child in psutil.Process().children():
-        child.terminate()
 
 
 def _set_up(session: Session, runner: Any, options: Namespace) -> None:  # noqa: ANN401 one of Locust's runners
@@ -112,9 +112,10 @@ def _set_up(session: Session, runner: Any, options: Namespace) -> None:  # noqa:
     if options.spawn_rate is None:  # all are there for the warm-up; the run spreads their first measured requests
         options.spawn_rate = float(max(1, options.num_users or 1))
     if isinstance(runner, MasterRunner):
-        runner.environment.events.worker_report.add_listener(_report_listener(session))
-        if options.headless or options.autostart:
-            gevent.spawn(_await_workers, runner, options)
+        runner.environment.events.worker_report.add_listener(
+            session.guard(lambda client_id, data, **_: session.heard(client_id, data))
+        )
+        session.spawn(session.watch_workers)
     if session.can_have_engine:
         session.ensure_host()
     if options.headless or options.autostart:
@@ -126,40 +127,13 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
     process.register(worker)
     atexit.register(worker.close)
     on = environment.events
-    on.report_to_master.add_listener(lambda data, **_: worker.report(data))
+    on.report_to_master.add_listener(worker.guard(lambda data, **_: worker.report(data)))
     on.heartbeat_received.add_listener(lambda **_: worker.heartbeat())
     on.quitting.add_listener(_listener(worker, worker.quitting))
     on.test_stopping.add_listener(_listener(worker, worker.stopping))
     on.test_stop.add_listener(_listener(worker, worker.finish))
-    on.user_error.add_listener(_listener(worker, worker.note_bug))
+    on.user_error.add_listener(lambda exception, **_: worker.note_bug(exception, logged=True))
     worker.on_interrupt(worker.interrupt)
-
-
-def _report_listener(session: Session) -> Callable[..., None]:
-    def listener(client_id: str, data: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
-        try:
-            session.heard(client_id, data)
-        except Exception:
-            session.note_bug()
-            raise
-
-    return listener
-
-
-def _await_workers(runner: MasterRunner, options: Namespace) -> None:
-    """End the process where no workers come in time. Locust would too, but as if it were a bug."""
-    limit = options.expect_workers_max_wait
-    began = time.monotonic()
-    while len(runner.clients) < options.expect_workers:
-        if limit and time.monotonic() - began >= limit:
-            came = f"{len(runner.clients)} of {options.expect_workers} workers came in {limit:g} s"
-            print(  # noqa: T201
-                f"loadgen: {came}: start them with --worker --master-host HOST --master-port "
-                f"{options.master_bind_port} and the same locustfile, or raise --expect-workers-max-wait.",
-                file=sys.stderr,
-            )
-            raise SystemExit(2)
-        gevent.sleep(0.2)
 
 
 def _follow(environment: Environment, session: Session) -> None:
@@ -169,8 +143,8 @@ def _follow(environment: Environment, session: Session) -> None:
     on.quitting.add_listener(_listener(session, session.quitting))
     on.test_stopping.add_listener(_listener(session, session.stopping))
     on.test_stop.add_listener(_listener(session, session.finish))
-    on.user_error.add_listener(_listener(session, session.note_bug))
-    on.quit.add_listener(_listener(session, session.show))
+    on.user_error.add_listener(lambda exception, **_: session.note_bug(exception, logged=True))
+    on.quit.add_listener(lambda exit_code, **_: session.exit(exit_code))
     session.on_interrupt(session.interrupt)
 
 
@@ -181,13 +155,13 @@ def _listener(of: Session | WorkerSession, action: Callable[[], None]) -> Callab
         try:
             action()
         except UsageError as error:
-            print(f"loadgen: {error}", file=sys.stderr)  # noqa: T201
-            of.refuse()
-        except Exception:
-            of.note_bug()
-            raise
+            process.say(str(error))
+            of.refuse(2)
+        except WorkerLost as error:
+            process.say(f"{error}; exit status {process.INVALID}.")
+            of.refuse(process.INVALID)
 
-    return listener
+    return of.guard(listener)
 
 
 def _guard_start(web_ui: WebUI, session: Session) -> None:

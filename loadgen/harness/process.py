@@ -1,10 +1,15 @@
 """What each process of a run has, whether it conducts it, makes its requests, or both."""
 
 import logging
+import os
 import signal
+import sys
+from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
+from functools import wraps
+from typing import ParamSpec, Protocol
 
 import gevent
 from locust.env import Environment
@@ -24,6 +29,14 @@ logger = logging.getLogger(__name__)
 BUG = 1
 """Exit status for errors of ours."""
 
+INVALID = 3
+"""Exit status of a run that lost a process."""
+
+INCONCLUSIVE = 4
+"""Exit status of a run that was interrupted, and of a process that showed no verdict."""
+
+P = ParamSpec("P")
+
 
 class Sender(Protocol):
     """What users send through: the own client, or the SDK's."""
@@ -35,7 +48,7 @@ class Sender(Protocol):
         """Close what is open."""
 
 
-class Process:
+class Process(ABC):
     """A Locust process, its way to wait and to send, and its part in the run that goes on."""
 
     def __init__(self, environment: Environment, runner: Runner, options: Namespace) -> None:
@@ -49,8 +62,36 @@ class Process:
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
         self._stamping = new_socket()
 
+    @abstractmethod
+    def note_bug(self, error: BaseException, *, logged: bool = False) -> None:
+        """End the run because code of ours raised; ``logged``: Locust has logged the traceback."""
+
+    @abstractmethod
+    def note_full_disk(self, error: OSError) -> None:
+        """End the run because the disk does not take its records."""
+
+    def guard(self, action: Callable[P, object]) -> Callable[P, None]:
+        """Return the action for a greenlet or for Locust: what it raises ends the run.
+
+        gevent and Locust only log it, and whoever waits for the action's effect would wait for ever.
+        """
+
+        @wraps(action)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                action(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 logged once, there
+                self.note_bug(error)
+
+        return guarded
+
+    def spawn(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> gevent.Greenlet:
+        """Start a greenlet; what it raises ends the run."""
+        return gevent.spawn(self.guard(action), *args, **kwargs)
+
     def take_part(self, part: Part, settings: Settings) -> None:
         """Have a part in a run from now on."""
+        part.on_full_disk = self.note_full_disk
         self.part, self._settings = part, settings
         self._sdk = _open_sdk(settings, self.waiter) if part.scenario.client == "openai" else None
 
@@ -94,11 +135,36 @@ class Process:
         Where it is ignored, that stays so.
         """
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, lambda *_: gevent.spawn(action))
+            signal.signal(signal.SIGINT, lambda *_: self.spawn(action))
 
     def close(self) -> None:
         """Close what was open all the time."""
         self._stamping.close()
+
+
+def say(text: str) -> None:
+    """Print a sentence for the user; a terminal that is gone does not take it."""
+    with suppress(OSError):
+        print(f"loadgen: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def end_when_told_to() -> None:
+    """Let signals that end a process end this one in order, from the start.
+
+    SIGTERM and SIGINT are replaced as soon as there is a run to end. SIGHUP, sent when a terminal is closed, is handled
+    as SIGTERM is at the time. One that is ignored stays so: nohup ignores SIGHUP.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, lambda number, _: end_before_a_run(number))
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def end_before_a_run(number: int) -> None:
+    """End the process at a signal that came before any run; raises SystemExit."""
+    say(f"ended by {signal.Signals(number).name} before a run began; exit status {INCONCLUSIVE}.")
+    raise SystemExit(INCONCLUSIVE)
 
 
 def _open_sdk(settings: Settings, waiter: Waiter) -> Sender:

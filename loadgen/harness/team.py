@@ -3,9 +3,10 @@
 import logging
 import os
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol
 
 import gevent
 import msgspec
@@ -15,7 +16,8 @@ from loadgen.clock import now
 from loadgen.errors import UsageError
 from loadgen.harness import messages
 from loadgen.harness.clocks import WALL_LIMIT_S, Offset, is_far_off, offset
-from loadgen.harness.messages import Clock, Go, Hello, Orders, Ready, Report
+from loadgen.harness.forked import Forked
+from loadgen.harness.messages import Clock, Failed, Go, Hello, Orders, Ready, Report
 from loadgen.harness.part import Part
 from loadgen.measure.facts import WorkerFacts
 from loadgen.version import VERSION
@@ -33,6 +35,10 @@ EXCHANGES = 7
 
 LAST_REPORT_S = 15.0
 """A worker has so long for its last report, once nothing of it is in flight."""
+
+KILLED = "it stopped answering: killed, or cut off"
+
+P = ParamSpec("P")
 
 
 class Team(Protocol):
@@ -97,6 +103,8 @@ class Worker:
     facts: WorkerFacts | None = None
     """Its place in the run; None while it has none."""
     ready: Ready | None = None
+    failed: str | None = None
+    """Why it cannot go on with its part."""
     sequence: int = 0
     ended: bool = False
     """Its last report is here."""
@@ -108,10 +116,27 @@ class Worker:
         return self.hello is not None
 
 
-class Workers:
-    """All of Locust's workers; made once for a master, before any of them is heard."""
+class WorkerLost(Exception):  # noqa: N818 it is the worker that is lost
+    """A worker is gone before the run could begin; the text names it."""
 
-    def __init__(self, runner: MasterRunner) -> None:
+
+class Master(Protocol):
+    """Who hears the workers."""
+
+    def guard(self, action: Callable[P, object]) -> Callable[P, None]:
+        """Return an action that ends the run where it raises."""
+
+    def note_workers_bug(self, worker: str) -> None:
+        """Note that code of ours failed in a worker."""
+
+
+class Workers:
+    """All of Locust's workers; made once for a master, before any of them is heard.
+
+    ``forked``: what became of those that are our own children (``--processes``).
+    """
+
+    def __init__(self, runner: MasterRunner, master: Master, forked: Forked | None = None) -> None:
         self.facts: list[WorkerFacts] = []
         self.late: list[WorkerFacts] = []
         self._runner = runner
@@ -119,14 +144,43 @@ class Workers:
         self._run_id: str | None = None
         self._take: Callable[[Report], None] = lambda _: None
         self._strangers: set[str] = set()
-        handlers = {messages.HELLO: self._greeted, messages.CLOCK: self._told_time, messages.READY: self._is_ready}
+        self._master = master
+        self._forked = forked
+        handlers: dict[str, Callable[..., None]] = {
+            messages.HELLO: self._greeted,
+            messages.CLOCK: self._told_time,
+            messages.READY: self._is_ready,
+            messages.FAILED: self._has_failed,
+        }
         for name, handler in handlers.items():
-            runner.register_message(name, handler)
+            runner.register_message(name, master.guard(handler))
+
+    def gone(self, *, forks_only: bool) -> str | None:
+        """Return which worker that was forked, or had joined, is gone, and how; None if all are there."""
+        for pid, how in self._ended_forks().items():
+            return f"worker process {pid} is gone ({how})"
+        for client in [] if forks_only else self._runner.clients.missing:
+            return f"worker {_name(self._worker(client.id))} is gone ({KILLED})"
+        return None
+
+    def silent(self) -> str | None:
+        """Return which worker has not answered what it was asked before a run; None if all have."""
+        silent = [_name(w) for w in map(self._worker, self._present()) if w.exchanges < EXCHANGES]
+        return f"worker {', '.join(silent)} had not answered" if silent else None
+
+    def too_few(self, options: Namespace) -> str:
+        """Return the message that too few have come in time."""
+        return (
+            f"{len(self._present())} of {options.expect_workers} workers came in "
+            f"{options.expect_workers_max_wait:g} s: start them with --worker --master-host HOST --master-port "
+            f"{options.master_bind_port} and the same locustfile, or raise --expect-workers-max-wait."
+        )
 
     def muster(self, *, forked: bool, has_key: bool) -> None:
-        """See that all workers are fit for a run; raises UsageError naming one that is not.
+        """See that all workers are fit for a run.
 
-        ``forked``: they are our own children (``--processes``).
+        ``forked``: they are our own children (``--processes``). Raises UsageError naming one that is not fit, and
+        WorkerLost naming one that is gone.
         """
         present = self._present()
         if not present:
@@ -135,7 +189,11 @@ class Workers:
             if worker.hello is not None:
                 worker.offset, worker.exchanges = None, 0
                 self._ask_time(worker)
-        _wait(lambda: all(self._worker(c).exchanges >= EXCHANGES for c in present), HELLO_S)
+        workers = [self._worker(client_id) for client_id in present]
+        _wait(lambda: all(w.exchanges >= EXCHANGES for w in workers) or any(map(self._fate, workers)), HELLO_S)
+        for worker in workers:
+            if fate := self._fate(worker):
+                raise WorkerLost(f"worker {_name(worker)} is gone, before the run began: {fate}")
         for client_id in present:
             _check(self._worker(client_id), forked=forked, has_key=has_key)
 
@@ -148,7 +206,7 @@ class Workers:
             worker = self._worker(client_id)
             assert worker.hello is not None
             assert worker.offset is not None
-            worker.ready, worker.sequence, worker.ended = None, 0, False
+            worker.ready, worker.failed, worker.sequence, worker.ended = None, None, 0, False
             worker.facts = WorkerFacts(
                 number=number,
                 name=client_id,
@@ -164,6 +222,9 @@ class Workers:
             self._runner.send_message(messages.BEGIN, messages.pack(order), client_id)
         _wait(lambda: all(w.ready or self._fate(w) for w in self._mine()), READY_S)
         for worker in self._mine():
+            assert worker.facts is not None
+            if worker.ready is None and self._fate(worker) is None:
+                worker.facts.lost = f"it was not ready in {READY_S:g} s"
             if worker.ready is not None and worker.ready.refused is not None:
                 raise UsageError(f"worker {_name(worker)} cannot take part: {worker.ready.refused}")
 
@@ -184,7 +245,7 @@ class Workers:
         for worker in self._mine():
             assert worker.facts is not None
             if worker.facts.lost is None:
-                worker.facts.lost = self._fate(worker)
+                worker.facts.lost = worker.failed or self._fate(worker)
             if worker.facts.lost is not None:
                 found.append(f"worker {_name(worker)}: {worker.facts.lost}")
         self._note_late()
@@ -201,6 +262,9 @@ class Workers:
             assert worker.facts is not None
             if not worker.ended and worker.facts.lost is None:
                 worker.facts.lost = self._fate(worker) or "its last report did not come"
+            client = self._runner.clients.get(worker.client_id)
+            if client is not None and self._fate(worker):
+                client.user_classes_count = {}  # Locust waits until its users are gone
         self._run_id = None
 
     def abort(self) -> None:
@@ -261,10 +325,15 @@ class Workers:
 
     def _fate(self, worker: Worker) -> str | None:
         """Return what has happened to a worker, None if it is there."""
+        if worker.hello is not None and (how := self._ended_forks().get(worker.hello.pid)):
+            return how
         client = self._runner.clients.get(worker.client_id)
         if client is None:
             return "it quit"
-        return "it stopped answering: killed, or cut off" if client.state == STATE_MISSING else None
+        return KILLED if client.state == STATE_MISSING else None
+
+    def _ended_forks(self) -> dict[int, str]:
+        return {} if self._forked is None else self._forked.ended()
 
     def _greeted(self, msg: Any, **_: Any) -> None:  # noqa: ANN401 Locust's
         worker = self._worker(msg.node_id)
@@ -285,6 +354,13 @@ class Workers:
 
     def _is_ready(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
         self._worker(msg.node_id).ready = messages.unpack(msg.data, Ready)
+
+    def _has_failed(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
+        failed = msgspec.convert(msg.data, Failed)
+        worker = self._worker(msg.node_id)
+        worker.failed = failed.why
+        if failed.bug:
+            self._master.note_workers_bug(f"worker {_name(worker)}")
 
 
 def _check(worker: Worker, *, forked: bool, has_key: bool) -> None:

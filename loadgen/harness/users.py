@@ -1,16 +1,17 @@
 """The users of a run, as Locust starts them."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import gevent
 from locust import User
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.part import Part
-from loadgen.harness.process import process_of
+from loadgen.harness.process import Sender, process_of
 from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.job import Job
 
@@ -44,6 +45,17 @@ class OurUser(User):
             raise StopUser
         return self.process.part
 
+    def _send(self, client: Sender, job: Job, part: Part, keep: Callable[[RequestRecord], None]) -> None:
+        """Send a request; what our own code raises meanwhile ends the run, and this user."""
+        try:
+            client.send(job, keep)
+        except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):  # a listener's wish
+            raise
+        except Exception as error:  # noqa: BLE001 logged once, there
+            part.give_up(job)
+            self.process.note_bug(error)
+            raise StopUser from None
+
 
 class ClosedLoopUser(OurUser):
     """A user who waits for an answer before the next question; derive one and give it a task.
@@ -66,7 +78,7 @@ class ClosedLoopUser(OurUser):
         job = part.next_job(self._number)
         if job is None or self._client is None:
             raise StopUser
-        self._client.send(job, partial(self._keep, part))
+        self._send(self._client, job, part, partial(self._keep, part))
         if self._unreachable:
             # A server that is gone would be asked thousands of times a second.
             gevent.sleep(AFTER_REFUSAL_S)
@@ -114,6 +126,8 @@ class OpenLoopUser(OurUser):
         client = self.process.new_client()
         assert client is not None
         try:
-            client.send(job, part.keep)
+            self._send(client, job, part, part.keep)
+        except StopUser:  # that is for a user's own greenlet
+            return
         finally:
             client.close()

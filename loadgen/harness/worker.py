@@ -14,7 +14,7 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 from msgspec.structs import replace
 
-from loadgen.errors import UsageError
+from loadgen.errors import DISK_ERRORS, UsageError
 from loadgen.harness import messages, start
 from loadgen.harness.messages import Clock, Go, Hello, Orders, Ready
 from loadgen.harness.part import Part
@@ -52,10 +52,10 @@ class WorkerSession(Process):
             messages.ABORT: self._abort,
         }
         for name, handler in handlers.items():
-            runner.register_message(name, handler)
+            runner.register_message(name, self.guard(handler))
         environment.process_exit_code = 0  # the server's faults are the master's to judge
         self._greet()
-        gevent.spawn(self._watch_master)
+        self.spawn(self._watch_master)
 
     def report(self, data: dict[str, Any]) -> None:
         """Add what we have to Locust's report."""
@@ -74,22 +74,37 @@ class WorkerSession(Process):
 
     def stopping(self) -> None:
         """End our part before Locust stops the users; where the master has asked for that, it is over already."""
-        if self.part is not None:
+        part = self.part
+        try:
             self._end_part()
-            self.part.release()
+        finally:
+            if part is not None:
+                part.release()
         self.environment.stop_timeout = 0.0  # Locust would sleep for it afterwards; the next start sets it anew
 
     def finish(self) -> None:
         """Have no part in the run any more."""
         self.leave()
 
-    def refuse(self) -> None:
+    def refuse(self, status: int) -> None:
         """Note that we cannot do our part; the master has been told."""
 
-    def note_bug(self) -> None:
-        """Note that code of ours failed: the master has to know, and the exit status says so."""
+    def note_bug(self, error: BaseException, *, logged: bool = False) -> None:
+        """Tell the master that code of ours raised, and end; a full disk it is told, too, and the run goes on there."""
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            self.note_full_disk(error)
+            return
+        if self.environment.process_exit_code == BUG:
+            return
         self.environment.process_exit_code = BUG
+        if not logged:
+            logger.error("An error in loadgen ends this worker", exc_info=error)
         gevent.spawn(self._worker.quit)
+        self._tell_failure(f"an error in loadgen ({type(error).__name__}: {error})", bug=True)
+
+    def note_full_disk(self, error: OSError) -> None:
+        """Tell the master that our records are not complete."""
+        self._tell_failure(f"{error.filename or 'a file'} cannot be written ({error.strerror})", bug=False)
 
     def interrupt(self) -> None:
         """Leave the run to the master while there is one: an interrupt from a terminal hits all processes at once.
@@ -102,6 +117,10 @@ class WorkerSession(Process):
         if self.part is None or self._interrupted:
             self._worker.quit()
         self._interrupted = True
+
+    def _tell_failure(self, why: str, *, bug: bool) -> None:
+        logger.error("%s: telling the master", why)
+        self._worker.send_message(messages.FAILED, {"why": why, "bug": bug})
 
     def _greet(self) -> None:
         hello = Hello(
@@ -146,10 +165,10 @@ class WorkerSession(Process):
             self.part.go(messages.unpack(msg.data, Go))
 
     def _finish(self, **_: Any) -> None:  # noqa: ANN401
-        gevent.spawn(self._end_part)  # not here: while this greenlet waits, no heartbeat is heard
+        self.spawn(self._end_part)  # not here: while this greenlet waits, no heartbeat is heard
 
     def _abort(self, **_: Any) -> None:  # noqa: ANN401
-        gevent.spawn(self.abort)
+        self.spawn(self.abort)
 
     def _end_part(self) -> None:
         """Drain, and tell the master what is left to tell."""
@@ -157,7 +176,7 @@ class WorkerSession(Process):
         if part is None or self._told_all:
             return
         self.drain(part.orders.stop_timeout_s)
-        if self.part is not part:  # ended meanwhile by another event
+        if self.part is not part or self._told_all:  # ended meanwhile by another event
             return
         self._drained = True
         if part.put_back():
@@ -171,7 +190,7 @@ class WorkerSession(Process):
             logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
 
     def _report_soon(self) -> None:
-        gevent.spawn(self._worker._send_stats)  # noqa: SLF001 as Locust's own reporter does
+        self.spawn(self._worker._send_stats)  # noqa: SLF001 as Locust's own reporter does
 
     def _has_lost_master(self) -> bool:
         """Whether the process that forked us has ended, or our master has been silent too long in mid-run."""

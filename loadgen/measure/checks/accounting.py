@@ -41,7 +41,10 @@ def conservation(e: Evidence) -> Check:
     if e.started == len(e.records) == distinct and not differing:
         return Check(name, Status.OK, value, "equal")
     value += f" ({differing})" if differing else ""
-    return Check(name, Status.INVALID, value, "equal", "Records are missing or doubled: see the log, and report a bug.")
+    advice = "Records are missing or doubled: see the log, and report a bug."
+    if e.ended_why is not None:
+        advice = "Records are missing: what ended the run may have cost them."
+    return Check(name, Status.INVALID, value, "equal", advice)
 
 
 def _differing(e: Evidence) -> str:
