@@ -169,6 +169,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+LONGEST = (
+    "test_launch_on_gpus.py",
+    "test_matrix.py",
+    "test_exporter.py",
+    "test_engine_command.py",
+    "test_annotations.py",
+    "test_distributed.py",
+    "test_matrix_simulated.py",
+    "test_embedded.py",
+    "test_sent_requests.py",
+    "test_energy.py",
+    "test_exact_matrix.py",
+    "test_dashboards.py",
+)
+"""Files that take minutes: several are run at a time, and one of these begun last would be waited for alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the tests of a file keep their order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have counted and measured."""
     passed = terminalreporter.stats.get("passed", ())
