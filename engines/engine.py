@@ -100,6 +100,8 @@ class Container:
     """The one that it listens on inside."""
     arguments: tuple[str, ...] = ()
     """Further ones of ``docker run``."""
+    shared_memory_gb: int = 1
+    """Largest ``/dev/shm``: processes of one engine on several GPUs exchange tensors through it."""
     writes: bool = False
     """Whether it writes beside the weights, as it converts those that are no safetensors."""
 

@@ -44,7 +44,7 @@ ENGINE = Engine(
     dialect=OpenAIChat(),
     launches=(
         Launch(
-            runs_in=Container(image=f"openmmlab/lmdeploy:v{VERSION}-cu12.8", port=23333, arguments=("--ipc", "host")),
+            runs_in=Container(image=f"openmmlab/lmdeploy:v{VERSION}-cu12.8", port=23333, shared_memory_gb=32),
             commands=_image,
             needs_gpu=True,
             startup_s=120,

@@ -48,7 +48,7 @@ ENGINE = Engine(
     dialect=OpenAIChat(),
     launches=(
         Launch(
-            runs_in=Container(image=f"lmsysorg/sglang:v{VERSION}", port=30000, arguments=("--ipc", "host")),
+            runs_in=Container(image=f"lmsysorg/sglang:v{VERSION}", port=30000, shared_memory_gb=32),
             commands=_image,
             needs_gpu=True,
             makes_weights=True,

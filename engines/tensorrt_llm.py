@@ -62,7 +62,8 @@ ENGINE = Engine(
             runs_in=Container(
                 image=f"nvcr.io/nvidia/tensorrt-llm/release:{VERSION}",
                 port=8000,
-                arguments=("--ipc", "host", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864"),
+                arguments=("--ulimit", "memlock=-1", "--ulimit", "stack=67108864"),
+                shared_memory_gb=32,
             ),
             commands=_image,
             needs_gpu=True,

@@ -61,7 +61,7 @@ ENGINE = Engine(
     dialect=OpenAIChat(),
     launches=(
         Launch(
-            runs_in=Container(image=f"vllm/vllm-openai:v{VERSION}", port=8000, arguments=("--ipc", "host")),
+            runs_in=Container(image=f"vllm/vllm-openai:v{VERSION}", port=8000, shared_memory_gb=32),
             commands=_image,
             variables=_QUIET,
             needs_gpu=True,

@@ -14,6 +14,7 @@ from typing import Any
 from loadgen.errors import UsageError
 from loadgen.exporter.feed import Batch, Begin, End, Message, Tick, pack
 from loadgen.harness.messages import Report
+from loadgen.launch.inheritance import without_secrets
 from loadgen.live import so_far
 from loadgen.live.live import Live
 from loadgen.measure.verdict import worst
@@ -45,6 +46,7 @@ class Exporter:
         command = [sys.executable, "-m", "loadgen.exporter", address[0], str(address[1]), scenario.metrics_names]
         self._process = subprocess.Popen(  # noqa: S603 our own module
             command,
+            env=without_secrets(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for us: what is told last comes after it

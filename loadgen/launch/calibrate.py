@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadgen.errors import UsageError
-from loadgen.launch.client import start_client
+from loadgen.launch.client import NO_KEY, start_client
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.live.cells import CellProgress
 from loadgen.measure.envelope import Asked, Cell, CellStatus, Sweep, envelope, judged, streams_text
@@ -166,7 +166,7 @@ def _run_locust(server: SimulatedServer, folder: Path, asked: Asked, patience: f
         "--loglevel": "ERROR",
         "--metrics": "off",
     }
-    process = start_client("closed", options, folder, errors=said)
+    process = start_client("closed", options, folder, errors=said, environment=NO_KEY)
     try:
         _pin(process.pid, _cores()[:-1])
         return int(process.wait(timeout=patience))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from loadgen.launch.inheritance import without_secrets
+
 
 class ChildServer:
     """A module run as a server that prints its address; from construction to :meth:`stop`."""
@@ -13,6 +15,7 @@ class ChildServer:
         self.command = [sys.executable, "-m", module, *arguments]
         self._process = subprocess.Popen(  # noqa: S603 our own modules
             self.command,
+            env=without_secrets(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -24,6 +24,9 @@ class Chat({user}):
         self.ask_next_prompt()
 '''
 
+NO_KEY = {"OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": ""}
+"""Variables of a client whose server needs no key."""
+
 _INTERRUPTED_S = 90.0
 """So long it may take to end what is in flight, and to write its report."""
 

@@ -7,10 +7,21 @@ from pathlib import Path
 
 from engines.engine import Command, Container, Launch
 from loadgen.errors import UsageError
+from loadgen.launch.inheritance import without_ours
 from loadgen.launch.processes import MARK
 from loadgen.live.status import Status
 
 _TIMEOUT_S = 60.0
+
+_LEAST = (
+    # Engines run as the image's user, mostly root: images keep caches in its home, and torch looks its name up.
+    # Of root's capabilities an engine needs one: to read mounted models, which belong to whoever fetched them.
+    *("--cap-drop", "ALL", "--cap-add", "DAC_OVERRIDE"),
+    # No setuid program gives any of them back.
+    *("--security-opt", "no-new-privileges"),
+)
+
+_FIRST_UNPRIVILEGED_PORT = 1024
 
 
 def why_not() -> str | None:
@@ -57,7 +68,11 @@ def run_command(
     """Return the ``docker run`` of one engine, reachable on loopback; folders are mounted where they lie here."""
     container = launch.runs_in
     assert isinstance(container, Container)
-    command = ["docker", "run", "--rm", "--name", name, "--label", f"{MARK}={name}", "--shm-size", "1g"]
+    command = ["docker", "run", "--rm", "--name", name, "--label", f"{MARK}={name}", *_LEAST]
+    if container.port < _FIRST_UNPRIVILEGED_PORT:  # docker before 20.10 lets nobody else listen there
+        command += ["--cap-add", "NET_BIND_SERVICE"]
+    # A limit, not a reservation. The host's shared memory (--ipc host) would show engines that of all other processes.
+    command += ["--shm-size", f"{container.shared_memory_gb}g"]
     command += ["--publish", f"127.0.0.1:{port}:{container.port}"]
     if gpus:
         command += ["--gpus", '"device=' + ",".join(map(str, gpus)) + '"']
@@ -81,7 +96,9 @@ def remove(name: str) -> str | None:
 def _docker(*arguments: str, timeout: float | None = _TIMEOUT_S) -> "subprocess.CompletedProcess[str]":
     command = ["docker", *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)  # noqa: S603
+        return subprocess.run(  # noqa: S603
+            command, env=without_ours(), capture_output=True, text=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"no answer for {timeout:g} s")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from engines.engine import Environment
 from loadgen.errors import UsageError
 from loadgen.launch.folders import data_folder, made
+from loadgen.launch.inheritance import without_secrets
 from loadgen.launch.locks import locked
 from loadgen.live.status import Status
 
@@ -88,7 +89,9 @@ def versions(environment: Environment, name: str) -> dict[str, str]:
     asked = [re.split(r"[\[=<>!~ ;]", requirement)[0] for requirement in environment.requirements]
     python = programs(environment, name) / "python"
     command = [str(python), "-c", _VERSIONS, *dict.fromkeys([*asked, *_BUILT_ON])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 our own
+    done = subprocess.run(  # noqa: S603 our own
+        command, env=without_secrets(), capture_output=True, text=True, check=False
+    )
     found: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
     return found
 
@@ -105,7 +108,7 @@ def _check_disk(environment: Environment, name: str, place: Path) -> None:
 def _run(command: Sequence[str], name: str, lock: int) -> None:
     # It holds the lock as well: if we are killed, nobody begins anew as long as pip goes on.
     done = subprocess.run(  # noqa: S603 pip and venv
-        command, capture_output=True, text=True, check=False, pass_fds=(lock,)
+        command, env=without_secrets("PIP_"), capture_output=True, text=True, check=False, pass_fds=(lock,)
     )
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])

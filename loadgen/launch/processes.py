@@ -1,7 +1,6 @@
 """An engine's processes: started apart from ours, found again by a mark in their environment, and ended to the last."""
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import psutil
 
+from loadgen.launch.inheritance import without_secrets
+
 MARK = "LOADGEN_ENGINE"
 """Environment variable that all processes of one start have, whatever they fork; its value is the start's id."""
-
-_SECRET = re.compile("KEY|TOKEN(?!IZER)|SECRET|PASSWORD|CREDENTIAL")
-"""In the name of a variable."""
 
 TERM_S = 10.0
 """So long an engine may take to end by itself."""
@@ -34,17 +32,12 @@ def spawn(
         return subprocess.Popen(  # noqa: S603 the command is what the user asked for
             command,
             cwd=folder,
-            env=_inherited() | dict(variables) | {MARK: mark},
+            env=without_secrets() | dict(variables) | {MARK: mark},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal is for us, who end it
         )
-
-
-def _inherited() -> dict[str, str]:
-    """Return our environment without secrets: no engine of ours needs them, and some log what they find."""
-    return {name: value for name, value in os.environ.items() if not _SECRET.search(name.upper())}
 
 
 def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:

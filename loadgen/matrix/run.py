@@ -9,7 +9,7 @@ from typing import Literal
 
 from loadgen.errors import UsageError
 from loadgen.launch import processes
-from loadgen.launch.client import interrupt, start_client
+from loadgen.launch.client import NO_KEY, interrupt, start_client
 from loadgen.launch.gpus import gpus
 from loadgen.launch.launcher import Live, reap, started
 from loadgen.launch.locks import exclusive, locked
@@ -125,7 +125,9 @@ def _run_part(matrix: Matrix, planned: Planned, part: Part, host: str, live: Liv
     load, options = _options(matrix.config, planned, part, host)
     environment = {MARK: str(matrix.folder)}
     if planned.said.key is not None:
-        environment |= {"OPENAI_API_KEY": os.environ.get(planned.said.key, ""), "OPENAI_API_KEY_FILE": ""}
+        environment |= NO_KEY | {"OPENAI_API_KEY": os.environ.get(planned.said.key, "")}
+    elif planned.order is not None:  # an engine that was started here has no use for that of another
+        environment |= NO_KEY
     said = cell.folder / f"{part}.log"
     with said.open("wb") as errors:
         client = start_client(
