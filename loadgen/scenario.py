@@ -147,7 +147,7 @@ def _coerced(name: str, kind: type, value: object) -> Any:  # noqa: ANN401 one o
         return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "on", "yes"}
     try:
         return kind(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):  # a worker's master may send anything
         article = {int: "a whole number", float: "a number"}[kind]
         raise UsageError(f"{flag(name)} must be {article}, got {value!r}.") from None
 

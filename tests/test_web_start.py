@@ -56,13 +56,17 @@ def server() -> Iterator[ScriptServer]:
 
 
 @pytest.fixture
-def ui(start_locust: Start, tmp_path: Path, server: ScriptServer) -> Ui:
+def metrics(request: pytest.FixtureRequest) -> str:
+    """Where they are: a port if the test asks for one."""
+    return f"127.0.0.1:{free_port()}" if getattr(request, "param", False) else "off"
+
+
+@pytest.fixture
+def ui(start_locust: Start, tmp_path: Path, server: ScriptServer, metrics: str) -> Ui:
     port = free_port()
     results = tmp_path / "results"
     few = ["--sample", "4", "--warmup", "1", "--max-tokens", "8", "--requests", "4"]
-    start_locust(
-        ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", server.url, "--results", str(results), *few]
-    )
+    start_locust(["--web-port", str(port), "--host", server.url, "--results", str(results), "--metrics", metrics, *few])
     ui = Ui(f"http://127.0.0.1:{port}", results)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
@@ -88,12 +92,12 @@ def test_what_is_typed_counts(ui: Ui) -> None:
     assert ui.runs()[0]["requests"]["completed"] == 6
 
 
-def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui) -> None:
-    port = free_port()
+@pytest.mark.parametrize("metrics", [True], indirect=True)
+def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui, metrics: str) -> None:
     for number in (1, 2):
-        assert ui.swarm(metrics=f"127.0.0.1:{port}")["success"]
+        assert ui.swarm()["success"]
         ui.wait_for_runs(number)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as reply:
+        with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=20) as reply:
             text = reply.read().decode()
         assert set(re.findall(r'run_id="([^"]+)"', text)) == {ui.runs()[-1]["run_id"]}
         assert re.search(r'llmload_requests_total{.*outcome="ok".*} 4\.0', text)

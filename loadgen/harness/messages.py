@@ -63,6 +63,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     planned: int | None
     """Measured requests of all workers together; None if only time bounds the run."""
     stop_timeout_s: float
+    with_key: bool = False
+    """Whether the server wants the API key. Each worker has its own, and decides itself whether it is for this host."""
     folder: str
     """The run's folder at the master; the worker writes there if it sees the same disk."""
     manifest: bytes
@@ -78,7 +80,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker to the master: it cannot go on with its part. Not packed: packing may be what has failed."""
+    """A worker to the master: it cannot go on with its part."""
 
     why: str
     bug: bool
@@ -134,6 +136,12 @@ def pack(message: msgspec.Struct) -> dict[str, Any]:
     return {"packed": msgspec.msgpack.encode(message)}
 
 
-def unpack(data: dict[str, Any], kind: type[T]) -> T:
+def unpack(data: object, kind: type[T]) -> T:
     """Decode a message; raises msgspec.DecodeError where it is not of this kind."""
-    return msgspec.msgpack.decode(data["packed"], type=kind)
+    packed = data.get("packed") if isinstance(data, dict) else None
+    if not isinstance(packed, bytes):
+        raise msgspec.DecodeError("nothing is packed in it")
+    try:
+        return msgspec.msgpack.decode(packed, type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(type(error).__name__) from error

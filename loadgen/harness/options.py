@@ -1,6 +1,5 @@
 """The project's options on Locust's command line, made from the scenario's fields."""
 
-import socket
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -10,8 +9,12 @@ from locust.argument_parser import LocustArgumentParser
 
 from engines.catalogue import find_engine
 from loadgen.errors import UsageError
+from loadgen.harness import ports
+from loadgen.harness.key_hosts import allowed_by_variable
 from loadgen.harness.load_kind import LoadKind
 from loadgen.scenario import Scenario, flag, resolve
+
+LOOPBACK = "127.0.0.1"
 
 STOP_TIMEOUT_S = 60
 WORKERS_S = 120
@@ -38,7 +41,18 @@ def add_options(parser: LocustArgumentParser) -> None:
             parser.add_argument(flag(f.name), action="store_true", **common)
         else:
             parser.add_argument(flag(f.name), type=kind, metavar=f"<{kind.__name__}>", **common)
-    parser.set_defaults(stop_timeout=STOP_TIMEOUT_S, expect_workers_max_wait=WORKERS_S)
+    parser.set_defaults(
+        stop_timeout=STOP_TIMEOUT_S,
+        expect_workers_max_wait=WORKERS_S,
+        web_host=LOOPBACK,  # whoever reaches the web UI can start runs, with our key
+        master_bind_host=None,  # see set_bind_host
+    )
+
+
+def set_bind_host(options: Namespace) -> None:
+    """Set where a master listens, unless that was chosen: with --processes all its workers are on this machine."""
+    if options.master_bind_host is None:
+        options.master_bind_host = LOOPBACK if options.processes else "*"
 
 
 def scenario_of(options: Namespace, kind: LoadKind, form: Mapping[str, str] | None = None) -> Scenario:
@@ -57,6 +71,7 @@ def scenario_of(options: Namespace, kind: LoadKind, form: Mapping[str, str] | No
 
 def check_command(options: Namespace, kind: LoadKind) -> None:
     """Look at a command line before Locust acts on it, or forks; raises UsageError."""
+    allowed_by_variable()
     if options.worker:
         return  # its master has looked at everything
     scenario_of(options, kind)
@@ -72,20 +87,17 @@ def check_command(options: Namespace, kind: LoadKind) -> None:
             f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "
             f"{options.master_bind_port} too, or the workers look for their master at {options.master_port}."
         )
+    _hold_ports(options)
+
+
+def _hold_ports(options: Namespace) -> None:
+    """Listen at the ports of master and web UI; raises UsageError where one is taken."""
+    if options.list_commands or options.show_task_ratio or options.show_task_ratio_json:
+        return
     if options.master or options.processes:
-        _check_port(options.master_bind_host, options.master_bind_port)
-
-
-def _check_port(host: str, port: int) -> None:
-    """Raise UsageError where the master's port is taken: workers would join whoever has it."""
-    try:
-        with socket.create_server(("" if host == "*" else host, port)):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"--master-bind-port {port}: cannot listen there ({error.strerror}), perhaps another run does. Choose "
-            "another port, and give workers the same as --master-port."
-        ) from None
+        ports.hold(ports.MASTER, options.master_bind_host, options.master_bind_port)
+    if options.headful or not options.headless:
+        ports.hold(ports.WEB, options.web_host, options.web_port)
 
 
 def _check_kind(scenario: Scenario, kind: LoadKind) -> None:

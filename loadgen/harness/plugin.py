@@ -8,32 +8,28 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-import flask
-from locust import events, runners
+from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from loadgen.errors import UsageError
-from loadgen.harness import forked, process, tab
+from loadgen.harness import forked, locust_patches, process, tab, web_guard
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.logs import escape_logs
-from loadgen.harness.options import add_options, check_command
+from loadgen.harness.options import add_options, check_command, set_bind_host
 from loadgen.harness.session import Session
 from loadgen.harness.team import WorkerLost
 from loadgen.harness.users import OurUser
 from loadgen.harness.worker import WorkerSession
-
-REPORT_S = 1.0
-"""Workers report so often: what is seen live is no older, and a step ends no later than it could."""
 
 
 def register() -> None:
     """Add our listeners to Locust's events."""
     events.init_command_line_parser.add_listener(_add_options)
     events.init.add_listener(_init)
-    runners.WORKER_REPORT_INTERVAL = REPORT_S
+    locust_patches.apply()
 
 
 def _add_options(parser: LocustArgumentParser, **_: Any) -> None:  # noqa: ANN401 whatever Locust adds
@@ -42,6 +38,8 @@ def _add_options(parser: LocustArgumentParser, **_: Any) -> None:  # noqa: ANN40
 
     def parse_and_check(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         options = parse(*args, **kwargs)
+        if hasattr(options, "master_bind_host"):
+            set_bind_host(options)
         _check_once(options)
         return options
 
@@ -61,7 +59,8 @@ def _check_once(options: Namespace) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # whatever characters it does not have
     _ended_by_mistake(lambda: check_command(options, _kind()))
-    if options.processes:
+    if options.processes and not options.worker:
+        locust_patches.found_family()
         forked.tie_forks()
 
 
@@ -102,7 +101,7 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
         raise
     _follow(environment, session)
     if web_ui is not None:
-        _guard_start(web_ui, session)
+        web_guard.add(web_ui, session, options)
         tab.add(web_ui, session)
 
 
@@ -162,23 +161,3 @@ def _listener(of: Session | WorkerSession, action: Callable[[], None]) -> Callab
             of.refuse(process.INVALID)
 
     return of.guard(listener)
-
-
-def _guard_start(web_ui: WebUI, session: Session) -> None:
-    """Look at a start from the web UI before Locust acts on it, so that a mistake is shown in the form."""
-
-    def check_start() -> flask.Response | None:
-        if flask.request.endpoint != "locust.swarm":
-            return None
-        try:
-            if session.ending:
-                raise UsageError("the last run is still ending: start again in a moment.")  # noqa: TRY301
-            if not session.idle:
-                return None  # a change of the users of a run
-            session.prepare(flask.request.form)
-        except UsageError as error:
-            return flask.jsonify({"success": False, "message": str(error), "host": session.environment.host})
-        return None
-
-    assert web_ui.app is not None
-    web_ui.app.before_request(check_start)

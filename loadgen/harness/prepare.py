@@ -9,7 +9,7 @@ from engines.catalogue import find_engine
 from engines.engine import Engine, Metrics
 from loadgen.errors import UsageError
 from loadgen.harness import preflight
-from loadgen.harness.secrets import api_key
+from loadgen.harness.key_hosts import KeyHosts
 from loadgen.launch import simulated
 from loadgen.launch.chat import Chat, chat_for
 from loadgen.launch.child import ChildServer
@@ -61,10 +61,10 @@ class Prepared:
     """How it was started, where that was done here."""
 
 
-def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: Waiter) -> Prepared:
+def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts: KeyHosts, waiter: Waiter) -> Prepared:
     """Check scenario, data set, results folder and server, in this order; raises UsageError.
 
-    ``engine`` is the embedded one, if ``host`` is its address.
+    ``engine`` is the embedded one, if ``host`` is its address; it needs no key and gets none.
     """
     check_writable(Path(scenario.results))
     plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
@@ -74,7 +74,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, waiter: W
         raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
     spoken = find_engine(name)
     scenario = _with_tokenizer(scenario, spoken, launched)
-    settings = settings_of(scenario, host, name)
+    settings = settings_of(scenario, host, name, None if engine else key_hosts)
     wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
     found = preflight.find(settings, wanted, waiter)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
@@ -110,7 +110,7 @@ def _with_tokenizer(scenario: Scenario, engine: Engine, launched: Launched | Non
     """Have answers counted by the model's tokenizer, if it is here and the engine counts none that it streams."""
     if scenario.tokenizer or launched is None or engine.counts_streams:
         return scenario
-    file = Path(launched.source) / "tokenizer.json"
+    file = tokenizer_of(launched)
     try:
         open_tokenizer(str(file))
     except UsageError:  # there is none, or none that we can read: nobody asked for it
@@ -118,15 +118,24 @@ def _with_tokenizer(scenario: Scenario, engine: Engine, launched: Launched | Non
     return replace(scenario, tokenizer=str(file))
 
 
-def settings_of(scenario: Scenario, host: str, engine: str) -> Settings:
-    """Return how requests are made; raises UsageError where that needs what is not there, a tokenizer or a key."""
+def tokenizer_of(launched: Launched) -> Path:
+    """Return where the tokenizer of an engine's model lies, if there is one."""
+    return Path(launched.source) / "tokenizer.json"
+
+
+def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts | None) -> Settings:
+    """Return how requests are made, without a key if ``key_hosts`` is None.
+
+    Raises UsageError where the tokenizer cannot be read, or where the key is not for this host.
+    """
+    target = parse_target(host, verify=not scenario.insecure)
     return Settings(
-        target=parse_target(host, verify=not scenario.insecure),
+        target=target,
         dialect=find_engine(engine).dialect,
         timeouts=Timeouts(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),
         keep_alive=scenario.keep_alive,
-        api_key=api_key(),
+        api_key=None if key_hosts is None else key_hosts.key_for(target),
         count_tokens=open_tokenizer(scenario.tokenizer) if scenario.tokenizer else None,
     )

@@ -23,6 +23,7 @@ from loadgen.harness.annotate import annotate
 from loadgen.harness.conductor import Conductor, Means
 from loadgen.harness.exporting import Exporter
 from loadgen.harness.forked import Forked, end_forks
+from loadgen.harness.key_hosts import given_hosts, host_of_users, key_hosts
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.meter import energy_of
 from loadgen.harness.options import scenario_of
@@ -62,6 +63,8 @@ class Session(Process):
         super().__init__(environment, runner, options)
         self.conductor: Conductor | None = None
         self.kind = kind
+        self._key_hosts = key_hosts(given_hosts(environment))
+        environment.host = environment.host or host_of_users(environment)
         self._locust = runner
         forked = Forked() if options.processes else None
         self._workers = Workers(runner, self, forked) if isinstance(runner, MasterRunner) else None
@@ -142,14 +145,14 @@ class Session(Process):
         host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
         self._grafana_token = grafana_token() if scenario.grafana else None
-        self._prepared = prepare(scenario, host, engine, self.waiter)
+        self._prepared = prepare(scenario, host, engine, self._key_hosts, self.waiter)
         if self._exporter is not None and self._exporter.lost:
             self._exporter.close()
             self._exporter = None
         if self._exporter is None and scenario.metrics != "off":
             self._exporter = Exporter(scenario)
         if form is not None and self._workers is not None:
-            self._muster()
+            self._muster(self._prepared)
 
     def begin(self) -> None:
         """Start a run of what was prepared.
@@ -181,7 +184,7 @@ class Session(Process):
         users = self._locust.target_user_count
         manifest = start.manifest(prepared, self.kind, users=users, run_time=self.options.run_time)
         if self._workers is not None:
-            self._muster()
+            self._muster(prepared)
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
         if prepared.scenario.grafana is not None:
@@ -454,9 +457,10 @@ class Session(Process):
             self._engine = None
         super().close()
 
-    def _muster(self) -> None:
+    def _muster(self, prepared: Prepared) -> None:
         assert self._workers is not None
-        self._workers.muster(forked=bool(self.options.processes), has_key=start.has_key())
+        has_key = prepared.settings.api_key is not None
+        self._workers.muster(forked=bool(self.options.processes), has_key=has_key)
 
     def _set_users(self, users: int) -> None:
         """Have so many users, over all processes."""

@@ -91,6 +91,7 @@ def orders(prepared: Prepared, of: Manifest, folder: Path, stop_timeout_s: float
         fields=prepared.chat.fields(prepared.scenario.max_tokens),
         planned=of.planned_requests,
         stop_timeout_s=stop_timeout_s,
+        with_key=prepared.settings.api_key is not None,
         folder=str(folder),
         manifest=to_json(of),
     )

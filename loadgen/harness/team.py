@@ -18,6 +18,7 @@ from loadgen.harness import messages
 from loadgen.harness.clocks import WALL_LIMIT_S, Offset, is_far_off, offset
 from loadgen.harness.forked import Forked
 from loadgen.harness.messages import Clock, Failed, Go, Hello, Orders, Ready, Report
+from loadgen.harness.packets import listener
 from loadgen.harness.part import Part
 from loadgen.measure.facts import WorkerFacts
 from loadgen.version import VERSION
@@ -146,14 +147,14 @@ class Workers:
         self._strangers: set[str] = set()
         self._master = master
         self._forked = forked
-        handlers: dict[str, Callable[..., None]] = {
-            messages.HELLO: self._greeted,
-            messages.CLOCK: self._told_time,
-            messages.READY: self._is_ready,
-            messages.FAILED: self._has_failed,
+        listeners = {
+            messages.HELLO: listener(Hello, self._greeted),
+            messages.CLOCK: listener(Clock, self._told_time),
+            messages.READY: listener(Ready, self._is_ready),
+            messages.FAILED: listener(Failed, self._has_failed),
         }
-        for name, handler in handlers.items():
-            runner.register_message(name, master.guard(handler))
+        for name, listen in listeners.items():
+            runner.register_message(name, master.guard(listen))
 
     def gone(self, *, forks_only: bool) -> str | None:
         """Return which worker that was forked, or had joined, is gone, and how; None if all are there."""
@@ -335,29 +336,28 @@ class Workers:
     def _ended_forks(self) -> dict[int, str]:
         return {} if self._forked is None else self._forked.ended()
 
-    def _greeted(self, msg: Any, **_: Any) -> None:  # noqa: ANN401 Locust's
-        worker = self._worker(msg.node_id)
-        worker.hello = messages.unpack(msg.data, Hello)
+    def _greeted(self, client_id: str, hello: Hello) -> None:
+        worker = self._worker(client_id)
+        worker.hello = hello
         self._ask_time(worker)
 
     def _ask_time(self, worker: Worker) -> None:
         self._runner.send_message(messages.CLOCK, messages.pack(Clock(asked_ns=now())), worker.client_id)
 
-    def _told_time(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
-        found = offset(messages.unpack(msg.data, Clock), now(), time.time_ns())
-        worker = self._worker(msg.node_id)
+    def _told_time(self, client_id: str, clock: Clock) -> None:
+        found = offset(clock, now(), time.time_ns())
+        worker = self._worker(client_id)
         worker.exchanges += 1
         if worker.offset is None or found.uncertainty_ns <= worker.offset.uncertainty_ns:
             worker.offset = found
         if worker.exchanges < EXCHANGES:
             self._ask_time(worker)
 
-    def _is_ready(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
-        self._worker(msg.node_id).ready = messages.unpack(msg.data, Ready)
+    def _is_ready(self, client_id: str, ready: Ready) -> None:
+        self._worker(client_id).ready = ready
 
-    def _has_failed(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
-        failed = msgspec.convert(msg.data, Failed)
-        worker = self._worker(msg.node_id)
+    def _has_failed(self, client_id: str, failed: Failed) -> None:
+        worker = self._worker(client_id)
         worker.failed = failed.why
         if failed.bug:
             self._master.note_workers_bug(f"worker {_name(worker)}")

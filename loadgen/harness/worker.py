@@ -15,13 +15,13 @@ from locust.runners import WorkerRunner
 from msgspec.structs import replace
 
 from loadgen.errors import DISK_ERRORS, UsageError
-from loadgen.harness import messages, start
-from loadgen.harness.messages import Clock, Go, Hello, Orders, Ready
+from loadgen.harness import accept, messages, start
+from loadgen.harness.key_hosts import given_hosts, key_hosts
+from loadgen.harness.messages import Clock, Failed, Go, Hello, Orders, Ready
+from loadgen.harness.packets import listener
 from loadgen.harness.part import Part
-from loadgen.harness.prepare import settings_of
 from loadgen.harness.process import BUG, Process
-from loadgen.results.store import MANIFEST, RecordFile, check_writable, records_path, write
-from loadgen.scenario import Scenario
+from loadgen.results.store import RecordFile, records_path
 from loadgen.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -40,19 +40,21 @@ class WorkerSession(Process):
         super().__init__(environment, runner, options)
         self._worker = runner
         self._parent = parent
-        self._results = Path(options.results)  # Locust puts the master's in its place
+        self._own = accept.Own(
+            Path(options.results), options.engine, options.tokenizer, key_hosts(given_hosts(environment))
+        )
         self._drained = self._told_all = False
         self._interrupted = False
         self._heard_at = time.monotonic()
-        handlers: dict[str, Callable[..., None]] = {
-            messages.CLOCK: self._tell_time,
-            messages.BEGIN: self._begin,
-            messages.GO: self._go,
+        listeners: dict[str, Callable[..., None]] = {
+            messages.CLOCK: listener(Clock, self._tell_time),
+            messages.BEGIN: listener(Orders, self._begin),
+            messages.GO: listener(Go, self._go),
             messages.FINISH: self._finish,
             messages.ABORT: self._abort,
         }
-        for name, handler in handlers.items():
-            runner.register_message(name, self.guard(handler))
+        for name, listen in listeners.items():
+            runner.register_message(name, self.guard(listen))
         environment.process_exit_code = 0  # the server's faults are the master's to judge
         self._greet()
         self.spawn(self._watch_master)
@@ -120,7 +122,7 @@ class WorkerSession(Process):
 
     def _tell_failure(self, why: str, *, bug: bool) -> None:
         logger.error("%s: telling the master", why)
-        self._worker.send_message(messages.FAILED, {"why": why, "bug": bug})
+        self._worker.send_message(messages.FAILED, messages.pack(Failed(why=why, bug=bug)))
 
     def _greet(self) -> None:
         hello = Hello(
@@ -128,13 +130,11 @@ class WorkerSession(Process):
         )
         self._worker.send_message(messages.HELLO, messages.pack(hello))
 
-    def _tell_time(self, msg: Any, **_: Any) -> None:  # noqa: ANN401 Locust's
-        asked = messages.unpack(msg.data, Clock)
+    def _tell_time(self, _: str, asked: Clock) -> None:
         answer = Clock(asked_ns=asked.asked_ns, monotonic_ns=time.monotonic_ns(), realtime_ns=time.time_ns())
         self._worker.send_message(messages.CLOCK, messages.pack(answer))
 
-    def _begin(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
-        orders = messages.unpack(msg.data, Orders)
+    def _begin(self, _: str, orders: Orders) -> None:
         refused = None
         try:
             self._take_orders(orders)
@@ -146,8 +146,9 @@ class WorkerSession(Process):
 
     def _take_orders(self, orders: Orders) -> None:
         self.leave()
-        scenario = Scenario(**orders.scenario)
-        folder = _folder(orders, self._results)
+        scenario = accept.scenario_of(orders, self._own)
+        settings = accept.settings(orders, scenario, self._own)
+        folder = accept.folder_of(orders, self._own)
         part = Part(
             orders,
             scenario,
@@ -157,12 +158,12 @@ class WorkerSession(Process):
             count_users=lambda: self._worker.user_count,
         )
         self._drained = self._told_all = False
-        self.take_part(part, settings_of(scenario, orders.host, orders.engine))
+        self.take_part(part, settings)
         logger.info("Part %d of run %s: records go to %s", orders.number, orders.run_id, folder)
 
-    def _go(self, msg: Any, **_: Any) -> None:  # noqa: ANN401
+    def _go(self, _: str, go: Go) -> None:
         if self.part is not None:
-            self.part.go(messages.unpack(msg.data, Go))
+            self.part.go(go)
 
     def _finish(self, **_: Any) -> None:  # noqa: ANN401
         self.spawn(self._end_part)  # not here: while this greenlet waits, no heartbeat is heard
@@ -219,22 +220,3 @@ class WorkerSession(Process):
 def _lean(report: messages.Report) -> messages.Report:
     """Leave out the arrival of each chunk: they stay on the worker's disk."""
     return replace(report, records=[replace(r, chunk_ns=None) if r.chunk_ns else r for r in report.records])
-
-
-def _folder(orders: Orders, results: Path) -> Path:
-    """Return where our records go: to the run's folder if we see the master's disk, else to one of our own.
-
-    Raises UsageError where none can be made.
-    """
-    masters = Path(orders.folder)
-    try:
-        shared = (masters / MANIFEST).read_bytes() == orders.manifest
-    except OSError:
-        shared = False
-    if shared:
-        return masters
-    check_writable(results)
-    own = results.absolute() / orders.run_id
-    own.mkdir(parents=True, exist_ok=True)
-    write(own / MANIFEST, orders.manifest)
-    return own

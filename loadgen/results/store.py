@@ -23,8 +23,8 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            # Unbuffered: what was written survives a kill of this process.
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            # Unbuffered: what was written survives a kill of this process. A link is not followed: it is not ours.
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise _unwritable(path.parent, error) from None
         self._path = path

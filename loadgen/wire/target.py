@@ -3,7 +3,7 @@
 import os
 import ssl
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from loadgen.errors import UsageError
 
@@ -20,17 +20,43 @@ class Target:
     @property
     def authority(self) -> str:
         """Host and port as the ``Host`` header has them."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return name if self.port == (443 if self.tls else 80) else f"{name}:{self.port}"
+        return _authority(self.host, self.port, secure=self.tls is not None)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port; equal origins are spelt equally."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
 
     @property
     def url(self) -> str:
         """The base URL, without a trailing slash."""
-        return f"{'https' if self.tls else 'http'}://{self.authority}{self.base_path}"
+        return f"{self.origin}{self.base_path}"
+
+
+def _authority(host: str, port: int, *, secure: bool) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port == _default_port(secure=secure) else f"{name}:{port}"
+
+
+def _default_port(*, secure: bool) -> int:
+    return 443 if secure else 80
 
 
 def parse_target(url: str, *, verify: bool = True) -> Target:
     """Take a base URL apart; a path is kept, ``/v1`` at its end is not doubled. Raises UsageError naming --host."""
+    parts, host, port = _address(url)
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return Target(host, port, path, open_context(verify=verify) if parts.scheme == "https" else None)
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a base URL, spelt as :attr:`Target.origin` is; raises UsageError naming --host."""
+    parts, host, port = _address(url)
+    return f"{parts.scheme}://{_authority(host, port, secure=parts.scheme == 'https')}"
+
+
+def _address(url: str) -> tuple[SplitResult, str, int]:
+    """Return the parts of a base URL, its host and its port; raises UsageError naming --host."""
     if "@" in url:  # first, so that no other message repeats it
         raise UsageError("--host: no credentials in the URL, it shows in process lists; set OPENAI_API_KEY instead.")
     try:
@@ -51,10 +77,7 @@ def parse_target(url: str, *, verify: bool = True) -> Target:
         raise UsageError(f"--host {url}: 0 is no port.")
     if parts.query or parts.fragment:
         raise UsageError(f"--host {url}: a base URL has no '?' and no '#'.")
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    secure = parts.scheme == "https"
-    context = open_context(verify=verify) if secure else None
-    return Target(parts.hostname, port or (443 if secure else 80), path, context)
+    return parts, parts.hostname, port or _default_port(secure=parts.scheme == "https")
 
 
 def open_context(*, verify: bool) -> ssl.SSLContext:

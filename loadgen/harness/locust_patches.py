@@ -1,0 +1,142 @@
+"""Patches of Locust, all of them, each with its reason. They are for Locust 2.47."""
+
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import zmq.green as zmq
+from gevent.pywsgi import WSGIServer
+from locust import runners, web
+from locust.exception import RPCError
+from locust.rpc import Message, zmqrpc
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadgen.harness import ports
+from loadgen.harness.packets import LARGEST_BYTES, decoded, drops, problem
+
+logger = logging.getLogger(__name__)
+
+REPORT_S = 1.0
+"""Workers report so often: what is seen live is no older, and a step ends no later than it could."""
+
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+_family: tuple[bytes, bytes] | None = None
+"""Public and secret key of a master and the workers that it forks; None where workers are started by hand."""
+
+
+def apply() -> None:
+    """Patch Locust; called once in a process, before Locust opens anything."""
+    runners.WORKER_REPORT_INTERVAL = REPORT_S
+    zmqrpc.BaseSocket.__init__ = _opening(zmqrpc.BaseSocket.__init__)  # type: ignore[method-assign]
+    zmqrpc.BaseSocket.recv_from_client = _receive_from_worker  # type: ignore[method-assign]
+    zmqrpc.BaseSocket.recv = _receive_from_master  # type: ignore[method-assign]
+    MasterRunner.handle_message = _handling_known(MasterRunner.handle_message)  # type: ignore[method-assign]
+    WorkerRunner.handle_message = _surviving(WorkerRunner.handle_message)  # type: ignore[method-assign]
+    web.pywsgi = SimpleNamespace(WSGIServer=_web_server)  # type: ignore[attr-defined]
+
+
+def found_family() -> None:
+    """Make the key pair by which a master knows the workers that it is about to fork, and they know it.
+
+    It exists in the memory of these processes only. What others send is dropped by ZeroMQ before anything reads it.
+    """
+    global _family  # noqa: PLW0603 forked processes inherit it
+    if zmq.has("curve"):
+        _family = zmq.curve_keypair()
+
+
+def _opening(original: Callable[..., None]) -> Callable[..., None]:
+    """Locust binds by itself and lets everybody in: give it the port that is held, and let only the family in."""
+
+    def open_socket(self: zmqrpc.BaseSocket, sock_type: int, ipv4_only: bool) -> None:  # noqa: FBT001 Locust's
+        original(self, sock_type, ipv4_only)
+        if sock_type == zmq.ROUTER:
+            self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
+            if (held := ports.take(ports.MASTER)) is not None:
+                self.socket.setsockopt(zmq.USE_FD, held.detach())
+            gevent.spawn(_watch_handshakes, self.socket.get_monitor_socket(_HANDSHAKE_FAILED))
+        if _family is not None:
+            _admit(self.socket, sock_type, *_family)
+
+    return open_socket
+
+
+def _admit(sock: Any, sock_type: int, public: bytes, secret: bytes) -> None:  # noqa: ANN401 pyzmq's
+    if sock_type == zmq.ROUTER:
+        sock.curve_publickey, sock.curve_secretkey, sock.curve_server = public, secret, True
+    else:
+        sock.curve_publickey, sock.curve_secretkey = zmq.curve_keypair()
+        sock.curve_serverkey = public
+
+
+def _watch_handshakes(monitor: Any) -> None:  # noqa: ANN401 pyzmq's
+    while True:
+        monitor.recv_multipart()
+        drops.note("what connects there does not speak as a worker of this run does")
+
+
+def _receive_from_worker(self: zmqrpc.BaseSocket) -> tuple[str, Message]:
+    """Return the next message at the master's port. On malformed ones Locust's greenlet would end, and with it the run.
+
+    Raises RPCError where ZeroMQ fails.
+    """
+    while True:
+        try:
+            frames = self.socket.recv_multipart()
+        except zmq.ZMQError as error:
+            raise RPCError("ZMQ network broken") from error
+        message = decoded(frames[1]) if len(frames) == 2 else None  # noqa: PLR2004 who sent it, and what
+        if message is not None:
+            return frames[0].decode(errors="replace"), message
+        drops.note("they are malformed")
+        gevent.sleep(0)  # whoever sends many must not stop everything else
+
+
+def _receive_from_master(self: zmqrpc.BaseSocket) -> Message:
+    """Return the next message of the master; malformed ones are dropped as the master drops them."""
+    while True:
+        try:
+            message = decoded(self.socket.recv())
+        except zmq.ZMQError as error:
+            raise RPCError("ZMQ network broken") from error
+        if message is not None:
+            return message
+        drops.note("they are malformed")
+        gevent.sleep(0)
+
+
+def _handling_known(original: Callable[..., None]) -> Callable[..., None]:
+    """Locust takes reports of whoever sends them, and trusts their content."""
+    survive = _surviving(original)
+
+    def handle(self: MasterRunner, client_id: str, msg: Message) -> None:
+        if (why := problem(msg, client_id, self.worker_indexes, self.custom_messages)) is not None:
+            drops.note(why)
+            gevent.sleep(0)
+            return
+        survive(self, client_id, msg)
+
+    return handle
+
+
+def _surviving(original: Callable[..., None]) -> Callable[..., None]:
+    """Drop a message that Locust stumbles over: it would end the greenlet that reads all others."""
+
+    def handle(*arguments: Any) -> None:  # noqa: ANN401 Locust's
+        try:
+            original(*arguments)
+        except Exception as error:
+            logger.debug("A message was dropped", exc_info=True)
+            drops.note(f"they cannot be handled ({type(error).__name__})")
+
+    return handle
+
+
+def _web_server(address: tuple[str, int], *arguments: Any, **options: Any) -> WSGIServer:  # noqa: ANN401 gevent's
+    """Locust listens when all else has been started, and a port that is taken ends it with a traceback: use ours."""
+    return WSGIServer(ports.take(ports.WEB) or address, *arguments, **options)
