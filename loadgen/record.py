@@ -117,7 +117,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     first_chunk_tokens: int | None = None
     """Tokens in the first chunk, where that is known."""
     chunks: int | None = 0
-    """Events that carried content, reasoning or a tool call."""
+    """Events that carried content, reasoning or a tool call; of a lazily drained stream only counted where the server
+    gave no count of tokens."""
     coalesced_chunks: int | None = None
     """Chunks that were read together with a later one, so that their arrival is an interval; None where nobody looked.
     """

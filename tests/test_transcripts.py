@@ -163,9 +163,19 @@ def test_read_from_both_ends_only_a_transcript_says_the_same_of_tokens_and_times
     raw, expected = (FOLDER / f"{name}.http").read_bytes(), EXPECTED[name]
     cuts = [m.start(1) for m in re.finditer(rb"\r\n([0-9a-f]+\r\ndata)", raw)]
     full, ends = (read_back(raw, cuts, expected, lazily=lazily) for lazily in (False, True))
-    looked_over = ("read_delay_ns", "coalesced_chunks", "output_characters", "chunk_ns", "lazy")
+    looked_over = (
+        "read_delay_ns",
+        "chunks",
+        "coalesced_chunks",
+        "output_characters",
+        "chunk_ns",
+        "first_chunk_tokens",
+        "lazy",
+    )
     for field in set(RequestRecord.__struct_fields__) - set(looked_over):
         assert getattr(ends, field) == getattr(full, field), field
+    assert ends.chunks in {None, full.chunks}
+    assert ends.chunks is not None or ends.counted_by is CountedBy.USAGE or not full.chunks
 
 
 def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:

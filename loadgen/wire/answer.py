@@ -35,8 +35,8 @@ class Answer:
     """Chunks that shared a read with a later event."""
     skipped: bool = False
     """Whether the events between the first and the last token were not looked at."""
-    skipped_chunks: int = 0
-    """Of these, those that held a token."""
+    counted_chunks: int | None = None
+    """Chunks of a stream with events that were skipped, where the server gave no count of tokens."""
     rejected_usage: str | None = None
     """Counts in the server's usage that cannot be counts, in its words."""
     _texts: list[str] = field(default_factory=list)
@@ -51,9 +51,9 @@ class Answer:
         return "".join(self._texts)
 
     @property
-    def chunks(self) -> int:
-        """Events that held a token."""
-        return len(self.chunk_times) + self.skipped_chunks
+    def chunks(self) -> int | None:
+        """Events that held a token; None where they were skipped and not counted."""
+        return self.counted_chunks if self.skipped else len(self.chunk_times)
 
     def take_text(self, text: str) -> None:
         """Add an event that is a piece of text and nothing else."""

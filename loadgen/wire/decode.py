@@ -14,7 +14,7 @@ from loadgen.wire.kept import described
 from loadgen.wire.openai_chat import error_message
 from loadgen.wire.sse import parse_sse, split_both_ends, split_plain
 from loadgen.wire.transcript import Arrivals, Transcript
-from loadgen.wire.uniform import count_tokens
+from loadgen.wire.uniform import holds_tokens_only
 
 _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 """Fields of server-sent events; the empty one is a comment's."""
@@ -103,22 +103,25 @@ def _take(answer: Answer, said: Sequence[Delta | str], ends: Sequence[int], cloc
 
 
 def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> bool:
-    """Read a stream up to its first token and from its last one on, and count the tokens between them.
+    """Read a stream up to its first token and from its last one on.
 
     Returns False, with nothing read, unless all events in between are proven to be tokens: otherwise an error among
-    them would go unseen. Both ends have to hold a token, or times would be those of others.
+    them would go unseen. Both ends have to hold a token, or times would be those of others. How many tokens there are
+    in between is counted only where the server does not say how many there were.
     """
     both = split_both_ends(body, dialect.has_token)
-    if both is None:
-        return False
-    between = count_tokens(body, *both.between, dialect)
-    if between is None:
+    if both is None or not holds_tokens_only(body, *both.between, dialect):
         return False
     said = dialect.read_events(both.parts)
     if not any(map(_has_text, said[: both.head])) or not any(map(_has_text, said[both.head :])):
         return False
     _take(answer, said, both.ends, clock)
-    answer.skipped, answer.skipped_chunks = True, between
+    answer.skipped = True
+    if answer.usage is None or answer.usage.output_tokens is None:
+        start, end = both.between
+        parts = split_plain(body[start:end])
+        between = dialect.read_events(parts[0]) if parts is not None else ()
+        answer.counted_chunks = len(answer.chunk_times) + sum(map(_has_text, between))
     return True
 
 

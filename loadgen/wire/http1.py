@@ -49,6 +49,8 @@ class Response:
         self.complete = False
         self.pieces: list[bytes] = []
         """The body, as it came."""
+        self.on_body = self.pieces.append
+        """What llhttp calls with each piece. Every token may be a piece, so no function of Python's stands between."""
         self.read_of_piece: list[int] = []
         """Index of the read that each piece came in."""
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -62,6 +64,8 @@ class Response:
         self._close_delimited = False
         self._kept_alive = False
         self._tail = b""
+        self._whole: int | None = None
+        """Pieces of the whole body."""
 
     @property
     def keep_alive(self) -> bool:
@@ -78,7 +82,10 @@ class Response:
         for index in range(self._read + 1, len(reads)):
             self._read = index
             if not self.complete:  # bytes after the message are not ours to read
-                self._feed(reads[index])
+                try:
+                    self._feed(reads[index])
+                finally:
+                    self._note_pieces()
         self.complete = self.complete or self._stream_says_done()
         return self.complete
 
@@ -112,6 +119,17 @@ class Response:
             if not self.complete:
                 raise HttpError(f"not HTTP: {error}", data) from None
             self._kept_alive = False  # bytes after the message
+
+    def _note_pieces(self) -> None:
+        """Note which read the new pieces of the body came in; those of a message after ours are none of it."""
+        if self._whole is not None:
+            del self.pieces[self._whole :]
+        new = len(self.pieces) - len(self.read_of_piece)
+        if not new:
+            return
+        self.read_of_piece += [self._read] * new
+        if self._close_delimited:
+            self._tail = (self._tail + b"".join(self.pieces[-new:]))[-32:]
 
     def _stream_says_done(self) -> bool:
         """Whether a body that only the connection's end delimits has reached ``[DONE]``: nothing comes after it."""
@@ -147,17 +165,10 @@ class Response:
         framed = chunked or "content-length" in self.headers or self.status in {204, 304}
         self._close_delimited = not framed
 
-    def on_body(self, data: bytes) -> None:
-        """Keep a piece of the body with the read that it came in."""
-        if not self.complete:
-            self.pieces.append(data)
-            self.read_of_piece.append(self._read)
-            if self._close_delimited:
-                self._tail = (self._tail + data)[-32:]
-
     def on_message_complete(self) -> None:
         """Note the end of the message, unless it was only informational."""
         if self._head_complete and not self.complete:
             self.complete = True
+            self._whole = len(self.pieces)
             assert self._parser is not None
             self._kept_alive = self._parser.should_keep_alive()  # llhttp forgets it after the message

@@ -246,7 +246,7 @@ def read_apart(data: bytes) -> None:
 
 def disagreement(eager: RequestRecord, lazy: RequestRecord) -> str | None:
     """Name the first of outcome, tokens and reasons in which two readings of the same bytes differ."""
-    for name in ("outcome", "output_tokens", "counted_by", "input_tokens", "chunks", "finish_reason", "rejected_usage"):
+    for name in ("outcome", "output_tokens", "counted_by", "input_tokens", "finish_reason", "rejected_usage"):
         one, other = getattr(eager, name), getattr(lazy, name)
         if one != other:
             return f"{name}: {one!r} token by token, {other!r} lazily"
