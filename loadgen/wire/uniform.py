@@ -22,8 +22,8 @@ _BLANK = b"\n\n"
 _DATA = b"data:"
 _QUOTE, _FIRST_TEXT = ord(b'"'), ord(b" ")
 
-_WINDOW = 32_768
-"""Bytes looked at together: some 150 events of the usual size."""
+_WINDOW = 65_536
+"""Bytes looked at together: some 300 events of the usual size."""
 
 _FEWEST = 8
 """Events that a template has to cover on average; below, parsing is cheaper than the proof."""
@@ -50,14 +50,19 @@ def holds_tokens_only(body: bytes, start: int, end: int, reader: Reader) -> bool
     The bytes have to begin and end with an event.
     """
     events = templates = 0
+    template: tuple[bytes, bytes] | None = None
     while start < end:
-        template = _template(body, start, end, reader)
-        templates += 1
-        if template is None or templates * _FEWEST > events + 2 * _FEWEST:
-            return False
-        stretch, count = _following(body[start : _window_end(body, start, end)], *template)
+        window = body[start : _window_end(body, start, end)]
+        if template is None or not window.startswith(template[0]):
+            template = _template(window, reader)
+            templates += 1
+            if template is None or templates * _FEWEST > events + 2 * _FEWEST:
+                return False
+        stretch, count = _following(window, *template)
         if not _has_clean_texts(stretch, count, *template):
             return False
+        if len(stretch) < len(window):
+            template = None
         start += len(stretch)
         events += count
     return True
@@ -69,13 +74,12 @@ def _window_end(body: bytes, start: int, end: int) -> int:
     return (body.find(_BLANK, start) if last < 0 else last) + len(_BLANK)
 
 
-def _template(body: bytes, start: int, end: int, reader: Reader) -> tuple[bytes, bytes] | None:
-    """Return what stands around the text of the event at ``start``; None where it is not proven to be its text.
+def _template(window: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
+    """Return what stands around the text of a window's first event; None where it is not proven to be its text.
 
     Proven means: with another text in that place, the dialect reads that other text, and nothing else.
     """
-    stop = body.find(_BLANK, start, end)
-    event = body[start : stop + len(_BLANK)]
+    event = window[: window.find(_BLANK) + len(_BLANK)]
     span = reader.text_span(event)
     if span is None or not event.startswith(_DATA) or event.count(b"\n") != len(_BLANK):
         return None
@@ -89,7 +93,7 @@ def _template(body: bytes, start: int, end: int, reader: Reader) -> tuple[bytes,
 
 
 def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]:
-    """Return the events at the beginning of a window that follow a template, and how many they are: at least one."""
+    """Return the events at the beginning of a window that follow a template, and how many they are."""
     count = window.count(suffix + prefix) + 1
     if np.count_nonzero(_bytes(window) == _BLANK[0]) == len(_BLANK) * count and window.endswith(suffix):
         return window, count
@@ -104,7 +108,7 @@ def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]
 
 def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -> bool:
     """Tell whether all texts in events of a template are contents of JSON strings, by what else there can be."""
-    if b"\\" in prefix or b"\\" in suffix:
+    if not count or b"\\" in prefix or b"\\" in suffix:
         return False
     octets = _bytes(stretch)
     quotes = count * (prefix.count(b'"') + suffix.count(b'"'))
