@@ -47,7 +47,7 @@ _LATEST_S = 1.5
 
 _LOAD = ("--users", "8", "--sample", "50", "--warmup", "2", "--max-tokens", "16")
 _ENDLESS = ("--requests", "1000000")
-_UNTIL: Mapping[Victim, Sequence[str]] = {"exporter": ("--requests", "800"), "engine": ("--run-time", "8s")}
+_UNTIL: Mapping[Victim, Sequence[str]] = {"exporter": ("--requests", "500"), "engine": ("--run-time", "6s")}
 """What ends a run that goes on without the victim."""
 
 _MARK = "BENCH_KILLS"
