@@ -1,6 +1,7 @@
 """What is tested inside a process that gevent has patched; ``test_distributed.py`` runs it in one of its own."""
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clock import MS, SECOND
-from loadgen.harness import messages
+from loadgen.clock import MS, SECOND, Ns, now
+from loadgen.harness import messages, waiter
 from loadgen.harness.clocks import is_far_off, offset
 from loadgen.harness.exporting import Exporter
 from loadgen.harness.messages import Clock, Hello, Orders, Ready, Report
@@ -166,3 +167,23 @@ def test_a_hanging_exporter_that_has_much_to_read_does_not_hold_the_end_up() -> 
     assert len(exporter._pending) > 1 << 20
     exporter.close()
     assert exporter._process.returncode == -signal.SIGKILL
+
+
+def test_an_address_that_answered_comes_first_also_when_the_name_is_looked_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+    def resolver(_host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, port)) for number in numbers]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    monkeypatch.setattr(waiter, "RESOLVED_FOR_S", 0)
+    waits = waiter.GeventWaiter()
+    due = Ns(now() + 60 * SECOND)
+    first = waits.resolve("engine", 80, due)
+    assert [address[0] for _, address in first] == numbers
+    waits.prefer("engine", 80, first[2])
+    assert [address[0] for _, address in waits.resolve("engine", 80, due)] == ["10.0.0.3", "10.0.0.1", "10.0.0.2"]
+    numbers.pop()
+    assert [address[0] for _, address in waits.resolve("engine", 80, due)] == ["10.0.0.1", "10.0.0.2"]
