@@ -448,6 +448,39 @@ def tls_server(then: bytes | None) -> Iterator[str]:
     listener.close()
 
 
+def test_what_came_over_tls_before_it_was_asked_for_is_no_answer_either() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    listener = socket.create_server(("127.0.0.1", 0))
+    said = threading.Event()
+
+    def speak_first() -> None:
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError), context.wrap_socket(sock, server_side=True) as secure:
+            secure.sendall(b"".join(data for _, data in answer(2)))
+            said.set()
+            while secure.recv(65536):
+                pass
+
+    class SendsLater(PollWaiter):
+        def sleep_until(self, at: int) -> None:  # noqa: ARG002
+            assert said.wait(30)
+
+    thread = threading.Thread(target=speak_first, daemon=True)
+    thread.start()
+    records: list[RequestRecord] = []
+    job = Job("r1", Ask("Why?", "m", 8, 0.0, stream=True), Phase.MEASURE, 0, not_before=0)  # type: ignore[arg-type]
+    Client(settings_for(f"https://127.0.0.1:{listener.getsockname()[1]}"), SendsLater()).send(job, records.append)
+    listener.close()
+    thread.join(30)
+    assert (records[0].outcome, records[0].error) == (
+        Outcome.BAD_PROTOCOL,
+        "the server answered before it was asked",
+    )
+
+
 CORRUPT = b"\x17\x03\x03\x00\x40" + bytes(64)
 ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 

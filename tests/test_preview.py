@@ -153,6 +153,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, page: Page) -> Iterator[Seen]
         server.wait_until_up(jobs)
         page.open(server, "?board=run&from=now-5m&to=now")
         page.wait(lambda: page.states("Run")["Users and requests in flight"] == "there")
+        page.wait(lambda: "measuring" in page.panel("State").text)
         live = {"asked": page.text("#asked")}
         live |= {title: page.panel(title).text for title in ("State", "Users and requests in flight")}
         run.wait()

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from benchmarks import bad_bytes
 
-LENGTHS = (3_000, 6_000)
+LENGTHS = (2_000, 4_000)
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker to the master: it cannot go on with its part."""
+    """A worker to the master: it cannot go on with its part. Not packed, as packing may be what has failed."""
 
     why: str
     bug: bool

@@ -146,12 +146,17 @@ drops = Drops()
 """Of this process."""
 
 
-def listener(kind: type[T], handle: Callable[[str, T], None]) -> Callable[..., None]:
-    """Make a listener of our messages of a kind; ``handle`` gets sender and content. Malformed ones are dropped."""
+def listener(
+    kind: type[T], handle: Callable[[str, T], None], read: Callable[[object, type[T]], T] = unpack
+) -> Callable[..., None]:
+    """Make a listener of our messages of a kind; ``handle`` gets sender and content. Malformed ones are dropped.
+
+    ``read`` raises msgspec.DecodeError for those.
+    """
 
     def listen(msg: Message, **_: Any) -> None:  # noqa: ANN401 Locust's
         try:
-            content = unpack(msg.data, kind)
+            content = read(msg.data, kind)
         except msgspec.DecodeError:
             drops.note(f"their content is not that of {msg.type!r}")
             return

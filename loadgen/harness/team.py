@@ -151,7 +151,7 @@ class Workers:
             messages.HELLO: listener(Hello, self._greeted),
             messages.CLOCK: listener(Clock, self._told_time),
             messages.READY: listener(Ready, self._is_ready),
-            messages.FAILED: listener(Failed, self._has_failed),
+            messages.FAILED: listener(Failed, self._has_failed, msgspec.convert),
         }
         for name, listen in listeners.items():
             runner.register_message(name, master.guard(listen))

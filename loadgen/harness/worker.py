@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 from locust.env import Environment
 from locust.runners import WorkerRunner
 from msgspec.structs import replace
@@ -122,7 +123,7 @@ class WorkerSession(Process):
 
     def _tell_failure(self, why: str, *, bug: bool) -> None:
         logger.error("%s: telling the master", why)
-        self._worker.send_message(messages.FAILED, messages.pack(Failed(why=why, bug=bug)))
+        self._worker.send_message(messages.FAILED, msgspec.to_builtins(Failed(why=why, bug=bug)))
 
     def _greet(self) -> None:
         hello = Hello(

@@ -15,7 +15,7 @@ from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts, deadline
 from loadgen.wire.recording import TokenCounter, record_of
 from loadgen.wire.target import Target
-from loadgen.wire.transcript import Transcript
+from loadgen.wire.transcript import Arrivals, Transcript
 from loadgen.wire.waiting import Waiter
 
 
@@ -100,7 +100,7 @@ class Client:
     ) -> None:
         timeouts = self._settings.timeouts
         try:
-            connection.check_silence()
+            transcript.silent = connection.check_silence()
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
             transcript.sent = connection.send(request, due)
             connection.receive(transcript, timeouts, self._settings.dialect.has_token if stream else None, lazy=lazy)
@@ -123,9 +123,7 @@ def concluded(settings: Settings, job: Job, transcript: Transcript) -> RequestRe
     if not transcript.too_long:
         transcript.response.flush(transcript.data)
     transcript.response.release()
-    if transcript.arrivals().begins_before(transcript.sent):
-        transcript.reject(Outcome.BAD_PROTOCOL, EARLY)
-    arrivals = transcript.arrivals()
+    arrivals = _arrivals(transcript)
     transcript.settle_end(arrivals, given_up_at)
     in_full = settings.count_tokens is not None
     answer = decode(transcript, arrivals, settings.dialect, stream=job.ask.stream, in_full=in_full)
@@ -133,6 +131,22 @@ def concluded(settings: Settings, job: Job, transcript: Transcript) -> RequestRe
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
     answer.redact(settings.api_key)
     return record_of(job, transcript, arrivals, answer, settings.count_tokens)
+
+
+def _arrivals(transcript: Transcript) -> Arrivals:
+    """Return the times of the reads, none of them before the question.
+
+    A stamp between our look at a silent socket and the send is that of an answer that came too early. One before that
+    look cannot be: then the clocks do not fit together, and the times are those of user space.
+    """
+    arrivals = transcript.arrivals()
+    if not arrivals.begins_before(transcript.sent):
+        return arrivals
+    if arrivals.begins_before(transcript.silent):
+        transcript.offset = None
+    else:
+        transcript.reject(Outcome.BAD_PROTOCOL, EARLY)
+    return transcript.arrivals()
 
 
 def _head(settings: Settings, *, stream: bool) -> bytes:

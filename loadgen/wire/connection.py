@@ -97,14 +97,20 @@ class Connection:
         self._sent_at = self._send_raw(self._tls.encrypt(data) if self._tls else data, deadline)
         return self._sent_at
 
-    def check_silence(self) -> None:
-        """Raise WireError if the server has sent something before it is asked; over TLS that cannot be told here."""
+    def check_silence(self) -> Ns:
+        """Return a time at which the server had sent nothing yet; raises WireError where it has before it is asked."""
         assert self._socket is not None
-        if self._tls is not None:  # session tickets come early, and rightly
-            return
+        at = now()
         with suppress(OSError):  # nothing has come, or the connection is gone, which sending will show
-            if self._socket.recv(1, _socket.MSG_PEEK):
-                raise WireError(Outcome.BAD_PROTOCOL, EARLY)
+            if self._tls is None:
+                if self._socket.recv(1, _socket.MSG_PEEK):
+                    raise WireError(Outcome.BAD_PROTOCOL, EARLY)
+            elif data := self._socket.recv(_HANDSHAKE_BYTES):  # session tickets come early, and rightly
+                if self._tls.decrypt(data):
+                    raise WireError(Outcome.BAD_PROTOCOL, EARLY)
+                if self._tls.fault is not None:
+                    raise WireError(Outcome.TLS, self._tls.fault)
+        return at
 
     def receive(
         self, transcript: Transcript, timeouts: Timeouts, has_token: TokenMark | None, *, lazy: bool = False

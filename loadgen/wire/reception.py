@@ -43,9 +43,8 @@ last token stays below 1 % of the time it took."""
 _GROWTH_KEPT = 8
 """Sightings of growth that are remembered: the last token may lie some before the end, by usage and end mark."""
 
-_LAST_CHUNK = b"\r\n0\r\n\r\n"
-_EMPTY_LINE = _LAST_CHUNK[-4:]
-"""What a chunked body ends in, with or without trailers."""
+_EMPTY_LINE = b"\r\n\r\n"
+"""What a chunked body ends in, with or without trailers; bytes that nobody asked for may follow it in the same read."""
 
 _KEEP_ALIVE = re.compile(rb"(?:[0-9a-fA-F]{1,8}\r\n|:[^\r\n]*+(?:\r\n|\r|\n)|\r\n|\r|\n)*+")
 """A read of comments and of the framing around them: what servers send so that nobody takes their silence for death."""
@@ -188,12 +187,7 @@ class Reception:
         transcript.control.append(control[0][2] if control else b"")
         transcript.read_at.append(at)
         transcript.empty_at.append(lower)
-        if (
-            _LAST_CHUNK in data
-            or len(data) < _SHORT
-            or data.endswith(_EMPTY_LINE)
-            or transcript.response.looks_at_each_read
-        ):
+        if _EMPTY_LINE in data or len(data) < _SHORT or transcript.response.looks_at_each_read:
             self._look()
         if self.lazy_mark is not None and not self.over and self.lazy_mark(data):
             self.become_lazy(self)

@@ -28,6 +28,8 @@ class Transcript:
     connected: Ns | None = None
     sent: Ns | None = None
     connection: Literal["new", "reused", "replaced"] | None = None
+    silent: Ns | None = None
+    """A time shortly before it was sent, at which the server had sent nothing yet."""
     data: list[bytes] = field(default_factory=list)
     """The bytes of each read."""
     control: list[bytes] = field(default_factory=list)

@@ -13,16 +13,14 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.machine import ROOT
-from engines.catalogue import ENGINES
 from loadgen.clock import Ns
-from loadgen.measure.counters import parse
 from loadgen.record import Outcome, Phase, RequestRecord, from_line, to_line
 from loadgen.wire.client import Settings, concluded
-from loadgen.wire.dialect import Ask, DialectError
+from loadgen.wire.dialect import Ask, Dialect, DialectError
 from loadgen.wire.http1 import LONGEST_HEAD
 from loadgen.wire.job import Job
 from loadgen.wire.kept import described, kept, redacted_bytes
-from loadgen.wire.openai_chat import error_message
+from loadgen.wire.openai_chat import OpenAIChat, error_message
 from loadgen.wire.reception import READ_BYTES, Reception, Timeouts
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
@@ -103,6 +101,18 @@ class PieceSocket:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """One response as an engine sent it."""
+
+    raw: bytes
+    head: bytes
+    """Without what says where the body ends."""
+    body: bytes
+    engine: str
+    stream: bool
+
+
+@dataclass(frozen=True)
 class Case:
     """One broken response."""
 
@@ -115,20 +125,20 @@ class Case:
 def case_of(seed: int) -> Case:
     """Return the broken response of a seed."""
     rng = random.Random(seed)
-    name, engine, stream = rng.choice(_transcripts())
-    raw = bytearray((_TRANSCRIPTS / f"{name}.http").read_bytes())
+    recorded = rng.choice(_transcripts())
+    raw = bytearray(recorded.raw)
     if rng.random() < 0.3:  # noqa: PLR2004 the framing is broken, too
         _break_often(raw, rng)
     else:
-        head, body = _unframed(bytes(raw))
-        if stream and rng.random() < 0.6:  # noqa: PLR2004 as many tokens as an answer has, of which most are alike
+        body = bytearray(recorded.body)
+        if recorded.stream and rng.random() < 0.6:  # noqa: PLR2004 as many tokens as an answer has, of which most are alike
             body = bytearray(_longer(bytes(body), rng))
         _break_often(body, rng)
-        raw = bytearray(head + _framed(bytes(body), rng))
+        raw = bytearray(recorded.head + _framed(bytes(body), rng))
     if rng.random() < 0.05:  # noqa: PLR2004 now and then nothing of HTTP is left
         raw = raw.partition(b"\r\n\r\n")[2]
     cuts = sorted({rng.randrange(len(raw) + 1) for _ in range(rng.choice((0, 1, 3, 20)))})
-    return Case(engine, stream, bytes(raw), cuts)
+    return Case(recorded.engine, recorded.stream, bytes(raw), cuts)
 
 
 def _break_often(raw: bytearray, rng: random.Random) -> None:
@@ -136,14 +146,14 @@ def _break_often(raw: bytearray, rng: random.Random) -> None:
         _break(raw, rng)
 
 
-def _unframed(raw: bytes) -> tuple[bytes, bytearray]:
+def _unframed(raw: bytes) -> tuple[bytes, bytes]:
     """Return the head of a recorded response, without what says where its body ends, and the body."""
     transcript = Transcript(sent=Ns(0), offset=0)
     transcript.response.add([raw])
     head = raw.partition(b"\r\n\r\n")[0]
     framing = (b"transfer-encoding", b"content-length", b"connection")
     lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(framing)]
-    return b"\r\n".join(lines) + b"\r\n", bytearray(transcript.response.body)
+    return b"\r\n".join(lines) + b"\r\n", transcript.response.body
 
 
 def _framed(body: bytes, rng: random.Random) -> bytes:
@@ -161,13 +171,26 @@ def _framed(body: bytes, rng: random.Random) -> bytes:
 
 
 @cache
-def _transcripts() -> Sequence[tuple[str, str, bool]]:
-    """Return the name of each recorded response, its engine, and whether it was streamed."""
+def _dialect(engine: str) -> Dialect:
+    """Return how an engine speaks; the plain one without a look at the catalogue, which takes long under callgrind."""
+    if engine == "endpoint":
+        return OpenAIChat()
+    from engines.catalogue import ENGINES
+
+    return ENGINES[engine].dialect
+
+
+@cache
+def _transcripts() -> Sequence[Recorded]:
+    """Return all recorded responses."""
+    from engines.catalogue import ENGINES
+
     found = []
     for path in sorted(_TRANSCRIPTS.glob("*.http")):
         name = path.stem
         engine = max((e for e in ENGINES if name.startswith(e)), key=len, default="endpoint")
-        found.append((name, engine, b"event-stream" in path.read_bytes()))
+        raw = path.read_bytes()
+        found.append(Recorded(raw, *_unframed(raw), engine, b"event-stream" in raw))
     return found
 
 
@@ -212,7 +235,7 @@ def read_bytes(
     raw: bytes, cuts: Sequence[int] = (), *, engine: str = "endpoint", stream: bool = True, lazily: bool = False
 ) -> RequestRecord:
     """Read bytes as the client does, cut into the reads of a socket, and encode their record."""
-    dialect = ENGINES[engine].dialect
+    dialect = _dialect(engine)
     transcript = Transcript(sent=Ns(0), offset=0)
     # The same pieces in both ways: an answer without a length is over when a read ends in [DONE].
     edges = sorted({0, *cuts, *range(0, len(raw), READ_BYTES), len(raw)})
@@ -229,12 +252,14 @@ def read_bytes(
 
 def read_apart(data: bytes) -> None:
     """Give bytes to all that reads a server's words outside a stream."""
+    from loadgen.measure.counters import parse
+
     error_message(data)
     kept(described(data, "text/html"), KEY)
     redacted_bytes(data, KEY)
     parse(data[:20_000].decode(errors="replace"), at_ns=0, names={"running": ("vllm:num_requests_running",)})
     for engine in ("endpoint", "tgi-1.0.1"):
-        dialect = ENGINES[engine].dialect
+        dialect = _dialect(engine)
         dialect.has_token(data)
         dialect.text_span(data)
         for read_one in (dialect.read_event, dialect.read_answer):
