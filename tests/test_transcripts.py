@@ -188,6 +188,19 @@ def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:
     assert record.coalesced_chunks == 0
 
 
+def test_an_answer_is_over_with_its_last_chunk_though_other_bytes_follow_in_the_same_read() -> None:
+    raw = (FOLDER / "vllm.http").read_bytes()
+    last_chunk = raw.rindex(b"0\r\n\r\n")
+    transcript = Transcript(sent=Ns(0), offset=0)
+    sock: Any = CutSocket([raw[:last_chunk], raw[last_chunk:] + b"HTTP/1.1 200 OK\r\nX: y"])
+    reception = Reception(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
+    reception.take(None)
+    assert not reception.over
+    reception.take(None)
+    assert reception.over
+    assert reception.ended is None
+
+
 def test_tokens_that_share_a_read_arrived_in_an_interval() -> None:
     raw = (FOLDER / "vllm.http").read_bytes()
     record = read_back(raw, [raw.index(b"\r\n\r\n") + 4], EXPECTED["vllm"])
