@@ -47,10 +47,16 @@ def counts_of(told: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | None], s
     counts: dict[str, int | None] = {}
     rejected: list[str] = []
     for name, raw in told.items():
+        text = bytes(raw)
+        if text in {b"", b"null"}:
+            counts[name] = None
+            continue
+        if text.isdigit() and len(text) < len(str(MOST_TOKENS)):  # as nearly all are
+            counts[name] = int(text)
+            continue
         value = number_of(raw, MOST_TOKENS)
         counts[name] = int(value) if value is not None and value.is_integer() else None
-        text = bytes(raw)
-        if counts[name] is None and text not in {b"", b"null"}:
+        if counts[name] is None:
             rejected.append(f"{name}={text.decode(errors='replace'):.40}")
     return counts, ", ".join(rejected) or None
 

@@ -184,6 +184,8 @@ class OpenAIChat:
 
 def _cached(usage: _Usage) -> msgspec.Raw:
     """Return what the usage says of cached tokens, whatever it is."""
+    if not bytes(usage.prompt_tokens_details):
+        return _MISSING
     try:
         return decode_json(_DETAILS, usage.prompt_tokens_details, "details").cached_tokens
     except DialectError:

@@ -93,9 +93,12 @@ def _template(window: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
 
 
 def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]:
-    """Return the events at the beginning of a window that follow a template, and how many they are."""
+    """Return the events at the beginning of a window that follow a template, and how many they are.
+
+    Line ends are their only control characters, at the end of each; where there are others, the number is 0.
+    """
     count = window.count(suffix + prefix) + 1
-    if np.count_nonzero(_bytes(window) == _BLANK[0]) == len(_BLANK) * count and window.endswith(suffix):
+    if np.count_nonzero(_bytes(window) < _FIRST_TEXT) == len(_BLANK) * count and window.endswith(suffix):
         return window, count
     count = stop = 0
     while window.startswith(prefix, stop):
@@ -103,14 +106,14 @@ def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]
         if not window.endswith(suffix, stop + len(prefix), end):
             break
         stop, count = end, count + 1
-    return window[:stop], count
+    stretch = window[:stop]
+    return stretch, count if np.count_nonzero(_bytes(stretch) < _FIRST_TEXT) == len(_BLANK) * count else 0
 
 
 def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -> bool:
-    """Tell whether all texts in events of a template are contents of JSON strings, by what else there can be."""
+    """Tell whether the texts of events without control characters are contents of JSON strings."""
     if not count or b"\\" in prefix or b"\\" in suffix:
         return False
-    octets = _bytes(stretch)
     quotes = count * (prefix.count(b'"') + suffix.count(b'"'))
     at = stretch.find(b"\\")
     while at >= 0:
@@ -122,11 +125,7 @@ def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -
                 return False
             quotes += 1
         at = stretch.find(b"\\", escape.end())
-    return (
-        np.count_nonzero(octets == _QUOTE) == quotes
-        and np.count_nonzero(octets < _FIRST_TEXT) == len(_BLANK) * count
-        and _is_utf8(stretch)
-    )
+    return np.count_nonzero(_bytes(stretch) == _QUOTE) == quotes and _is_utf8(stretch)
 
 
 def _bytes(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
