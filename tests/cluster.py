@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import CHAT, LOCUST, ROOT, Left, clean_environment, free_port, records_of
+from conftest import CHAT, LOCUST, ROOT, Left, assert_ended_well, clean_environment, free_port, records_of
 
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.record import Phase, RequestRecord
@@ -31,10 +31,6 @@ class Started(Left):
     @property
     def said(self) -> str:
         return self.log.read_text()
-
-    @property
-    def checks(self) -> dict[str, dict[str, Any]]:
-        return {check["name"]: check for check in self.summary["verdict"]["checks"]}
 
     def wait(self, timeout: float = 300.0) -> int:
         """Wait for its end, and see that nothing of it is left."""
@@ -131,15 +127,8 @@ def assert_all_is_there(run: Started) -> list[RequestRecord]:
     return [r for r in records if r.phase is Phase.MEASURE]
 
 
-BUSY = {"client lag", "times known exactly", "Little's law"}
-"""What is not ok where the machine has other things to do, as it has when tests run."""
-
-
 def assert_ends_well(run: Started) -> None:
-    status = run.wait()
-    bad = {name for name, check in run.checks.items() if check["status"].upper() in {"INVALID", "INCONCLUSIVE"}}
-    assert bad <= BUSY, run.said
-    assert status == (3 if bad else 0), run.said
+    assert_ended_well(run.results, run.wait(), run.said)
 
 
 def assert_shards_are_disjoint(records: Sequence[RequestRecord]) -> None:

@@ -32,6 +32,10 @@ CHAT = ROOT / "locustfiles" / "chat.py"
 LOCUST = [sys.executable, "-m", "locust"]
 
 
+BUSY = {"client lag", "times known exactly", "Little's law"}
+"""What is not ok where the machine has other things to do, as it has when tests run."""
+
+
 @dataclass(kw_only=True)
 class Left:
     """What a locust process leaves in a results folder: one run."""
@@ -49,6 +53,11 @@ class Left:
         """Its summary."""
         summary: dict[str, Any] = msgspec.json.decode((self.folder / "summary.json").read_bytes())
         return summary
+
+    @property
+    def checks(self) -> dict[str, dict[str, Any]]:
+        """The checks of its verdict, by name."""
+        return {check["name"]: check for check in self.summary["verdict"]["checks"]}
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -69,6 +78,20 @@ class Finished(Left):
     status: int
     out: str
     err: str
+
+    def assert_ended_well(self) -> None:
+        """It was measured to its end, and only that this machine was busy may be wrong with it."""
+        assert_ended_well(self.results, self.status, self.err)
+
+
+def assert_ended_well(results: Path, status: int, said: str) -> None:
+    """The runs in a folder were measured to their ends, and only that this machine was busy may be wrong with them."""
+    summaries = [path.read_bytes() for path in results.rglob("summary.json") if "broken-off" not in path.parts]
+    assert summaries, said
+    checks = [check for summary in summaries for check in msgspec.json.decode(summary)["verdict"]["checks"]]
+    bad = {check["name"] for check in checks if check["status"].upper() in {"INVALID", "INCONCLUSIVE"}}
+    assert bad <= BUSY, said
+    assert status == (3 if bad else 0), said
 
 
 def records_of(folder: Path) -> list[RequestRecord]:

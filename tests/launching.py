@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from conftest import clean_environment
+from conftest import assert_ended_well, clean_environment
 
 from loadgen.launch.registry import Running
 
@@ -94,6 +94,10 @@ class Home:
             )
         self._started.append(process)
         return process
+
+    def assert_ended_well(self, done: "subprocess.CompletedProcess[str]", results: str = "results") -> None:
+        """All cells of a matrix were measured, and only that this machine was busy may be wrong with them."""
+        assert_ended_well(self.folder / results, done.returncode, done.stderr)
 
     def end(self) -> None:
         """Kill what a test that failed has left running."""

@@ -22,7 +22,7 @@ def assert_nowhere(secret: str, folder: Path, *texts: str) -> None:
 
 
 def assert_complete(done: Finished) -> None:
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert done.summary["requests"]["completed"] == 20
     assert (done.folder / "report.html").exists()
     assert "Traceback" not in done.err
@@ -60,10 +60,10 @@ def test_a_token_may_be_in_a_file_and_without_one_or_without_grafana_nothing_is_
     (tmp_path / "token").write_text(f"{SECRET}\n")
     from_file = {"GRAFANA_TOKEN_FILE": str(tmp_path / "token")}
     with serving(TAKEN) as grafana, serving(answer(2)) as server:
-        assert locust("--host", server.url, *FEW, "--grafana", grafana.url).status == 0
-        assert locust("--host", server.url, *FEW, environment=TOKEN).status == 0
+        locust("--host", server.url, *FEW, "--grafana", grafana.url).assert_ended_well()
+        locust("--host", server.url, *FEW, environment=TOKEN).assert_ended_well()
         assert grafana.requests == []
-        assert locust("--host", server.url, *FEW, "--grafana", grafana.url, environment=from_file).status == 0
+        locust("--host", server.url, *FEW, "--grafana", grafana.url, environment=from_file).assert_ended_well()
     assert [r.headers["authorization"] for r in grafana.requests] == [f"Bearer {SECRET}"]
 
 

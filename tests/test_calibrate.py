@@ -387,7 +387,7 @@ def test_a_small_grid_is_measured_kept_and_quoted_by_a_run(kept: Path, tmp_path:
         # What held depends on this machine, so the envelope of the run is one that surely does not hold it.
         calibration.save(made(envelope=(cell(2, 10),)), kept)
         done = locust(*arguments, users=3, environment={"LOADGEN_CALIBRATION": str(kept)})
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert done.manifest["calibration"]["held"][0]["streams"] == 2
     assert check_of(done.summary)["status"] == "warn"
     assert "inside the calibrated envelope: " in done.out

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster import FEW, Starter, assert_all_is_there, assert_refused, engine
+from cluster import FEW, Starter, assert_all_is_there, assert_ends_well, assert_refused, engine
 from conftest import free_port
 from serving import answer, serving
 
@@ -83,7 +83,7 @@ def test_a_wall_clock_that_is_a_little_off_is_recorded(start: Starter, tmp_path:
     with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
         run = start.master(port, "--host", server.host, *FEW, "--expect-workers", "1", "--requests", "8")
         worker = start.worker("one", port, environment=patched(tmp_path / "site", shifted_by(300)))
-        assert run.wait() == 0, run.said
+        assert_ends_well(run)
         assert worker.wait() == 0
     (facts,) = (w for w in run.manifest["workers"] if w["number"] == 1)
     assert facts["wall_offset_ms"] == pytest.approx(300, abs=50)

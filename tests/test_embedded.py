@@ -88,9 +88,8 @@ def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
 
 def test_a_run_on_it_says_so_everywhere(locust: Locust) -> None:
     done = locust("--sample", "40", "--max-tokens", "8")
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     label = "embedded engine, random weights"
-    assert done.summary["verdict"]["status"] in {"VALID", "WARN"}
     assert done.summary["embedded"] == label
     assert label in done.out.replace("\n", " ")
     assert label in (done.folder / "report.md").read_text().splitlines()[0]
@@ -104,7 +103,7 @@ def test_a_run_through_the_sdk_shows_its_ttft_beside_the_own_clients(locust: Loc
     own_summary = own.summary
     own.folder.rename(tmp_path / "own")
     sdk = locust("--sample", "40", "--max-tokens", "8", "--client", "openai")
-    assert sdk.status in {0, 3}, sdk.err  # a machine on which the SDK lags too much finds the run INVALID
+    sdk.assert_ended_well()
     assert "through the openai SDK" in (sdk.folder / "report.md").read_text().splitlines()[0]
     assert sdk.summary["tokens"]["output"] == own_summary["tokens"]["output"] == 320
     assert sdk.summary["client"] == "openai"

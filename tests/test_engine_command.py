@@ -24,7 +24,7 @@ def measured(home: Home, *arguments: str) -> Left:
     command = [*LOCUST, "-f", str(CHAT), "--headless", "--users", "1", "--host", running.host, *arguments]
     command += ["--sample", "40", "--max-tokens", "8", "--results", str(results)]
     done = subprocess.run(command, cwd=home.folder, env=home.environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    home.assert_ended_well(done)
     return Left(results=results)
 
 

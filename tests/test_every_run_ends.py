@@ -125,7 +125,7 @@ def test_what_cannot_be_exported_ends_the_export_and_not_the_run(locust: Locust)
             *("--host", server.url, *FEW, "--requests", "60", "--metrics", "127.0.0.1:0", "-f", str(FAULTY)),
             environment={"FAULT": "encode"},
         )
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert "No metrics any more" in done.err
     assert done.summary["requests"]["completed"] == 60
 
@@ -239,7 +239,7 @@ def test_a_terminal_without_our_characters_shows_the_verdict(encoding: str, locu
     with serving(answer(3)) as server:
         arguments = ("--host", server.url, *FEW, "--requests", "12")
         done = locust(*arguments, environment={"PYTHONIOENCODING": encoding})
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert done.summary["verdict"]["status"] in done.out
     assert str(done.folder) in done.out
     assert "Traceback" not in done.err

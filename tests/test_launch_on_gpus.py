@@ -263,7 +263,7 @@ measure = ["speed"]
 @pytest.mark.usefixtures("gpus")
 def test_the_tables_have_the_share_of_the_bound_by_how_the_model_is_split(home: Home) -> None:
     done = home.loadgen("matrix", write(home, "mine", "layers", models='vicuna-13b-v1.5", "llama2-70b-chat'))
-    assert done.returncode == 0, done.stderr
+    home.assert_ended_well(done)
     text = page_of(home)
     for bound in ("78.3", "29.6", "14.8"):
         assert f"% of bound {bound}" in text
@@ -274,7 +274,7 @@ def test_the_tables_have_the_share_of_the_bound_by_how_the_model_is_split(home: 
 def test_a_gpu_that_is_cut_has_no_bound(home: Home, gpus: FakeNvml) -> None:
     gpus.says(a100(0, mig=1))
     done = home.loadgen("matrix", write(home, "mine"))
-    assert done.returncode == 0, done.stderr
+    home.assert_ended_well(done)
     assert "Speed, output tokens/s of one user" in page_of(home)
     assert "of bound" not in page_of(home)
     reports = list(home.folder.glob("results/matrix-*/cells/*/*/*/*/*/report.md"))

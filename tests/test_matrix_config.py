@@ -145,7 +145,7 @@ def test_paths_in_it_are_relative_to_the_file(home: Home) -> None:
     text = 'engines = ["./mine.py"]\nmodels = ["tiny-llama"]\ndataset = "prompts.jsonl"\nsample = 30\nwarmup = 2\n'
     (place / "matrix.toml").write_text(text + 'max_tokens = 4\nmeasure = ["speed"]\n')
     done = home.loadgen("matrix", "elsewhere/matrix.toml")
-    assert done.returncode == 0, done.stderr
+    home.assert_ended_well(done)
     assert "prompts.jsonl" in done.stdout
 
 

@@ -23,12 +23,12 @@ def test_a_run_ends_by_itself_and_leaves_its_results(locust: Locust) -> None:
     with serving(answer(3)) as server:
         done = locust("--host", server.url, *FEW)
         sent = [json.loads(r.body) for r in server.requests]
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     names = {p.name for p in done.folder.iterdir()}
     assert names == {"run.json", "records.jsonl", "summary.json", "report.md", "report.html"}
     assert [r.phase for r in done.records] == [Phase.WARMUP] * 2 + [Phase.MEASURE] * 4
     assert done.summary["kind"] == "speed"
-    assert done.summary["verdict"]["status"] == "WARN"  # four answers are few
+    assert done.checks["enough samples"]["status"] == "warn"
     assert done.summary["requests"]["started"] == done.summary["requests"]["completed"] == 4
     assert done.summary["speed"]["tokens_per_second_mean"]["n"] == 4
     assert len(server.requests) == 1 + 2 + 4  # one token is asked for beforehand, to see that all is well
@@ -62,7 +62,7 @@ def test_run_time_ends_a_run_and_lets_what_is_in_flight_finish(locust: Locust) -
     assert done.manifest["ended"]["reason"] == "run-time"
     assert done.summary["requests"]["aborted"] == 0
     assert done.summary["requests"]["completed"] == len(server.requests) - 1
-    assert done.status == 0
+    done.assert_ended_well()
 
 
 def test_requests_in_flight_at_the_stop_timeout_are_recorded_as_aborted(locust: Locust) -> None:
@@ -151,7 +151,7 @@ def test_an_answer_that_is_not_streamed_is_measured_as_a_round_trip(locust: Locu
     body = b'{"choices":[{"message":{"content":"Hi there"},"finish_reason":"stop"}],"usage":{"completion_tokens":2}}'
     with serving([(0.02, response(body))]) as server:
         done = locust("--host", server.url, *FEW, "--no-stream")
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert done.summary["stream"] is False
     assert "ttft_ms" in done.summary["latency"]
     assert done.summary["latency"]["ttft_ms"] == {"n": 0}
@@ -179,7 +179,7 @@ def test_a_secret_goes_to_the_server_and_nowhere_else(locust: Locust, tmp_path: 
     with serving(answer(2)) as server:
         done = locust("--host", server.url, *FEW, environment={"OPENAI_API_KEY": "sk-very-secret"})
         assert {r.headers["authorization"] for r in server.requests} == {"Bearer sk-very-secret"}
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert "sk-very-secret" not in done.out + done.err
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"sk-very-secret" not in path.read_bytes()

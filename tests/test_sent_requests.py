@@ -50,7 +50,7 @@ def tgi(_number: int, request: Request) -> Sequence[Step]:
 def test_prompts_are_made_here_for_an_engine_without_a_chat_route(locust: Locust, no_stream: tuple[str, ...]) -> None:
     with serving(tgi) as server:
         done = locust("--host", server.url, "--engine", "tgi-1.0.1", "--model", "falcon-7b-instruct", *FEW, *no_stream)
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert {request.path for request in server.requests} == {"/generate" if no_stream else "/generate_stream"}
     first, *sent = bodies(server)
     assert first["inputs"] == "Hello."
@@ -84,7 +84,7 @@ def run(locust: Locust, engine: str, *more: str) -> tuple[Finished, list[dict[st
 )
 def test_stop_strings_go_to_engines_that_do_not_know_them(locust: Locust, engine: str, stop: object) -> None:
     done, sent = run(locust, engine)
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert [body.get("stop") for body in sent] == [stop] * 4
 
 

@@ -200,7 +200,7 @@ def test_it_serves_until_it_is_killed_if_told_to_and_ends_well(tmp_path: Path, n
 def test_every_result_against_it_says_simulated(tmp_path: Path, locust: Locust) -> None:
     with simulated(tmp_path, ttft_ms=5, itl_ms=1) as server:
         done = locust("--host", server.host, "--sample", "30", "--max-tokens", "8")
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     assert done.summary["simulated"] is True
     assert done.manifest["simulated"] is True
     assert "SIMULATED" in (done.folder / "report.md").read_text().splitlines()[0]
@@ -288,7 +288,7 @@ def test_a_share_of_the_streams_of_a_run_is_read_token_by_token(tmp_path: Path, 
     with simulated(tmp_path, ttft_ms=20, itl_ms=5) as server:
         arguments = ("--host", server.host, "--sample", "40", "--max-tokens", "40", "--itl-sample", "0.25")
         done = locust(*arguments, users=4)
-    assert done.status == 0, done.err
+    done.assert_ended_well()
     measured = [r for r in done.records if r.phase is Phase.MEASURE]
     assert sum(not r.lazy for r in measured) in {10, 11}
     assert done.summary["instrument"]["streams_read_token_by_token"] in {10, 11}

@@ -63,6 +63,11 @@ def untie() -> None:
     _is_tying = _is_tied = False
 
 
+def is_tied() -> bool:
+    """Tell whether this process was forked and ends with its parent, which says why."""
+    return _is_tied
+
+
 def end_forks() -> None:
     """End the workers that were forked, none of which has a part in a run: Locust leaves them waiting for a minute."""
     for child in psutil.Process().children():

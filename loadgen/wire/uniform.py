@@ -28,8 +28,11 @@ _WINDOW = 65_536
 _FEWEST = 8
 """Events that a template has to cover on average; below, parsing is cheaper than the proof."""
 
-_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})')
-"""An escape in a JSON string. Halves of surrogate pairs are left to the parser."""
+_SHORT_ESCAPES = frozenset(rb'"\/bfnrt')
+"""What may follow a backslash in a JSON string, but for the u of a number."""
+
+_NUMBERED = re.compile(rb"u(?![dD][89a-fA-F])[0-9a-fA-F]{4}")
+"""An escape by number, after its backslash. Halves of surrogate pairs are left to the parser."""
 
 _PROBE = "probe"
 
@@ -115,16 +118,15 @@ def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -
     if not count or b"\\" in prefix or b"\\" in suffix:
         return False
     quotes = count * (prefix.count(b'"') + suffix.count(b'"'))
-    at = stretch.find(b"\\")
-    while at >= 0:
-        escape = _ESCAPE.match(stretch, at)
-        if escape is None:
-            return False
-        if escape.group() == b'\\"':
-            if stretch.startswith(suffix, escape.start() + 1):  # it takes the quote that ends its text
+    at = stretch.find(b"\\") + 1
+    while at:
+        if stretch[at] == _QUOTE:
+            if stretch.startswith(suffix, at):  # the escape takes the quote that ends its text
                 return False
             quotes += 1
-        at = stretch.find(b"\\", escape.end())
+        if stretch[at] not in _SHORT_ESCAPES and _NUMBERED.match(stretch, at) is None:
+            return False
+        at = stretch.find(b"\\", at + 1) + 1
     return np.count_nonzero(_bytes(stretch) == _QUOTE) == quotes and _is_utf8(stretch)
 
 
