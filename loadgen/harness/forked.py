@@ -11,6 +11,7 @@ import psutil
 _SET_DEATH_SIGNAL = 1
 """``PR_SET_PDEATHSIG`` of sys/prctl.h."""
 
+_is_fork = False
 _is_tying = False
 _is_tied = False
 
@@ -45,9 +46,9 @@ def tie_forks() -> None:
     parent = os.getpid()
 
     def end_with_parent() -> None:
-        global _is_tied  # noqa: PLW0603
+        global _is_fork, _is_tied  # noqa: PLW0603
         if _is_tying:
-            _is_tied = True
+            _is_fork = _is_tied = True
             prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
@@ -63,9 +64,9 @@ def untie() -> None:
     _is_tying = _is_tied = False
 
 
-def is_tied() -> bool:
-    """Tell whether this process was forked and ends with its parent, which says why."""
-    return _is_tied
+def is_fork() -> bool:
+    """Tell whether Locust forked this process; then its parent says why it ends."""
+    return _is_fork
 
 
 def end_forks() -> None:

@@ -15,7 +15,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import Runner
 
-from loadgen.harness.forked import is_tied
+from loadgen.harness.forked import is_fork
 from loadgen.harness.locust_tables import tell
 from loadgen.harness.part import Part
 from loadgen.harness.waiter import GeventWaiter
@@ -164,7 +164,7 @@ def end_when_told_to() -> None:
 
 def end_before_a_run(number: int) -> None:
     """End the process at a signal that came before any run; raises SystemExit."""
-    if not is_tied():
+    if not is_fork():
         say(f"ended by {signal.Signals(number).name} before a run began; exit status {INCONCLUSIVE}.")
     raise SystemExit(INCONCLUSIVE)
 
