@@ -1,10 +1,12 @@
 """What the tests share."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,14 @@ settings.register_profile(
     "loadgen", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("loadgen")
+
+# What is ignored here stays ignored in all that is started: SIGINT where a script runs the tests in the background,
+# SIGHUP by nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# numpy has a thread for each core spin for 0.1 s at the start of each process.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 FIGURE = "figure"
@@ -92,6 +102,14 @@ def assert_ended_well(results: Path, status: int, said: str) -> None:
     bad = {check["name"] for check in checks if check["status"].upper() in {"INVALID", "INCONCLUSIVE"}}
     assert bad <= BUSY, said
     assert status == (3 if bad else 0), said
+
+
+def undisturbed(check: Callable[[], None], attempts: int = 10) -> None:
+    """Check something that holds unless this machine stands still in the middle of it: one attempt has to succeed."""
+    for _ in range(attempts - 1):
+        with suppress(AssertionError):
+            return check()
+    return check()
 
 
 def records_of(folder: Path) -> list[RequestRecord]:
