@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -184,8 +184,16 @@ def _follow(client: "subprocess.Popen[bytes]", place: Path, title: str, status: 
         try:
             return client.wait(_POLL_S)
         except subprocess.TimeoutExpired:
-            records = sum(path.read_bytes().count(b"\n") for path in place.glob("*/records*.jsonl"))
-            status.now(f"{title}: {records} requests")
+            status.now(f"{title}: {_recorded(place)} requests")
+
+
+def _recorded(place: Path) -> int:
+    """Return how many requests have been recorded; files that are put together at this moment may be gone."""
+    records = 0
+    for path in place.glob("*/records*.jsonl"):
+        with suppress(FileNotFoundError):
+            records += path.read_bytes().count(b"\n")
+    return records
 
 
 def _headline(folder: Path) -> str:
