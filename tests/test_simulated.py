@@ -242,26 +242,31 @@ def ask_lazily(server: SimulatedServer, tokens: int, **changes: Any) -> tuple[Re
 def test_a_lazily_drained_stream_has_its_last_token_and_end_within_their_intervals(
     tmp_path: Path, *, keep_alive: bool
 ) -> None:
-    def check() -> None:
+    def answered() -> tuple[RequestRecord, Truth]:
         with simulated(tmp_path, ttft_ms=20, itl_ms=5, done_ms=30, close_ms=50) as server:
             record, truth = ask_lazily(server, 40, keep_alive=keep_alive)
         assert (record.outcome, record.lazy, record.chunk_ns) == (Outcome.OK, True, None)
         assert (record.output_tokens, record.output_characters) == (40, None)
         assert record.connection == ("reused" if keep_alive else "new")
-        assert record.first_token_interval_ns == 0
-        assert record.first_token_ns == pytest.approx(truth.chunk_ns[0], abs=20 * MS)
-        for at, width, true in (
-            (record.last_token_ns, record.last_token_interval_ns, truth.chunk_ns[-1]),
-            (record.end_ns, record.end_interval_ns, truth.end_ns),
-        ):
-            assert at is not None
-            assert width is not None
-            assert true is not None
-            # The server notes the time and then sends: it may be stopped in between, so only that side has slack.
-            assert at - width - 20 * MS <= true <= at
-            assert width < 100 * MS
+        return record, truth
 
-    undisturbed(check)
+    undisturbed(answered, assert_within_intervals)
+
+
+def assert_within_intervals(found: tuple[RequestRecord, Truth]) -> None:
+    record, truth = found
+    assert record.first_token_interval_ns == 0
+    assert record.first_token_ns == pytest.approx(truth.chunk_ns[0], abs=20 * MS)
+    for at, width, true in (
+        (record.last_token_ns, record.last_token_interval_ns, truth.chunk_ns[-1]),
+        (record.end_ns, record.end_interval_ns, truth.end_ns),
+    ):
+        assert at is not None
+        assert width is not None
+        assert true is not None
+        # The server notes the time and then sends: it may be stopped in between, so only that side has slack.
+        assert at - width - 20 * MS <= true <= at
+        assert width < 100 * MS
 
 
 def test_lazy_streams_that_end_before_they_were_looked_at_claim_no_more_than_is_known(

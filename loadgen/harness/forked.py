@@ -13,7 +13,6 @@ _SET_DEATH_SIGNAL = 1
 
 _is_fork = False
 _is_tying = False
-_is_tied = False
 
 
 class Forked:
@@ -46,9 +45,9 @@ def tie_forks() -> None:
     parent = os.getpid()
 
     def end_with_parent() -> None:
-        global _is_fork, _is_tied  # noqa: PLW0603
+        global _is_fork  # noqa: PLW0603
         if _is_tying:
-            _is_fork = _is_tied = True
+            _is_fork = True
             prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
@@ -58,10 +57,10 @@ def tie_forks() -> None:
 
 def untie() -> None:
     """Let this process outlive its parent, as a worker with records to keep has to, and its own forks outlive it."""
-    global _is_tying, _is_tied  # noqa: PLW0603
-    if _is_tied:
+    global _is_tying  # noqa: PLW0603
+    if _is_fork:
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, 0)
-    _is_tying = _is_tied = False
+    _is_tying = False
 
 
 def is_fork() -> bool:
