@@ -43,12 +43,32 @@ def test_all_who_counted_are_named() -> None:
     assert mixed == "300 by usage, 200 by tokenizer, 500 by the engine"
 
 
-def test_of_a_broken_answer_the_engine_may_have_made_all_and_no_more() -> None:
-    broken = altered(10, outcome=Outcome.BROKEN_STREAM)  # 450 tokens are ours, and up to 10 * 512 of the broken ones
-    for engine, status in ((450, Status.OK), (460, Status.OK), (450 + 5120, Status.OK), (440, Status.WARN)):
+def test_of_a_broken_stream_the_engine_may_have_made_what_came_and_an_average_answer_more() -> None:
+    broken = altered(10, outcome=Outcome.BROKEN_STREAM)  # 450 tokens are ours; 5 came of each of the 10, 5 is average
+    for engine, status in ((450, Status.OK), (550, Status.OK), (440, Status.WARN), (560, Status.WARN)):
         assert status_of(counted(broken, output_tokens=1000.0 + engine), COUNT) is status
-    assert status_of(counted(broken, output_tokens=1000.0 + 450 + 5120 + 30), COUNT) is Status.INVALID
+    assert status_of(counted(broken, output_tokens=1000.0 + 550 + 30), COUNT) is Status.INVALID
     assert "10 requests not complete" in (check_of(counted(broken), COUNT).value or "")
+
+
+def test_tokens_of_somebody_else_do_not_hide_behind_a_few_failures() -> None:
+    few = altered(3, outcome=Outcome.BROKEN_STREAM)
+    assert status_of(counted(few, output_tokens=1000.0 + 1.1 * 485), COUNT) is Status.WARN
+    refused = altered(3, outcome=Outcome.HTTP_5XX, http_status=503, output_tokens=None, chunks=0)
+    assert status_of(counted(refused, output_tokens=1000.0 + 1.1 * 485), COUNT) is Status.INVALID
+
+
+def test_without_streams_a_failed_answer_may_have_been_as_long_as_the_longest() -> None:
+    whole = [with_changes(r, first_token_ns=None, last_token_ns=None, chunks=0, chunk_ns=None) for r in GOOD]
+    whole[0] = with_changes(whole[0], output_tokens=50)
+    failed = [
+        with_changes(r, outcome=Outcome.TOTAL_TIMEOUT, output_tokens=None, http_status=None) if i > 97 else r
+        for i, r in enumerate(whole)
+    ]
+    ours = 50 + 97 * 5
+    for extra, status in ((0, Status.OK), (100, Status.OK), (150, Status.INVALID)):
+        e = evidence(records=failed, counters=(IDLE, with_changes(WORKED, output_tokens=1000.0 + ours + extra)))
+        assert status_of(e, COUNT) is status
 
 
 def test_a_request_that_was_never_sent_made_no_tokens() -> None:
@@ -112,3 +132,10 @@ def test_requests_of_the_warm_up_repeat_prompts_too() -> None:
     warm = [with_changes(r, request_id="w" + r.request_id, phase=Phase.WARMUP) for r in GOOD[:3]]
     check = check_of(evidence(records=[*warm, *GOOD]), CACHE)
     assert "3 requests repeated a prompt" in (check.value or "")
+
+
+def test_cached_prompt_tokens_in_usage_are_seen_where_no_counter_tells_of_them() -> None:
+    for cached, status in ((0, Status.OK), (3, Status.WARN)):
+        e = evidence(records=[with_changes(r, cached_tokens=cached, input_tokens=10) for r in GOOD], counters=None)
+        assert status_of(e, CACHE) is status
+    assert check_of(e, CACHE).value == "30.0% of prompt tokens, 0 requests repeated a prompt"

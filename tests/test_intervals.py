@@ -73,7 +73,7 @@ def test_what_never_changes_is_known(value: float, n: int) -> None:
     estimate = mean_of_series(series)
     assert estimate is not None
     assert estimate.value == pytest.approx(value)
-    assert (estimate.ci95 is None) == (n < 20)
+    assert (estimate.ci95 is None) == (n < 30)
     if estimate.ci95 is not None:
         assert estimate.ci95 == pytest.approx((value, value))
 

@@ -8,7 +8,9 @@ import pytest
 
 from loadgen.clock import SECOND
 from loadgen.measure.limits import ROUND_TRIPS
-from loadgen.measure.watch import LEAST_S, PATIENCE_S, Found, StepWatch
+from loadgen.measure.load import Window
+from loadgen.measure.statistics import Estimate
+from loadgen.measure.watch import LEAST_S, MOST_STEP_TIMES, PATIENCE_S, Found, StepWatch
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 
 LOOK_S = 0.5
@@ -40,13 +42,16 @@ class Step:
     step_time_s: float = 60.0
     precision: float = 0.02
     seed: int = 1
+    best: Estimate | None = None
+    step_times: float = 1.0
+    """The load lasts so many times the step, and a minute."""
     delay_s: float = 0.0
     """So much later the records arrive."""
     settled: list[int] = field(default_factory=list)
 
     def play(self) -> tuple[Found, int, list[RequestRecord]]:
         """Return what was found, when, and all records that had been added by then."""
-        watch = StepWatch(BEGAN, BEGAN + int(SPREAD_S * SECOND), self.step_time_s, self.precision)
+        watch = StepWatch(BEGAN, BEGAN + int(SPREAD_S * SECOND), self.step_time_s, self.precision, self.best)
         waiting = sorted(self._records(), key=lambda r: r.end_ns or 0)
         added: list[RequestRecord] = []
         for now in self._clock():
@@ -62,14 +67,14 @@ class Step:
         raise AssertionError("it never ended")
 
     def _clock(self) -> Iterator[int]:
-        ticks = int((self.step_time_s + 2 * PATIENCE_S) / LOOK_S)
+        ticks = int((self.step_times * self.step_time_s + 2 * PATIENCE_S) / LOOK_S)
         return (BEGAN + int(k * LOOK_S * SECOND) for k in range(1, ticks))
 
     def _records(self) -> Iterator[RequestRecord]:
         rng = np.random.default_rng(self.seed)
         for user in range(self.users):
             at = BEGAN + int(SPREAD_S * SECOND * user / self.users)
-            while at < BEGAN + (self.step_time_s + 2 * PATIENCE_S) * SECOND:
+            while at < BEGAN + (self.step_times * self.step_time_s + 2 * PATIENCE_S) * SECOND:
                 end = at + int(self.takes(rng, (at - BEGAN) / SECOND) * SECOND)
                 yield record(user, at, end)
                 at = end
@@ -149,7 +154,9 @@ def test_a_beginning_that_differs_is_cut_off() -> None:
 
 
 def test_an_engine_that_becomes_slower_and_slower_is_said_not_to_be_steady() -> None:
-    found, now, _ = Step(16, lambda rng, at: around(0.2 + 0.02 * at)(rng, at), step_time_s=30).play()
+    found, now, _ = Step(
+        16, lambda rng, at: around(0.2 + 0.02 * at)(rng, at), step_time_s=30, step_times=MOST_STEP_TIMES
+    ).play()
     assert found.ended_by == "step-time"
     assert seconds_of(now) >= 30
     assert found.unsteady is not None
@@ -157,20 +164,44 @@ def test_an_engine_that_becomes_slower_and_slower_is_said_not_to_be_steady() -> 
 
 
 def test_requests_that_take_longer_than_the_step_are_waited_for_but_not_for_ever() -> None:
-    slow = Step(8, around(25.0, 0.01), step_time_s=20)
+    slow = Step(8, around(55.0, 0.01), step_time_s=20, step_times=MOST_STEP_TIMES)
     found, now, _ = slow.play()
     assert found.ended_by == "step-time"
-    assert 20 < seconds_of(now) <= 20 + PATIENCE_S + LOOK_S
+    assert MOST_STEP_TIMES * 20 < seconds_of(now) <= MOST_STEP_TIMES * 20 + PATIENCE_S + LOOK_S
     assert found.window.end <= slow.settled[-1]
+    assert found.requests_per_minute is None
+    assert not found.counts
+    assert (found.too_short or "").endswith("round trips, a throughput needs 3")
+
+
+def test_a_step_gets_the_time_for_three_round_trips() -> None:
+    found, now, _ = Step(8, around(9.0, 0.2), step_time_s=20, step_times=MOST_STEP_TIMES).play()
+    assert 20 < seconds_of(now) < MOST_STEP_TIMES * 20
+    assert found.throughput.round_trips >= 3
+    assert found.requests_per_minute is not None
+    assert found.requests_per_minute.value == pytest.approx(60 * 8 / 9, rel=0.15)
+
+
+@pytest.mark.parametrize(("best", "longer"), [(None, False), (100.0, False), (190.0, True)])
+def test_a_step_gets_the_time_for_an_interval_where_only_that_tells_whether_throughput_grew(
+    best: float | None, *, longer: bool
+) -> None:
+    before = None if best is None else Estimate(best, (0.99 * best, 1.01 * best), 100)
+    found, now, _ = Step(
+        12, around(4.0, 0.3), step_time_s=40, precision=0.0001, best=before, step_times=MOST_STEP_TIMES
+    ).play()
+    assert (seconds_of(now) > 50) is longer
+    assert found.requests_per_minute is not None
+    assert (found.requests_per_minute.ci95 is not None) is longer
 
 
 def test_a_step_without_an_end_has_no_window() -> None:
     watch = StepWatch(BEGAN, BEGAN + SECOND, 10.0, 0.02)
     assert all(watch.look(BEGAN + k * SECOND, BEGAN + SECOND // 2) is None for k in range(1, 100))
-    assert watch.round_trip_ms() is None
 
 
 def test_what_ended_before_the_load_was_there_is_forgotten() -> None:
     watch = StepWatch(BEGAN, BEGAN + SECOND, 10.0, 0.02)
-    watch.add([record(0, BEGAN - SECOND, BEGAN), record(1, BEGAN, BEGAN + 3 * SECOND)])
-    assert watch.round_trip_ms() == pytest.approx(3000)
+    late = record(1, BEGAN, BEGAN + 3 * SECOND)
+    watch.add([record(0, BEGAN - SECOND, BEGAN), late])
+    assert watch.sent_in(Window(0, BEGAN + 10 * SECOND)) == [late]

@@ -35,6 +35,9 @@ Reason = Literal["completed", "run-time", "interrupted"]
 
 TICK_S = 0.5
 
+SETTLE_READS = 4
+"""So often an engine's counters are read again that still tell of requests when ours have ended."""
+
 _TIMER_AHEAD_S = 0.5
 """Locust's timer of --run-time starts before we do, while the run is still being set up."""
 
@@ -203,10 +206,20 @@ class Conductor:
             if self._player is not None and self._player is not gevent.getcurrent():
                 self._player.kill()
             self._drain()
-            if self._counters is not None and (after := self.means.counters()) is not None:
+            if self._counters is not None and (after := self._counters_afterwards()) is not None:
                 self.manifest.counters = self._counters, after
         finally:
             self._wound_down.set()
+
+    def _counters_afterwards(self) -> EngineCounters | None:
+        """Read the engine's counters once our last request has left it, which engines tell a moment late."""
+        after = self.means.counters()
+        for _ in range(SETTLE_READS):
+            if after is None or not (after.running or after.waiting):
+                break
+            gevent.sleep(TICK_S)
+            after = self.means.counters()
+        return after
 
     def _drain(self) -> None:
         """Wait for what is in flight and for the last reports, and go on telling how things are meanwhile."""

@@ -11,7 +11,7 @@ from loadgen.measure.doubling import Doubling, Listed, Plan
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.limits import ATTAINMENT
-from loadgen.measure.watch import Found, StepWatch
+from loadgen.measure.watch import MOST_STEP_TIMES, Found, StepWatch
 from loadgen.record import RequestRecord
 from loadgen.scenario import Scenario
 from loadgen.slo import Slo, parse_slo
@@ -72,7 +72,8 @@ class Ramp:
             _note(facts, found)
             conductor.save()
             conductor.live.end_step(facts, found, records)
-            concurrency = self._plan.after(concurrency, found.requests_per_minute, broken=self._is_broken(records))
+            counted = found.requests_per_minute if found.counts else None
+            concurrency = self._plan.after(concurrency, counted, broken=self._is_broken(records))
             round_trip_s = median(_seconds(records)) if records else round_trip_s
             number += 1
 
@@ -85,13 +86,14 @@ class Ramp:
         facts.began_ns = now()
         conductor.means.set_users(facts.concurrency)
         full = now() + int(spread_s * SECOND)
-        watch = StepWatch(facts.began_ns, full, self._step_time_s, self._precision)
+        watch = StepWatch(facts.began_ns, full, self._step_time_s, self._precision, self._plan.best)
         conductor.follow = watch.add
         while (found := watch.look(now(), conductor.settled_ns)) is None:
             conductor.wait()
-            if now() > facts.began_ns + 3 * self._step_time_s * SECOND:
+            if now() > facts.began_ns + 2 * MOST_STEP_TIMES * self._step_time_s * SECOND:
                 raise Broken(
-                    f"no request of the step of {facts.concurrency} users has ended in three times --step-time"
+                    f"a request of the step of {facts.concurrency} users was still in flight after "
+                    f"{2 * MOST_STEP_TIMES} times --step-time"
                 )
         return found, watch.sent_in(found.window)
 
@@ -123,7 +125,8 @@ class Open:
 
 def _note(facts: StepFacts, found: Found) -> None:
     facts.window_ns = (found.window.start, found.window.end)
-    facts.unsteady = found.unsteady
+    facts.unsteady = found.unsteady or found.too_short
+    facts.undecided = None if facts.unsteady else found.undecided
     facts.ended_by = found.ended_by
 
 

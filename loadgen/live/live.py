@@ -123,19 +123,17 @@ class Live:
         """Take what was found in a step; ``records``: those sent in its window."""
         ttft = [value for r in records if (value := metrics.ttft_ms(r)) is not None]
         tpot = [value for r in records if (value := metrics.tpot_ms(r)) is not None]
-        tokens = [r.output_tokens or 0 for r in records if r.outcome is Outcome.OK]
-        rate = found.requests_per_minute
+        rate, speed = found.throughput.requests_per_minute, found.throughput.tokens_per_second
         self.steps.append(
             {
                 "step": facts.number,
                 "concurrency": facts.concurrency,
-                "requests_per_minute": {"value": rate.value, "ci95": rate.ci95},
-                # As the rate counts parts of answers at the window's edges, those sent in it would not be its tokens.
-                "output_tokens_per_second": rate.value / 60 * sum(tokens) / max(1, len(tokens)),
+                "requests_per_minute": None if rate is None else {"value": rate.value, "ci95": rate.ci95},
+                "output_tokens_per_second": None if speed is None else speed.value,
                 "ttft_p50_ms": _known(ttft, "p50"),
                 "ttft_p99_ms": _known(ttft, "p99"),
                 "tpot_p50_ms": _known(tpot, "p50"),
-                "steady": facts.unsteady is None,
+                "steady": None if facts.undecided else facts.unsteady is None,
             }
         )
 

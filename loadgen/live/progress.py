@@ -120,12 +120,13 @@ def _users(count: int | None) -> str:
 
 def _told(step: dict[str, object]) -> str:
     """Say in a line what was found in a step."""
-    rate = step["requests_per_minute"]
+    text = f"step {int(str(step['step'])) + 1}: {_users(int(str(step['concurrency'])))}: "
+    rate, speed = step["requests_per_minute"], step["output_tokens_per_second"]
+    if rate is None:
+        return f"{text}too short for a throughput"
     assert isinstance(rate, dict)
-    text = (
-        f"step {int(str(step['step'])) + 1}: {_users(int(str(step['concurrency'])))}: {rate['value']:,.1f} requests/min"
-    )
+    text += f"{rate['value']:,.1f} requests/min"
     if rate["ci95"] is not None:
         text += f" [{rate['ci95'][0]:,.1f}, {rate['ci95'][1]:,.1f}]"
-    text += f", {step['output_tokens_per_second']:,.0f} output tokens/s"
-    return text if step["steady"] else text + " (not steady)"
+    text += "" if speed is None else f", {speed:,.0f} output tokens/s"
+    return text + " (not steady)" if step["steady"] is False else text

@@ -53,7 +53,7 @@ def _load(live: Live) -> Check:
 
 
 def _steadiness(live: Live) -> Check:
-    unsteady = [str(step["concurrency"]) for step in live.steps if not step["steady"]]
+    unsteady = [str(step["concurrency"]) for step in live.steps if step["steady"] is False]
     if not live.steps:
         return Check("steady", Status.NOT_CHECKED)
     value = f"not at {', '.join(unsteady)} users" if unsteady else "all steps"

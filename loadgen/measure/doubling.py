@@ -24,8 +24,15 @@ class Plan(Protocol):
     def known_steps(self) -> int | None:
         """How many there will be, where that is known."""
 
-    def after(self, concurrency: int, throughput: Estimate, *, broken: bool) -> int | None:
-        """Return the users of the next step, None where there is none; ``broken``: limits were not kept."""
+    @property
+    def best(self) -> Estimate | None:
+        """The highest throughput so far, None before the first."""
+
+    def after(self, concurrency: int, throughput: Estimate | None, *, broken: bool) -> int | None:
+        """Return the users of the next step, None where there is none.
+
+        ``throughput``: None of a step that was not steady, or too short to have one; ``broken``: limits were not kept.
+        """
 
 
 class Listed:
@@ -33,6 +40,7 @@ class Listed:
 
     def __init__(self, steps: Sequence[int]) -> None:
         self._steps = list(steps)
+        self.best: Estimate | None = None
 
     @property
     def first(self) -> int:
@@ -44,9 +52,10 @@ class Listed:
         """All that were named."""
         return len(self._steps)
 
-    def after(self, concurrency: int, throughput: Estimate, *, broken: bool) -> int | None:
+    def after(self, concurrency: int, throughput: Estimate | None, *, broken: bool) -> int | None:
         """Return the next one named, whatever was found."""
-        del throughput, broken
+        del broken
+        self.best = _higher(self.best, throughput)
         later = [step for step in self._steps if step > concurrency]
         return later[0] if later else None
 
@@ -55,7 +64,7 @@ class Doubling:
     """Twice as many each time, until throughput has stopped growing and two steps more, or limits are not kept."""
 
     def __init__(self) -> None:
-        self._best: Estimate | None = None
+        self.best: Estimate | None = None
         self._without_growth = 0
 
     @property
@@ -68,13 +77,21 @@ class Doubling:
         """Nobody knows."""
         return None
 
-    def after(self, concurrency: int, throughput: Estimate, *, broken: bool) -> int | None:
-        """Return twice as many, unless there is nothing more to be found."""
-        if self._best is None or grew(self._best, throughput):
+    def after(self, concurrency: int, throughput: Estimate | None, *, broken: bool) -> int | None:
+        """Return twice as many, unless there is nothing more to be found.
+
+        A step without a throughput is no reason to go on: it counts as one without growth.
+        """
+        if throughput is not None and (self.best is None or grew(self.best, throughput)):
             self._without_growth = 0
         else:
             self._without_growth += 1
-        if self._best is None or throughput.value > self._best.value:
-            self._best = throughput
+        self.best = _higher(self.best, throughput)
         ends = broken or self._without_growth >= BEYOND or 2 * concurrency > MOST_USERS
         return None if ends else 2 * concurrency
+
+
+def _higher(best: Estimate | None, new: Estimate | None) -> Estimate | None:
+    if best is None or new is None:
+        return best or new
+    return new if new.value > best.value else best

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.measure.envelope import Envelope, StreamLoad
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
 from loadgen.record import Outcome, Phase, RequestRecord
@@ -66,8 +69,16 @@ class Evidence:
     """Of ramped concurrency."""
     arrivals: Arrivals | None = None
     """Of an open loop, with the window in which it is looked at."""
+    schedule: NDArray[np.int64] | None = None
+    """When an open loop's requests were to be sent, drawn again from its seed, on the clock of worker 0, ns; None until
+    it had begun. It reaches at least to the last of its records."""
     counters: tuple[EngineCounters, EngineCounters] | None = None
     """The engine's own, before the first request and after the last."""
+
+    @property
+    def clock_tolerance_ns(self) -> int:
+        """How far times of different processes may be apart that are the same."""
+        return 1 + 2 * max((w.clock_uncertainty_ns for w in self.workers), default=0)
 
     @cached_property
     def measured(self) -> list[RequestRecord]:

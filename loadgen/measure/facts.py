@@ -40,6 +40,8 @@ class StepFacts(msgspec.Struct, kw_only=True):
     was broken off."""
     unsteady: str | None = None
     """Why the window is not taken for a steady state, if so."""
+    undecided: str | None = None
+    """Why nobody can tell whether it is one, if so."""
     ended_by: Literal["precision", "step-time", "broken off"] = "broken off"
 
 
@@ -60,6 +62,8 @@ class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     in ``run.json``."""
     unsteady: str | None = None
     """Likewise: why it is not taken for a steady state, if so."""
+    undecided: str | None = None
+    """Likewise: why nobody can tell whether it is one, if so."""
 
 
 class EngineCounters(msgspec.Struct, frozen=True, kw_only=True):

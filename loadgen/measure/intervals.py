@@ -28,9 +28,9 @@ BEYOND = BATCHES
 come in clusters, one for each time the queue was long; where a run has seen few such times, most runs have seen too few
 of them and their p99 is too low."""
 
-SMALLEST_MEAN = 2 * BATCHES
-"""Fewest effectively independent values for the interval of a mean: two in each batch, which are then correlated by a
-quarter. With fewer, a window holds so few round trips that its batches look alike."""
+SMALLEST_MEAN = 3 * BATCHES
+"""Fewest effectively independent values for the interval of a mean: three in each batch. With two, 5.5 % of the
+intervals of a closed loop's throughput were printed and wrong, with three 1.7 %."""
 
 SMALLEST_MEAN_OF_LATENCY = 100
 """The same for values that are as skewed as latencies."""
@@ -88,6 +88,19 @@ def effective_sample_size(values: Values | NDArray[np.bool_]) -> float:
             return smallest
 
 
+def widened(estimate: Estimate, values: Values) -> Estimate:
+    """Widen an interval that takes values as independent, for values in the order in which they came about.
+
+    By the square root of how many values stand for one that is independent: an engine whose speed wanders makes
+    neighbours alike. Of independent values it becomes wider by a twelfth on average.
+    """
+    if estimate.ci95 is None:
+        return estimate
+    factor = math.sqrt(len(values) / effective_sample_size(values))
+    low, high = (estimate.value + (end - estimate.value) * factor for end in estimate.ci95)
+    return Estimate(estimate.value, (low, high), estimate.n)
+
+
 def mean_of_series(values: Values) -> Estimate | None:
     """Return the mean of an equally spaced series, with its interval by ten batch means; None of nothing.
 
@@ -96,6 +109,14 @@ def mean_of_series(values: Values) -> Estimate | None:
     """
     x = np.asarray(values, dtype=float)
     return _mean(x, effective_sample_size(x), SMALLEST_MEAN) if len(x) else None
+
+
+def may_be_narrow(values: Values, precision: float) -> bool:
+    """Tell at little cost whether :func:`narrow_enough` is worth asking: whether ten batch means scatter so little."""
+    x = np.asarray(values, dtype=float)
+    if len(x) < BATCHES:
+        return False
+    return float(_batch_means(x, BATCHES).std(ddof=1)) <= math.sqrt(BATCHES) * precision * float(x.mean())
 
 
 def narrow_enough(values: Values, precision: float) -> bool:

@@ -17,6 +17,9 @@ GROWTH = 0.03
 REACHED = 0.95
 """Share of the highest throughput at which the knee lies: beyond it users add waiting and little else."""
 
+WIDE = 0.15
+"""Half of a missing interval, as a share of the value: throughput of a few round trips is known no better than that."""
+
 FEWEST_STEPS = 3
 """One below the knee, one above it, and one to see that throughput no longer grows."""
 
@@ -26,17 +29,15 @@ Step = tuple[int, float, tuple[float, float] | None]
 
 @dataclass(frozen=True, slots=True)
 class Knee:
-    """The concurrency at which throughput reaches 95 % of its highest; throughput in the unit of the steps."""
+    """The concurrency at which throughput reaches 95 % of its highest; throughput in the unit of the steps.
 
-    concurrency: float
-    """On a line between the two neighbouring steps; the first step's where throughput was reached there already."""
-    ci95: tuple[float, float] | None
-    """The same of the upper and of the lower ends that the intervals leave; None where a step has no interval. From 0
-    where the first step may have reached it. Noise only: what is between two steps, nobody has measured."""
+    It lies between two steps. Where between them, nobody has measured.
+    """
+
     between: tuple[int, int]
     """The last step clearly below, 0 if none is, and the first that clearly reached it."""
     highest: float
-    """X_max, of the best step: the horizontal asymptote."""
+    """X_max, of the plateau: the horizontal asymptote."""
     per_user: float
     """1 / R, which is X / N of the smallest step: the slope of the other asymptote, X = N / R."""
     operational: float
@@ -48,6 +49,34 @@ class Knee:
         return min(concurrency * self.per_user, self.highest)
 
 
+@dataclass(frozen=True, slots=True)
+class Plateau:
+    """The steps whose throughput is the highest, as far as chance allows to tell."""
+
+    steps: tuple[int, ...]
+    """Their indices among all steps."""
+    weights: tuple[float, ...]
+    """Of each of them in the mean, 1 in all."""
+    value: float
+    ci95: tuple[float, float] | None
+
+
+def plateau(steps: Sequence[Step]) -> Plateau:
+    """Return the highest throughput: the mean of all steps that the best of them does not exceed by more than chance.
+
+    The best of several alike is too high by chance, their mean is not. Each counts by the inverse of its variance.
+    Steps without an interval are left out unless they clearly exceed those with one, or none has one.
+    """
+    known = [i for i, step in enumerate(steps) if step[2] is not None]
+    top = best(steps)
+    if known:
+        with_interval = max(known, key=lambda i: steps[i][1])
+        if not grew(_estimate(steps[with_interval]), _estimate(steps[top])):
+            return _mean(steps, [i for i in known if not _is_below(steps[i], steps[with_interval])])
+    alike = [i for i, step in enumerate(steps) if step[1] >= (1 - GROWTH) * steps[top][1]]
+    return _mean(steps, alike)
+
+
 def best(steps: Sequence[Step]) -> int:
     """Return the index of the highest throughput, of equal ones the first."""
     return max(range(len(steps)), key=lambda i: steps[i][1])
@@ -56,7 +85,7 @@ def best(steps: Sequence[Step]) -> int:
 def grew(previous_best: Estimate, new: Estimate, threshold: float = GROWTH) -> bool:
     """Tell whether throughput rose by more than ``threshold`` of the best so far, and by more than chance explains.
 
-    Chance: both half-widths in quadrature. A missing interval explains nothing.
+    Chance: both half-widths in quadrature. A missing interval counts as a wide one.
     """
     rise = new.value - previous_best.value
     return rise > threshold * previous_best.value and rise > hypot(_half_width(previous_best), _half_width(new))
@@ -67,24 +96,19 @@ def knee(steps: Sequence[Step]) -> Knee | None:
     ordered = sorted(steps, key=lambda step: step[0])
     if len(ordered) < FEWEST_STEPS or ordered[0][1] <= 0 or _still_grew(ordered):
         return None
-    top = best(ordered)
-    highest, per_user = ordered[top][1], ordered[0][1] / ordered[0][0]
-    users = [step[0] for step in ordered[: top + 1]]
-    lows, margins, highs = zip(*(_margin(step, ordered[top]) for step in ordered[: top + 1]), strict=True)
-    concurrency, _ = _crossing(users, margins)
-    earliest, maybe = _crossing(users, highs)
-    latest, surely = _crossing(users, lows)
-    known = all(step[2] is not None for step in ordered[: top + 1])
-    ci95 = (earliest if maybe else 0.0, latest) if known else None
+    top = plateau(ordered)
+    per_user = ordered[0][1] / ordered[0][0]
+    users = [step[0] for step in ordered]
+    margins = [_margin(step, top) for step in ordered]
+    maybe = next((i for i, (_, high) in enumerate(margins) if high >= 0), len(ordered) - 1)
+    surely = next((i for i, (low, _) in enumerate(margins) if low >= 0), len(ordered) - 1)
     between = (users[maybe - 1] if maybe else 0, users[surely])
     return Knee(
-        concurrency=concurrency,
-        ci95=ci95,
         between=between,
-        highest=highest,
+        highest=top.value,
         per_user=per_user,
-        operational=highest / per_user,
-        text=_text(concurrency, ci95, between),
+        operational=top.value / per_user,
+        text=_text(between),
     )
 
 
@@ -93,42 +117,50 @@ def _still_grew(ordered: Sequence[Step]) -> bool:
     return grew(_estimate(before[best(before)]), _estimate(ordered[-1]))
 
 
+def _is_below(step: Step, top: Step) -> bool:
+    """Whether a step is below another by more than chance."""
+    return top[1] - step[1] > hypot(_half_width(_estimate(step)), _half_width(_estimate(top)))
+
+
+def _mean(steps: Sequence[Step], indices: Sequence[int]) -> Plateau:
+    """Return the mean of some steps, with an interval where all of them have one."""
+    values = [steps[i][1] for i in indices]
+    if any(steps[i][2] is None for i in indices):
+        weights = [1 / len(indices)] * len(indices)
+        return Plateau(tuple(indices), tuple(weights), sum(values) / len(values), None)
+    # An interval of no width is as good as one of a millionth.
+    halves = [max(_half_width(_estimate(steps[i])), 1e-6 * steps[i][1], 1e-300) for i in indices]
+    precisions = [1 / half**2 for half in halves]
+    weights = [precision / sum(precisions) for precision in precisions]
+    value = sum(weight * v for weight, v in zip(weights, values, strict=True))
+    # No narrower than the narrowest of them: which steps are alike was found from these very values.
+    below, above = _arms(steps[min(zip(halves, indices, strict=True))[1]])
+    return Plateau(tuple(indices), tuple(weights), value, (value - below, value + above))
+
+
 def _estimate(step: Step) -> Estimate:
     _, value, ci95 = step
     return Estimate(value, ci95, n=0)
 
 
 def _half_width(estimate: Estimate) -> float:
-    return 0.0 if estimate.ci95 is None else (estimate.ci95[1] - estimate.ci95[0]) / 2
+    return WIDE * estimate.value if estimate.ci95 is None else (estimate.ci95[1] - estimate.ci95[0]) / 2
 
 
-def _margin(step: Step, top: Step) -> tuple[float, float, float]:
-    """Return how far a step is above 95 % of the highest: lower end, value, upper end; errors in quadrature."""
-    margin = step[1] - REACHED * top[1]
-    if step is top:  # above a share of itself, whatever its interval
-        return margin, margin, margin
-    (below, above), (top_below, top_above) = _arms(step), _arms(top)
-    return margin - hypot(below, REACHED * top_above), margin, margin + hypot(above, REACHED * top_below)
+def _margin(step: Step, top: Plateau) -> tuple[float, float]:
+    """Return how far a step is above 95 % of the highest: lower and upper end, errors in quadrature."""
+    margin = step[1] - REACHED * top.value
+    (below, above), (top_below, top_above) = _arms(step), _arms((0, top.value, top.ci95))
+    return margin - hypot(below, REACHED * top_above), margin + hypot(above, REACHED * top_below)
 
 
 def _arms(step: Step) -> tuple[float, float]:
     _, value, ci95 = step
-    return (0.0, 0.0) if ci95 is None else (value - ci95[0], ci95[1] - value)
+    return (WIDE * value, WIDE * value) if ci95 is None else (value - ci95[0], ci95[1] - value)
 
 
-def _crossing(users: Sequence[int], margins: Sequence[float]) -> tuple[float, int]:
-    """Return where the margin first reaches 0, on a line from the step before, and the index of the step behind it."""
-    index = next(i for i, margin in enumerate(margins) if margin >= 0)
-    if index == 0:
-        return float(users[0]), 0
-    before, after = margins[index - 1], margins[index]
-    return users[index - 1] + (users[index] - users[index - 1]) * -before / (after - before), index
-
-
-def _text(concurrency: float, ci95: tuple[float, float] | None, between: tuple[int, int]) -> str:
+def _text(between: tuple[int, int]) -> str:
     below, reached = between
     share = f"{REACHED:.0%}".replace("%", " %")
-    noise = "" if ci95 is None else f" (95 % interval of the noise: {ci95[0]:.1f} to {ci95[1]:.1f})"
     where = f"between {below} and {reached} users" if below else f"at {reached} users or fewer"
-    at = f"; on a line between the steps at {concurrency:.1f}{noise}" if below or concurrency < reached else ""
-    return f"throughput reaches {share} of its highest {where}{at}"
+    return f"throughput reaches {share} of its highest {where}"

@@ -11,8 +11,8 @@ CPU_SHARE_LIMIT = 0.8
 known of arrivals only as an interval."""
 
 LAG_SHARE_LIMIT = 0.1
-"""Lateness as a share of the median round trip, above which times taken in user space are the client's, not the
-server's. Times taken by the kernel do not depend on it."""
+"""Lateness as a share of the median time to the first token, or of the round trip without a stream, above which times
+taken in user space are the client's, not the server's. Times taken by the kernel do not depend on it."""
 
 UNCERTAINTY_LIMIT = 0.01
 """Mean width of what is not known of first-token and end times, as a share of them: the resolution of the figures."""
@@ -22,6 +22,9 @@ SHARED_READS_LIMIT = 0.05
 
 ENOUGH_REQUESTS = 30
 """Fewest complete answers for an interval of a mean: below, the bootstrap's coverage falls visibly short of 95 %."""
+
+SHORTEST_WINDOW = 3
+"""A window shorter than so many mean round trips has no throughput."""
 
 ROUND_TRIPS = 20
 """A window is so many round trips long, or its throughput has no interval, and no step ends for its precision: of 10, a
@@ -45,23 +48,8 @@ LITTLE_WARN, LITTLE_INVALID = 0.02, 0.05
 """Mean requests in flight against users: what is missing was spent starting, pausing or draining, not waiting for the
 engine. A user's own pause between two requests is some 0.5 ms, 2 % of a round trip of 25 ms."""
 
-CHANCE = 3.0
-"""Standard deviations that are put down to chance: beyond them lie 3 of 1,000 runs in which nothing is wrong."""
-
-FEWEST_GAPS = 30
-"""Fewest gaps from which their distribution is told."""
-
-RATE_LIMIT = 0.01
-"""Sent against asked rate, beyond what chance allows: as large as the error that a figure may have."""
-
-CV_LIMIT = 0.05
-"""Coefficient of variation of the gaps against the one asked for, beyond chance: the queueing time of a single server
-goes by (1 + cv^2) / 2, of which it is a twentieth for Poisson arrivals. At 100 requests per second it is a jitter of
-0.35 ms."""
-
-P_LIMIT, GAPS_TESTED = 0.01, 1000
-"""Probability below which gaps are not taken for a sample of the distribution that was asked for, and of how many gaps
-at most, spread over the run: with those a distance of 5 % shows; more would find what makes no difference."""
+SCHEDULE_EDGE_NS = 100_000_000
+"""Of a run that is ended from outside, so much of the end of its schedule is not looked at."""
 
 LAG_LIMIT_MS = 1.0
 LAG_WARN, LAG_INVALID = 0.01, 0.1

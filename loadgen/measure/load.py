@@ -1,7 +1,7 @@
 """How many requests were in flight, and what was served while the load was constant."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,11 +72,17 @@ ROUNDING = 1e-9
 """Share of all that is summed, up to which a difference of two sums is 0."""
 
 
+SHORTEST_SERVICE_NS = 1_000_000
+"""An answer is spread over at least 1 ms: one whose tokens all arrived at its end would be a spike."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Requests as spans of time: one element each, those that were sent. What was served is spread evenly over them."""
+    """Requests as spans of time, one element for each that was sent. Complete answers are spread evenly over theirs."""
 
     sent: NDArray[np.int64]
+    begun: NDArray[np.int64]
+    """When the engine began to answer, as far as that is known; equal to ``sent`` in :meth:`of`."""
     end: NDArray[np.int64]
     answers: Series
     """1 for a complete answer, 0 for another end."""
@@ -85,46 +91,66 @@ class Spans:
 
     @classmethod
     def of(cls, records: Sequence[RequestRecord]) -> "Spans":
-        """Make them of records; those never sent are left out."""
+        """Make them of records, each answer spread over its round trip; requests never sent are left out."""
         known = [r for r in records if r.sent_ns is not None and r.end_ns is not None and r.end_ns > r.sent_ns]
         ok = [r.outcome is Outcome.OK for r in known]
         tokens = [
             (np.nan if r.output_tokens is None else r.output_tokens) if r.outcome is Outcome.OK else 0 for r in known
         ]
+        sent = np.array([r.sent_ns for r in known], dtype=np.int64)
         return cls(
-            np.array([r.sent_ns for r in known], dtype=np.int64),
+            sent,
+            sent,
             np.array([r.end_ns for r in known], dtype=np.int64),
             np.array(ok, dtype=float),
             np.array(tokens, dtype=float),
         )
 
+    @classmethod
+    def of_service(cls, records: Sequence[RequestRecord]) -> "Spans":
+        """Make them of records, each streamed answer spread from its first token on.
+
+        A request that waits in the engine's queue is not being served. Spread over its whole round trip, it would
+        count as served while the queue still fills, and throughput above capacity would read too high.
+        """
+        spans = cls.of(records)
+        known = [r for r in records if r.sent_ns is not None and r.end_ns is not None and r.end_ns > r.sent_ns]
+        first = np.array([r.sent_ns if r.first_token_ns is None else r.first_token_ns for r in known], dtype=np.int64)
+        latest = np.maximum(spans.sent, spans.end - SHORTEST_SERVICE_NS)
+        return replace(spans, begun=np.clip(first, spans.sent, latest))
+
     def answers_served(self, edges: NDArray[np.int64]) -> Series:
         """Return the answers served in each bin between two edges; of one that reaches beyond it, the part within."""
-        return self._within(self.answers, edges)
+        return self.served(self.answers, edges)
 
     def tokens_served(self, edges: NDArray[np.int64]) -> Series:
         """Return the output tokens served in each bin, by the same parts."""
-        return self._within(self.tokens, edges)
+        return self.served(self.tokens, edges)
 
     def in_flight(self, edges: NDArray[np.int64]) -> Series:
         """Return the mean number of requests in flight in each bin."""
-        return self._within((self.end - self.sent).astype(float), edges) / np.diff(edges)
+        return _within(self.sent, self.end, (self.end - self.sent).astype(float), edges) / np.diff(edges)
 
-    def _within(self, weights: Series, edges: NDArray[np.int64]) -> Series:
-        """Spread each weight evenly over its span and return what falls into each bin.
+    def served(self, weights: Series, edges: NDArray[np.int64]) -> Series:
+        """Return how much of some weight of each answer was served in each bin."""
+        return _within(self.begun, self.end, weights, edges)
 
-        The cumulated sum at a time t is that of (t - start) * rate over spans begun, less (t - end) * rate over those
-        ended: two look-ups in sorted arrays for each edge.
-        """
-        origin = edges[0]
-        rates = weights / (self.end - self.sent)
-        begun = _Ramp(self.sent - origin, rates)
-        ended = _Ramp(self.end - origin, rates)
-        at = (edges - origin).astype(float)
-        found = np.diff(begun.at(at) - ended.at(at))
-        # The two sums grow with all that was served before: what is left of them where nothing was is rounding.
-        found[np.abs(found) <= ROUNDING * np.nansum(weights)] = 0.0
-        return found
+
+def _within(start: NDArray[np.int64], end: NDArray[np.int64], weights: Series, edges: NDArray[np.int64]) -> Series:
+    """Spread each weight evenly over its span and return what falls into each bin.
+
+    The cumulated sum at a time t is that of (t - start) * rate over spans begun, less (t - end) * rate over those
+    ended: two look-ups in sorted arrays for each edge.
+    """
+    origin = edges[0]
+    rates = weights / (end - start)
+    begun = _Ramp(start - origin, rates)
+    ended = _Ramp(end - origin, rates)
+    at = (edges - origin).astype(float)
+    found = np.diff(begun.at(at) - ended.at(at))
+    # The two sums grow with all that was served before: what is left of them where nothing was is rounding.
+    found[np.abs(found) <= ROUNDING * np.nansum(weights)] = 0.0
+    return found
 
 
 class _Ramp:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from loadgen.measure.checks import accounting, client, load, tokens
+from loadgen.measure.checks import accounting, arrivals, client, load, steady_state, tokens
 from loadgen.measure.evidence import Check, Evidence, Status
 
 
@@ -53,9 +53,9 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     load.load_model,
     load.concurrency,
     load.little,
-    load.steadiness,
-    load.arrivals,
-    load.send_lag,
+    steady_state.steadiness,
+    arrivals.arrivals,
+    arrivals.send_lag,
     load.foreign_load,
     accounting.sample_size,
 )

@@ -1,21 +1,33 @@
-"""Looks at one step of the load while it goes on, and says when enough is known: no clock of its own, no I/O."""
+"""Watches one step of the load while it runs, and decides when it has shown enough. It has no clock and does no I/O.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+A step ends as soon as its throughput is known to the precision asked for, else at its time. It may run up to
+``MOST_STEP_TIMES`` times as long: while its window is too short for a throughput or not steady, and where only an
+interval can tell whether throughput still grew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from loadgen.clock import SECOND
-from loadgen.measure.intervals import mean_of_series, narrow_enough
-from loadgen.measure.limits import ENOUGH_REQUESTS, ROUND_TRIPS
-from loadgen.measure.load import Series, Spans, Window, edges_of
+from loadgen.measure.intervals import may_be_narrow, narrow_enough
+from loadgen.measure.knee import grew
+from loadgen.measure.limits import ENOUGH_REQUESTS, SHORTEST_WINDOW
+from loadgen.measure.load import Series, Window
 from loadgen.measure.statistics import Estimate
-from loadgen.measure.steady import steady
+from loadgen.measure.steady import mser5, steady
+from loadgen.measure.throughput import Bins, Throughput, throughput
+from loadgen.measure.timeline import Timeline
 from loadgen.record import RequestRecord
 
 BINS = 600
-"""A step's longest time is looked at in so many bins: fine enough for batches within a window of a few seconds."""
+"""A step's time is divided into this many bins: fine enough for batches within a window of a few seconds."""
+
+MOST_VIEWED = 300
+"""A look puts bins together until no more are left: what it costs does not depend on how long the step lasts, and each
+batch of a mean still has fifteen."""
 
 LEAST_S = 5.0
 """A window is at least so long, or half a step: bursts and pauses of an engine may be seconds apart."""
@@ -23,94 +35,165 @@ LEAST_S = 5.0
 PATIENCE_S = 30.0
 """Beyond its time a step waits so long for the requests sent in it; then the window ends where all have ended."""
 
+LOOK_AGAIN = 0.03
+"""Beyond its time a step is judged anew once it has become longer by this share."""
+
+MOST_STEP_TIMES = 4
+"""A step lasts at most so many times --step-time. Above capacity a round trip grows with the users: the second step
+beyond the engine's limit needs four times the time of the one that reached it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A window that may be measured in."""
+    """The window of a step that has ended."""
 
     window: Window
     unsteady: str | None
     """Why it is not taken for a steady state, if so."""
+    undecided: str | None
+    """Why nobody can tell whether it is, if so."""
     ended_by: Literal["precision", "step-time"]
-    requests_per_minute: Estimate
+    throughput: Throughput
+
+    @property
+    def requests_per_minute(self) -> Estimate | None:
+        """Its throughput, None where the window is too short for one."""
+        return self.throughput.requests_per_minute
+
+    @property
+    def too_short(self) -> str | None:
+        """Why there is no throughput, if so."""
+        if self.requests_per_minute is not None:
+            return None
+        return f"its window holds {self.throughput.round_trips:.1f} round trips, a throughput needs {SHORTEST_WINDOW}"
+
+    @property
+    def counts(self) -> bool:
+        """Whether its throughput may decide how a sweep goes on."""
+        return self.unsteady is None and self.requests_per_minute is not None
 
 
 class StepWatch:
     """Follows one step. Times are on one clock, ns."""
 
-    def __init__(self, began: int, full: int, step_time_s: float, precision: float) -> None:
+    def __init__(
+        self, began: int, full: int, step_time_s: float, precision: float, best: Estimate | None = None
+    ) -> None:
+        """Follow a step that began at a time. ``best``: throughput of the best step before it.
+
+        ``full``: when all users had been told to start; before that nothing counts.
+        """
         self._full = full
-        """When all users had been told to start: before that nothing counts."""
         self._due = began + int(step_time_s * SECOND)
+        self._last = began + int(MOST_STEP_TIMES * step_time_s * SECOND)
         self._bin = int(step_time_s * SECOND / BINS)
         self._least_s = min(LEAST_S, step_time_s / 2)
         self._precision = precision
+        self._best = best
+        self._timeline = Timeline(full, self._bin, MOST_STEP_TIMES * BINS)
         self._records: list[RequestRecord] = []
+        self._is_extended = False
+        """Whether its time was not enough."""
+        self._look_again = 0
 
     def add(self, records: Sequence[RequestRecord]) -> None:
         """Take requests that have ended."""
-        self._records += [r for r in records if r.end_ns is not None and r.end_ns > self._full]
+        new = [r for r in records if r.end_ns is not None and r.end_ns > self._full]
+        self._records += new
+        self._timeline.add(new)
 
     def sent_in(self, window: Window) -> list[RequestRecord]:
         """Return the requests sent in a window."""
         return [r for r in self._records if r.sent_ns is not None and window.start <= r.sent_ns < window.end]
 
-    def round_trip_ms(self) -> float | None:
-        """Return the median time of a request, ms."""
-        times = [(r.end_ns - r.sent_ns) / 1e6 for r in self._records if r.end_ns is not None and r.sent_ns is not None]
-        return float(np.median(times)) if times else None
-
     def look(self, now: int, settled: int) -> Found | None:
         """Return the window, once enough is known or the time is up; None to go on.
 
         ``settled``: all requests sent before it have ended, and have been added. No window reaches beyond it, so the
-        load was constant until each of its requests had ended.
+        load was constant until each of its requests had ended. What a look costs does not grow with the records.
         """
         if now < self._due:
-            judged = self._judged(settled, "precision")
-            return judged[0] if judged is not None and self._is_enough(*judged) else None
+            return self._if_precise(settled)
         if settled < self._due and now < self._due + PATIENCE_S * SECOND:
             return None
-        judged = self._judged(min(settled, self._due), "step-time")
-        return None if judged is None else judged[0]
+        end = min(settled, self._last if self._is_extended else self._due)
+        if end < self._full + 2 * self._bin:  # one bin says nothing
+            return None
+        is_over = settled >= self._last or now >= self._last + PATIENCE_S * SECOND
+        if end < self._look_again and not is_over:
+            return None
+        self._is_extended, self._look_again = True, end + int(LOOK_AGAIN * (end - self._full))
+        found = self._judged(self._view(end), "step-time")
+        return found if is_over or self._is_complete(found) else None
 
-    def _is_enough(self, found: Found, per_minute: Series) -> bool:
-        """Whether a window may be the last; ``per_minute``: requests/min in each of its bins."""
-        answers = per_minute.sum() * self._bin / (60 * SECOND)
-        return (
-            found.unsteady is None
-            and found.requests_per_minute.ci95 is not None
-            and found.window.seconds >= self._least_s
-            and answers >= ENOUGH_REQUESTS
-            and narrow_enough(per_minute, self._precision)
-        )
+    def _if_precise(self, settled: int) -> Found | None:
+        """Return the window if its throughput is already known to the precision asked for.
 
-    def _judged(self, end: int, ended_by: Literal["precision", "step-time"]) -> tuple[Found, Series] | None:
-        """Return the window up to ``end``, without what is not steady of its start, and requests/min in its bins.
+        The cheap questions come first: most looks end with one of them.
+        """
+        if settled - self._full < self._least_s * SECOND:
+            return None
+        view = self._view(settled)
+        answers = view.bins.since(min(view.cut, len(view.bins.answers) // 2)).answers
+        if answers.sum() < ENOUGH_REQUESTS or not may_be_narrow(answers, self._precision):
+            return None
+        found = self._judged(view, "precision")
+        return found if self._is_precise(found) and narrow_enough(answers, self._precision) else None
+
+    def _is_precise(self, found: Found) -> bool:
+        """Whether a window may be the last before the step's time."""
+        estimate = found.requests_per_minute
+        steady_state = found.unsteady is None and found.undecided is None
+        known = estimate is not None and estimate.ci95 is not None
+        return steady_state and known and found.window.seconds >= self._least_s
+
+    def _is_complete(self, found: Found) -> bool:
+        """Whether a step has no use for more time."""
+        estimate = found.requests_per_minute
+        if not found.counts or estimate is None:
+            return False
+        return estimate.ci95 is not None or self._best is None or grew(self._best, estimate)
+
+    def _judged(self, view: "_View", ended_by: Literal["precision", "step-time"]) -> Found:
+        """Return the window without its warm-up transient.
 
         Where no cut helps, the second half stands, and is said not to be steady.
         """
-        edges = edges_of(Window(self._full, end), self._bin)
-        if len(edges) < 3:  # noqa: PLR2004 one bin says nothing
-            return None
-        spans = Spans.of(self._records)
-        series = {
-            "requests/min": spans.answers_served(edges) * 60 * SECOND / self._bin,
-            "output tokens/s": spans.tokens_served(edges) * SECOND / self._bin,
-            "requests in flight": spans.in_flight(edges),
-        }
-        state = steady({name: values for name, values in series.items() if not np.isnan(values).any()})
-        cut = len(series["requests/min"]) // 2 if state.cut is None else state.cut
-        kept = series["requests/min"][cut:]
-        estimate = mean_of_series(kept)
-        if estimate is None:
-            return None
-        window = Window(int(edges[cut]), int(edges[-1]))
-        if not self._is_long(window):
-            estimate = replace(estimate, ci95=None)
-        return Found(window, state.unsteady, ended_by, estimate), kept
+        state = steady(view.series)
+        cut = len(view.bins.answers) // 2 if state.cut is None else state.cut
+        window = Window(self._full + cut * view.width, self._full + len(view.bins.answers) * view.width)
+        return Found(window, state.unsteady, state.undecided, ended_by, throughput(view.bins.since(cut)))
 
-    def _is_long(self, window: Window) -> bool:
-        """Whether a window is long enough for an interval of its throughput."""
-        round_trip = self.round_trip_ms()
-        return round_trip is not None and window.seconds >= ROUND_TRIPS * round_trip / 1000
+    def _view(self, end: int) -> "_View":
+        """Return what the step shows up to a time, in at most ``MOST_VIEWED`` bins."""
+        number = max(0, (end - self._full) // self._bin)
+        together = -(-number // MOST_VIEWED) or 1
+        number -= number % together
+        bins = self._timeline.bins(number).merged(together)
+        series = {
+            "requests/min": bins.answers * 60 / bins.width_s,
+            "output tokens/s": bins.tokens / bins.width_s,
+            "requests in flight": _means(self._timeline.in_flight(number), together),
+            "progress of the requests in flight": _means(self._timeline.progress(number), together),
+        }
+        series = {name: values for name, values in series.items() if not np.isnan(values).any()}
+        return _View(together * self._bin, bins, series)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a step shows, in bins of ``width`` ns."""
+
+    width: int
+    bins: Bins
+    series: Mapping[str, Series]
+    """What has to be steady."""
+
+    @property
+    def cut(self) -> int:
+        """Where the warm-up transient ends, as far as it does."""
+        return max((mser5(values) or 0 for values in self.series.values()), default=0)
+
+
+def _means(series: Series, together: int) -> Series:
+    return np.asarray(series.reshape(-1, together).mean(axis=1))

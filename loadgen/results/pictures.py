@@ -213,7 +213,6 @@ def _draw_knee(axes: "Axes", knee: Mapping[str, Any], ends: tuple[float, float])
     if between := knee.get("between"):
         left, right = max(between[0], ends[0]), between[1]
         axes.axvspan(left, right, color=_QUIET, alpha=0.14, linewidth=0, label="knee between these steps")
-    axes.axvline(knee["concurrency"], color=_QUIET, linewidth=1)
     if knee.get("per_user") and knee.get("highest"):
         users = [ends[0] * (ends[1] / ends[0]) ** (i / 100) for i in range(101)]
         style: dict[str, Any] = {"color": _QUIET, "linewidth": 1, "linestyle": (0, (4, 3))}

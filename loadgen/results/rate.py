@@ -1,17 +1,20 @@
 """The figures of an open loop: what was asked for, what came of it, and latencies from the schedule and the send."""
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from loadgen.clock import MS
+from loadgen.measure.episodes import ENOUGH as ENOUGH_EPISODES
+from loadgen.measure.episodes import episodes
 from loadgen.measure.facts import Arrivals
 from loadgen.measure.intervals import distribution_of_series
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import percentile
-from loadgen.measure.steady import steady
+from loadgen.measure.steady import Steadiness, steady
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.steps import goodput, served
 from loadgen.slo import Slo
@@ -26,20 +29,20 @@ FEWEST_OBSERVED = 100
 """Fewest requests of which one in a hundred can be told."""
 
 
-def window_of(arrivals: Arrivals, measured: Sequence[RequestRecord]) -> tuple[Window | None, str | None]:
-    """Return the part of a schedule in which the engine was steady, and why it is not, if so.
+def window_of(arrivals: Arrivals, measured: Sequence[RequestRecord]) -> tuple[Window | None, Steadiness]:
+    """Return the part of a schedule in which the engine was steady, and whether it was.
 
     It begins where the start no longer shows, and ends with the last time of the schedule: the drain is outside.
     """
     due = [r.scheduled_ns for r in measured if r.scheduled_ns is not None]
     if arrivals.epoch_ns is None or len(due) < 2:  # noqa: PLR2004 two ends
-        return None, None
+        return None, Steadiness(None, None)
     whole = Window(arrivals.epoch_ns, max(due))
     edges = edges_of(whole, max(1, (whole.end - whole.start) // BINS))
     spans = Spans.of(measured)
     state = steady({"requests in flight": spans.in_flight(edges)})
     start = edges[len(edges) // 2] if state.cut is None else edges[state.cut]
-    return Window(int(start), whole.end), state.unsteady
+    return Window(int(start), whole.end), state
 
 
 def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:
@@ -52,6 +55,7 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
         "scheduled": sum(r.scheduled_ns is not None for r in measured),
         "dropped": sum(r.outcome is Outcome.DROPPED for r in measured),
         "unsteady": arrivals.unsteady,
+        "undecided": arrivals.undecided,
     }
     if arrivals.window_ns is None:
         return shown
@@ -61,26 +65,44 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
         key=lambda r: r.scheduled_ns or 0,
     )
     ok = [r for r in due if r.outcome is Outcome.OK]
+    seen = episodes(Spans.of(measured).in_flight(edges_of(window, max(1, (window.end - window.start) // BINS))))
     return {
         **shown,
         **served(window, measured),
-        "latency_from_schedule": _latency(ok, lambda r: r.scheduled_ns),
-        "latency_from_send": _latency(ok, lambda r: r.sent_ns),
+        "queueing_episodes": round(seen, 1),
+        "run_time_needed_s": None if seen >= ENOUGH_EPISODES else _time_needed(window, seen),
+        "latency_from_schedule": _latency(ok, lambda r: r.scheduled_ns, seen),
+        "latency_from_send": _latency(ok, lambda r: r.sent_ns, seen),
         "send_lag_ms": _of([(r.sent_ns - r.scheduled_ns) / MS for r in due if r.sent_ns and r.scheduled_ns]),
         # By the schedule, as all of an open loop; dropped ones are due, too, and kept no limit.
-        "goodput": goodput(window, [replace(r, sent_ns=r.scheduled_ns) for r in due], slo),
+        "goodput": goodput(window, _by_schedule(measured), _by_schedule(due), slo),
     }
 
 
-def _latency(ok: Sequence[RequestRecord], origin: Callable[[RequestRecord], int | None]) -> Summary:
+def _by_schedule(records: Sequence[RequestRecord]) -> list[RequestRecord]:
+    """Return records whose latencies count from the schedule."""
+    return [replace(r, sent_ns=r.scheduled_ns) for r in records]
+
+
+def _time_needed(window: Window, seen: float) -> int | None:
+    """Return the seconds in which the run would have seen enough episodes; None where it saw none."""
+    return ceil(window.seconds * ENOUGH_EPISODES / seen) if seen else None
+
+
+def _latency(ok: Sequence[RequestRecord], origin: Callable[[RequestRecord], int | None], seen: float) -> Summary:
+    """Return TTFT and E2E from an origin; without intervals where too few episodes of the queue were seen."""
+
     def since(r: RequestRecord, at: int | None) -> float | None:
         start = origin(r)
         return None if at is None or start is None else (at - start) / MS
 
-    return {
+    found = {
         "ttft_ms": _of([v for r in ok if (v := since(r, r.first_token_ns)) is not None]),
         "e2e_ms": _of([v for r in ok if (v := since(r, r.end_ns)) is not None]),
     }
+    if seen < ENOUGH_EPISODES:
+        found = {name: of | {"ci95": {}} if "ci95" in of else of for name, of in found.items()}
+    return found
 
 
 def _of(values: Sequence[float]) -> Summary:

@@ -1,19 +1,20 @@
 """The throughput of a run, step by step, and what follows from all steps: the best of them, and the knee."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from loadgen.clock import SECOND
 from loadgen.measure import knee
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
-from loadgen.measure.intervals import distribution_of_series, effective_sample_size, mean_of_series, share
-from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
+from loadgen.measure.intervals import distribution_of_series, effective_sample_size, share
+from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import Estimate
+from loadgen.measure.throughput import Bins
+from loadgen.measure.throughput import throughput as throughput_of
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.latency import latency
 from loadgen.slo import Slo
@@ -33,8 +34,9 @@ def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -
     said: Summary = {
         "step": facts.number,
         "concurrency": facts.concurrency,
-        "steady": None if facts.window_ns is None else facts.unsteady is None,
+        "steady": None if facts.window_ns is None or facts.undecided else facts.unsteady is None,
         "unsteady": facts.unsteady,
+        "undecided": facts.undecided,
         "ended_by": facts.ended_by,
     }
     if facts.window_ns is None:
@@ -50,26 +52,19 @@ def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -
 
 
 def served(window: Window, measured: Sequence[RequestRecord]) -> Summary:
-    """Return what was served in a window, with 95 % intervals."""
+    """Return what was served in a window, with 95 % intervals; no figure of fewer than 30 answers."""
     edges = edges_of(window, max(1, (window.end - window.start) // BINS))
-    spans = Spans.of([r for r in measured if r.end_ns is not None and r.end_ns > window.start])
-    seconds = (edges[1] - edges[0]) / SECOND
-    answers, tokens = spans.answers_served(edges), spans.tokens_served(edges)
-    per_minute = mean_of_series(answers * 60 / seconds)
-    known = not np.isnan(tokens).any()
-    per_second = mean_of_series(tokens / seconds) if known else None
-    enough = answers.sum() >= ENOUGH_REQUESTS
-    long = len(spans.sent) > 0 and window.seconds * SECOND >= ROUND_TRIPS * float(np.median(spans.end - spans.sent))
-    if per_minute is not None and not long:
-        per_minute = replace(per_minute, ci95=None)
+    found = throughput_of(Bins.of([r for r in measured if r.end_ns is not None and r.end_ns > window.start], edges))
+    enough = found.answers >= ENOUGH_REQUESTS
+    per_minute, per_second = found.requests_per_minute, found.tokens_per_second
+    nothing = {"value": None, "ci95": None, "n": round(found.answers)}
     return {
         "window_seconds": window.seconds,
-        "answers": round(float(answers.sum()), 1),
-        "requests_per_minute": shown(per_minute) if enough else {"value": None, "ci95": None, "n": len(answers)},
+        "round_trips": round(found.round_trips, 2),
+        "answers": round(found.answers, 1),
+        "requests_per_minute": shown(per_minute) if per_minute and enough else nothing,
         "output_tokens_per_second": per_second.value if per_second and enough else None,
-        "output_tokens_per_second_ci95": list(per_second.ci95)
-        if per_second and per_second.ci95 and enough and long
-        else None,
+        "output_tokens_per_second_ci95": list(per_second.ci95) if per_second and per_second.ci95 and enough else None,
     }
 
 
@@ -84,27 +79,44 @@ def of_those_sent(window: Window, measured: Sequence[RequestRecord], slo: Slo | 
         "requests": len(sent),
         "failed": len(sent) - len(ok),
         "latency": latency(ok, distribution_of_series),
-        "goodput": goodput(window, sent, slo),
+        "goodput": goodput(window, measured, sent, slo),
     }
 
 
 def throughput(steps: Sequence[Summary], concurrency: int) -> Summary:
-    """Return the best step's figures, and where throughput stops growing."""
-    known = [s for s in steps if s["requests_per_minute"] and s["requests_per_minute"]["value"] is not None]
+    """Return the highest throughput, at how few users it is reached, and where it stops growing.
+
+    Steps that were not steady take no part in it, nor those without a figure.
+    """
+    known = [s for s in steps if _value(s) is not None and s["steady"] is not False]
     if not known:
         return {"requests_per_minute": None, "at_concurrency": concurrency, "knee": None, "goodput": None}
     points = [
         (s["concurrency"], s["requests_per_minute"]["value"], _pair(s["requests_per_minute"]["ci95"])) for s in known
     ]
-    best = known[knee.best(points)]
+    top = knee.plateau(points)
+    highest = [known[i] for i in top.steps]
+    tokens = [s["output_tokens_per_second"] for s in highest]
     found = knee.knee(points)
     return {
-        "requests_per_minute": best["requests_per_minute"],
-        "at_concurrency": best["concurrency"],
-        "output_tokens_per_second": best["output_tokens_per_second"],
+        "requests_per_minute": {
+            "value": top.value,
+            "ci95": top.ci95 and list(top.ci95),
+            "n": sum(s["requests_per_minute"]["n"] for s in highest),
+        },
+        "at_concurrency": min(s["concurrency"] for s in highest),
+        "plateau": sorted(s["concurrency"] for s in highest),
+        "output_tokens_per_second": None
+        if None in tokens
+        else sum(weight * value for weight, value in zip(top.weights, tokens, strict=True)),
         "knee": None if found is None else asdict(found),
         "goodput": _best_goodput(known),
     }
+
+
+def _value(step: Summary) -> float | None:
+    found: float | None = (step["requests_per_minute"] or {}).get("value")
+    return found
 
 
 def _best_goodput(steps: Sequence[Summary]) -> Summary | None:
@@ -116,14 +128,22 @@ def _best_goodput(steps: Sequence[Summary]) -> Summary | None:
     return {**best["goodput"], "at_concurrency": best["concurrency"]}
 
 
-def goodput(window: Window, sent: Sequence[RequestRecord], slo: Slo | None) -> Summary | None:
-    """Return how many of these requests, in order, kept the limits; None without limits."""
+def goodput(
+    window: Window, measured: Sequence[RequestRecord], sent: Sequence[RequestRecord], slo: Slo | None
+) -> Summary | None:
+    """Return how much was served within the limits, and by how many requests they were kept; None without limits.
+
+    ``measured``: all records, of which the good ones count as they do for throughput, so that goodput never exceeds it;
+    ``sent``: those sent in the window, in order, which are what the share is of.
+    """
     if slo is None or not sent:
         return None
     good = [meets(r, slo) for r in sent]
     n_eff = effective_sample_size(np.array(good, dtype=float))
+    edges = np.array([window.start, window.end], dtype=np.int64)
+    served = Spans.of_service([r for r in measured if meets(r, slo)])
     return {
-        "requests_per_minute": 60 * sum(good) / window.seconds,
+        "requests_per_minute": 60 * float(served.answers_served(edges)[0]) / window.seconds,
         "share": shown(share(sum(good), len(good), n_eff)),
         "slo": slo.text,
     }

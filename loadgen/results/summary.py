@@ -3,16 +3,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from statistics import fmean
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.clock import MS
 from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
 from loadgen.measure.facts import Arrivals, StepFacts
+from loadgen.measure.intervals import widened
 from loadgen.measure.load import full_window, peak_in_flight
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
@@ -25,6 +29,7 @@ from loadgen.results.latency import latency
 from loadgen.results.manifest import Instrument, Manifest
 from loadgen.results.rate import rate, window_of
 from loadgen.slo import Slo, parse_slo
+from loadgen.workload.arrivals import schedule
 
 Summary = dict[str, Any]
 
@@ -96,6 +101,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         workers=manifest.workers,
         steps=manifest.steps,
         arrivals=_looked_at(manifest, records),
+        schedule=_schedule(manifest, records),
         counters=manifest.counters,
     )
 
@@ -104,9 +110,24 @@ def _looked_at(manifest: Manifest, records: Sequence[RequestRecord]) -> Arrivals
     """Return an open loop's schedule with the window in which it is looked at."""
     if manifest.arrivals is None:
         return None
-    window, unsteady = window_of(manifest.arrivals, [r for r in records if r.phase is Phase.MEASURE])
+    window, state = window_of(manifest.arrivals, [r for r in records if r.phase is Phase.MEASURE])
     span = None if window is None else (window.start, window.end)
-    return msgspec.structs.replace(manifest.arrivals, window_ns=span, unsteady=unsteady)
+    return msgspec.structs.replace(
+        manifest.arrivals, window_ns=span, unsteady=state.unsteady, undecided=state.undecided
+    )
+
+
+def _schedule(manifest: Manifest, records: Sequence[RequestRecord]) -> NDArray[np.int64] | None:
+    """Draw an open loop's schedule again, as far as its records reach; None until it had begun."""
+    asked = manifest.arrivals
+    due = [r.scheduled_ns for r in records if r.scheduled_ns is not None]
+    if asked is None or asked.epoch_ns is None or not due:
+        return None
+    epoch, seed = asked.epoch_ns, int(manifest.scenario["seed"])
+    # One beyond the last, as clocks are put together with some uncertainty.
+    until = max(due) - epoch + MS
+    times = schedule(asked.process, asked.rate, asked.cv, seed)
+    return epoch + np.fromiter(takewhile(lambda at: at <= until, times), dtype=np.int64)
 
 
 def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> StreamLoad | None:
@@ -153,11 +174,18 @@ def _first_errors(measured: Sequence[RequestRecord]) -> dict[str, str]:
 
 
 def _speed(ok: Sequence[RequestRecord]) -> Summary:
-    rates = [rate for r in ok if (rate := metrics.tokens_per_second(r)) is not None]
-    pairs = [(r.output_tokens, e2e / 1e3) for r in ok if r.output_tokens and (e2e := metrics.e2e_ms(r)) is not None]
+    ordered = sorted(ok, key=lambda r: r.sent_ns or 0)
+    rates = [rate for r in ordered if (rate := metrics.tokens_per_second(r)) is not None]
+    pairs = [
+        (r.output_tokens, e2e / 1e3) for r in ordered if r.output_tokens and (e2e := metrics.e2e_ms(r)) is not None
+    ]
+    total = ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])
+    if total is not None:
+        total = widened(total, [tokens - total.value * seconds for tokens, seconds in pairs])
+    per_request = mean(rates)
     return {
-        "tokens_per_second_mean": steps.shown(mean(rates)),
-        "tokens_per_second_total": steps.shown(ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])),
+        "tokens_per_second_mean": steps.shown(None if per_request is None else widened(per_request, rates)),
+        "tokens_per_second_total": steps.shown(total),
     }
 
 

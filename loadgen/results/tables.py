@@ -90,6 +90,12 @@ def _throughput(summary: Summary) -> Table:
         rows.append(("window, s", number(steps[0]["window_seconds"], 1)))
     note = "Closed loop: each user waits for an answer before the next question. "
     note += "Counted while all users were waiting, from 30 answers on."
+    if len(plateau := best.get("plateau") or ()) > 1:
+        note += (
+            f" The mean of the steps of {', '.join(f'{n:,}' for n in plateau)} users, which chance does not tell apart."
+        )
+    if len(steps) > 1 and not best["requests_per_minute"]:
+        note += " None: no step was steady and long enough."
     if knee := best.get("knee"):
         note += f" Knee: {knee['text']}."
     elif len(steps) > 1:
@@ -174,6 +180,8 @@ def _notes(step: Step) -> str:
     found = []
     if step.get("steady") is False:
         found.append(f"not steady: {step['unsteady']}" if step.get("unsteady") else "not steady")
+    elif step.get("undecided"):
+        found.append("too short to tell whether it was steady")
     if step.get("ended_by") == "broken off":
         found.append("broken off")
     latency = step.get("latency") or {}
@@ -201,6 +209,8 @@ def _rate(summary: Summary) -> Table:
     note = f"Open loop: requests begin by a schedule of {rate['process']} arrivals{cv}, whatever the answers."
     if rate.get("unsteady"):
         note += f" Not steady: {rate['unsteady']}."
+    elif rate.get("undecided"):
+        note += f" Steady or not: {rate['undecided']}."
     return Table("Rate", ("", f"{summary['model']} on {summary['engine']}"), tuple(rows), note + _rounds(summary))
 
 
@@ -217,9 +227,13 @@ def _latency_of_rate(summary: Summary) -> Table:
     if rows:
         rows.append(("sent after its time", *(number(lag.get(p)) for p in _SIDE_BY_SIDE)))
     columns = ("", *_SIDE_BY_SIDE.values())
+    few = ""
+    if (needed := rate.get("run_time_needed_s")) is not None:
+        few = f" No intervals: the queue came and went {rate['queueing_episodes']:g} times, 10 are needed. "
+        few += f"Run it {needed:,} s or longer after the warm-up transient."
     note = f"{ABSENT}: not resolvable, too few independent values. A stall of the server shows in both; what waited "
     note += "in the load generator shows from the schedule only. Observed: of these requests, no estimate of others."
-    return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note)
+    return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note + few)
 
 
 _SIDE_BY_SIDE = {"mean": "mean", "p50": "p50", "p90": "p90", "p99": "p99", "observed_p99": "observed p99", "max": "max"}

@@ -201,4 +201,5 @@ def _closed(rng: np.random.Generator, cv: float, trips: int) -> Spans:
     sent = end - service
     within = (end > 0) & (sent < trips)
     ones = np.ones(int(within.sum()))
-    return Spans((sent[within] * SECOND).astype(np.int64), (end[within] * SECOND).astype(np.int64), ones, ones)
+    begun, ended = ((at[within] * SECOND).astype(np.int64) for at in (sent, end))
+    return Spans(begun, begun, ended, ones, ones)

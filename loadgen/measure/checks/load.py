@@ -1,31 +1,14 @@
-"""Whether the load was what was asked for, and the engine had it to itself."""
+"""Whether the load was what was asked for, and the engine had no other."""
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.clock import MS, SECOND
-from loadgen.measure import metrics
 from loadgen.measure.evidence import Check, Evidence, Status
-from loadgen.measure.facts import Arrivals
-from loadgen.measure.limits import (
-    CHANCE,
-    CV_LIMIT,
-    DROPPED_LIMIT,
-    FEWEST_GAPS,
-    GAPS_TESTED,
-    LAG_INVALID,
-    LAG_LIMIT_MS,
-    LAG_WARN,
-    LITTLE_INVALID,
-    LITTLE_WARN,
-    P_LIMIT,
-    RATE_LIMIT,
-)
-from loadgen.measure.load import Series, Spans, Window, full_window, peak_in_flight
-from loadgen.measure.statistics import percentile
+from loadgen.measure.facts import EngineCounters
+from loadgen.measure.limits import LITTLE_INVALID, LITTLE_WARN
+from loadgen.measure.load import Spans, Window, full_window, peak_in_flight
 from loadgen.record import Outcome, RequestRecord
 
 
@@ -163,105 +146,6 @@ def _overlap(spans: Sequence[tuple[int, int]], window: Window) -> float:
     return inside / (window.end - window.start)
 
 
-def steadiness(e: Evidence) -> Check:
-    """Tell whether what was measured had stopped changing."""
-    name = "steady state"
-    if e.arrivals is not None:
-        return _steadiness_of_arrivals(name, e.arrivals)
-    if not e.steps:
-        return Check(name, Status.NOT_CHECKED)
-    if all(step.window_ns is None for step in e.steps):
-        return Check(name, Status.INCONCLUSIVE, "no step came to an end", "steady", "A longer --run-time.")
-    wrong = [f"{s.concurrency} users: {s.unsteady or 'broken off'}" for s in e.steps if s.unsteady or not s.window_ns]
-    if not wrong:
-        return Check(name, Status.OK, "in every step", "steady")
-    return Check(name, Status.WARN, "; ".join(wrong), "steady", "A longer --step-time, or a warmer engine.")
-
-
-def _steadiness_of_arrivals(name: str, asked: Arrivals) -> Check:
-    if asked.window_ns is None:
-        return Check(name, Status.INCONCLUSIVE, "too few requests to tell", "steady", "A longer --run-time.")
-    if asked.unsteady is None:
-        return Check(name, Status.OK, "requests in flight steady", "steady")
-    advice = "Asked for more than the engine can do, latencies depend on how long it is asked: a lower --rate."
-    return Check(name, Status.WARN, asked.unsteady, "steady", advice)
-
-
-def arrivals(e: Evidence) -> Check:
-    """Tell whether requests were sent as the schedule was asked to be: all of them, at its rate, with such gaps."""
-    name = "arrivals as asked"
-    if e.arrivals is None:
-        return Check(name, Status.NOT_CHECKED)
-    due = [r for r in e.measured if r.scheduled_ns is not None]
-    dropped = sum(r.outcome is Outcome.DROPPED for r in due)
-    gaps = _gaps(r.sent_ns for r in due)
-    limit = f"{e.arrivals.rate:g}/s, cv {e.arrivals.cv:g}, none dropped"
-    if dropped:
-        status = Status.INVALID if dropped > DROPPED_LIMIT * len(due) else Status.WARN
-        value = f"{dropped} of {len(due)} dropped" + (f", {1 / gaps.mean():,.2f}/s sent" if gaps.any() else "")
-        advice = "The offered load was not reached: raise --max-in-flight, or ask for less."
-        return Check(name, status, value, limit, advice)
-    if len(gaps) < FEWEST_GAPS:
-        advice = "Too few to tell: a longer --run-time."
-        return Check(name, Status.NOT_CHECKED, f"{len(due)} requests", limit, advice)
-    value, as_asked = _compared(gaps, e.arrivals)
-    if as_asked:
-        return Check(name, Status.OK, value, limit)
-    advice = "This client did not keep to the schedule: more --processes, or a lower --rate."
-    if not _compared(_gaps(r.scheduled_ns for r in due), e.arrivals)[1]:
-        advice = "The schedule is so by chance, of which the seed decides: a longer --run-time, or another --seed."
-    return Check(name, Status.WARN, value, limit, advice)
-
-
-def _gaps(times: Iterable[int | None]) -> Series:
-    """Return the gaps between times, s, whatever their order."""
-    return np.diff(np.array(sorted(at / SECOND for at in times if at is not None)))
-
-
-def _compared(gaps: Series, asked: Arrivals) -> tuple[str, bool]:
-    """Return the rate of the gaps and how they vary, in words, and whether both are as asked.
-
-    By chance the rate of n gamma gaps strays by cv / sqrt(n) of itself, their coefficient of variation by
-    cv sqrt((1 + cv^2) / 2n).
-    """
-    n = len(gaps)
-    rate, cv = 1 / float(gaps.mean()), float(gaps.std() / gaps.mean())
-    p = _p_value(gaps, asked)
-    value = f"{rate:,.2f}/s, cv {cv:.2f}, none dropped" + ("" if p is None else f", p {p:.2g}")
-    same_rate = abs(rate / asked.rate - 1) <= RATE_LIMIT + CHANCE * asked.cv / math.sqrt(n)
-    same_cv = abs(cv - asked.cv) <= CV_LIMIT + CHANCE * asked.cv * math.sqrt((1 + asked.cv**2) / (2 * n))
-    return value, same_rate and same_cv and (p is None or p >= P_LIMIT)
-
-
-def _p_value(gaps: Series, asked: Arrivals) -> float | None:
-    """Return the p value of Kolmogorov and Smirnov for gamma gaps of this rate and cv; None for constant ones."""
-    if asked.cv == 0:
-        return None
-    from scipy.stats import gamma, kstest
-
-    shape = 1 / asked.cv**2
-    thinned = gaps[:: math.ceil(len(gaps) / GAPS_TESTED)]
-    return float(kstest(thinned, gamma(shape, scale=1 / (asked.rate * shape)).cdf).pvalue)
-
-
-def send_lag(e: Evidence) -> Check:
-    """Tell how much later than scheduled requests were sent."""
-    name = "sent on time"
-    lags = [(r.sent_ns - r.scheduled_ns) / MS for r in e.measured if r.sent_ns and r.scheduled_ns]
-    if not lags:
-        return Check(name, Status.NOT_CHECKED)
-    p99 = percentile(lags, 0.99)
-    # Of an answer that was not streamed only the end is known.
-    times = [v for r in e.ok if (v := metrics.ttft_ms(r) or metrics.e2e_ms(r)) is not None]
-    middle = percentile(times, 0.5) if times else 0.0
-    limit = max(LAG_LIMIT_MS, LAG_WARN * middle)
-    value = f"p99 {p99:.2f} ms late"
-    if p99 <= limit:
-        return Check(name, Status.OK, value, f"{limit:.2f} ms")
-    status = Status.INVALID if p99 > max(LAG_LIMIT_MS, LAG_INVALID * middle) else Status.WARN
-    return Check(name, status, value, f"{limit:.2f} ms", "This client was late: more --processes, or a lower --rate.")
-
-
 def foreign_load(e: Evidence) -> Check:
     """Tell whether the engine had other requests than ours."""
     name = "no other load on the engine"
@@ -273,9 +157,23 @@ def foreign_load(e: Evidence) -> Check:
         return Check(
             name, Status.INVALID, f"{busy:.0f} requests before our first", "0", "Somebody else uses this engine."
         )
+    # A request that we gave up may still occupy the engine.
+    given_up = sum(r.sent_ns is not None and r.outcome is not Outcome.OK for r in e.records)
+    left = (after.running or 0) + (after.waiting or 0)
+    if left > given_up:
+        limit = f"0 to {given_up}" if given_up else "0"
+        return Check(
+            name, Status.INVALID, f"{left:.0f} requests after our last", limit, "Somebody else uses this engine."
+        )
+    return _ended_requests(name, e, before, after)
+
+
+def _ended_requests(name: str, e: Evidence, before: EngineCounters, after: EngineCounters) -> Check:
+    """Compare the requests that ended by the engine's count with those that we sent."""
     if before.requests is None or after.requests is None:
         status = Status.NOT_CHECKED if before.running is None else Status.OK
-        return Check(name, status, "idle before our first request" if status is Status.OK else None)
+        value = "idle before our first request and after our last" if status is Status.OK else None
+        return Check(name, status, value)
     theirs = after.requests - before.requests
     ended = sum(r.outcome is Outcome.OK for r in e.records)
     sent = sum(r.sent_ns is not None for r in e.records)

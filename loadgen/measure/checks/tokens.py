@@ -20,6 +20,8 @@ USUAL_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "eos
 
 _REASONS_SHOWN = 5
 
+HTTP_OK = 200
+
 
 def token_counts(e: Evidence) -> Check:
     """Tell who counted the tokens, and whether the counts are plausible."""
@@ -124,14 +126,27 @@ def engines_count(e: Evidence) -> Check:
     broken = sum(r.outcome is not Outcome.OK and r.sent_ns is not None for r in e.records)
     value = f"{_by_source(done)}, {theirs:,.0f} by the engine" + (f", {broken} requests not complete" if broken else "")
     limit = f"{TOKENS_WARN:.0%}"
-    # Of requests that did not end well the engine has counted what it made, between nothing and a whole answer each.
-    beyond = max(ours - theirs, theirs - ours - broken * e.max_tokens, 0)
+    beyond = max(ours - theirs, theirs - ours - _tokens_of_failed(e, done), 0)
     apart = beyond / ours if ours else float(beyond > 0)
     if apart <= TOKENS_WARN:
         return Check(name, Status.OK, value, limit)
     status = Status.INVALID if apart > TOKENS_INVALID else Status.WARN
     advice = "Somebody else used the engine, or one of the two counts wrongly: compare single answers."
     return Check(name, status, value, limit, advice)
+
+
+def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
+    """Return how many tokens the engine may have counted for requests that did not end well.
+
+    Of one that was refused with an HTTP status: none. Of a stream that broke off: those that came, and as many more as
+    an answer has on average. Without streams nothing shows how far it had come: as many as the longest answer.
+    """
+    lengths = [r.output_tokens or 0 for r in done] or [e.max_tokens]
+    streamed = any(r.first_token_ns is not None for r in done)
+    more = sum(lengths) / len(lengths) if streamed else max(lengths)
+    failed = [r for r in e.records if r.outcome is not Outcome.OK and r.sent_ns is not None]
+    broken = [r for r in failed if r.http_status in {None, HTTP_OK}]
+    return sum(min((r.output_tokens or r.chunks or 0) + more, e.max_tokens) for r in broken)
 
 
 def _by_source(done: Sequence[RequestRecord]) -> str:
@@ -168,7 +183,15 @@ def prefix_cache(e: Evidence) -> Check:
 
 
 def _cache_hits(e: Evidence) -> float | None:
-    """Return the share of prompt tokens that the engine found in its cache; None where it does not tell."""
+    """Return the share of prompt tokens that the engine found in its cache; None where nobody tells.
+
+    By the engine's counters, or by the usage in its answers, whichever is more: one of the two may count less.
+    """
+    told = [share for share in (_counted_hits(e), _hits_in_usage(e)) if share is not None]
+    return max(told, default=None)
+
+
+def _counted_hits(e: Evidence) -> float | None:
     if e.counters is None:
         return None
     before, after = e.counters
@@ -176,3 +199,10 @@ def _cache_hits(e: Evidence) -> float | None:
         return None
     asked = after.prefix_queries - (before.prefix_queries or 0)
     return (after.prefix_hits - (before.prefix_hits or 0)) / asked if asked > 0 else 0.0
+
+
+def _hits_in_usage(e: Evidence) -> float | None:
+    known = [r for r in e.ok if r.cached_tokens is not None and r.input_tokens]
+    if not known:
+        return None
+    return sum(r.cached_tokens or 0 for r in known) / sum(r.input_tokens or 0 for r in known)

@@ -1,0 +1,93 @@
+"""Whether an open loop's requests were those of its schedule, and were sent on time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.clock import MS, SECOND
+from loadgen.measure import metrics
+from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.limits import DROPPED_LIMIT, LAG_INVALID, LAG_LIMIT_MS, LAG_WARN, SCHEDULE_EDGE_NS
+from loadgen.measure.statistics import percentile
+from loadgen.record import Outcome, RequestRecord
+
+
+def arrivals(e: Evidence) -> Check:
+    """Tell whether each time of the schedule, drawn again from its seed, has its request, and none has another.
+
+    How late requests were sent is another question, of :func:`send_lag`.
+    """
+    name = "arrivals as asked"
+    if e.arrivals is None:
+        return Check(name, Status.NOT_CHECKED)
+    due = [r for r in e.measured if r.scheduled_ns is not None]
+    dropped = sum(r.outcome is Outcome.DROPPED for r in due)
+    limit = f"{e.arrivals.rate:g}/s, cv {e.arrivals.cv:g}, none dropped"
+    value = _described(due, dropped)
+    missing, others = _compared(e, np.sort([r.scheduled_ns or 0 for r in due]))
+    if missing or others:
+        value += f", {missing} missing" * bool(missing) + f", {others} at other times" * bool(others)
+        advice = "Some process did not follow its part of the schedule: see the log, and report a bug."
+        status = Status.INVALID if missing + others > DROPPED_LIMIT * (len(due) + missing) else Status.WARN
+        return Check(name, status, value, limit, advice)
+    if dropped:
+        status = Status.INVALID if dropped > DROPPED_LIMIT * len(due) else Status.WARN
+        advice = "The offered load was not reached: raise --max-in-flight, or ask for less."
+        return Check(name, status, value, limit, advice)
+    if e.schedule is None:
+        return Check(name, Status.NOT_CHECKED, value, limit, "Nothing of the schedule has begun.")
+    return Check(name, Status.OK, value, limit)
+
+
+def _described(due: Sequence[RequestRecord], dropped: int) -> str:
+    """Return how many requests were due and dropped, and at which rate the others were sent."""
+    gaps = np.diff(np.sort([r.sent_ns / SECOND for r in due if r.sent_ns is not None]))
+    value = f"{dropped} of {len(due)} dropped" if dropped else f"{len(due)} due, none dropped"
+    if not gaps.any():
+        return value
+    return f"{value}, sent {1 / gaps.mean():,.2f}/s, cv {gaps.std() / gaps.mean():.2f}"
+
+
+def _compared(e: Evidence, due: NDArray[np.int64]) -> tuple[int, int]:
+    """Return how many times of the schedule have no request, and how many requests have no time in it."""
+    if e.schedule is None or not len(due):
+        return 0, 0
+    last = int(due[-1])
+    if e.ended != "completed":
+        # Where a run is ended from outside, some processes had come a little further than others.
+        last -= SCHEDULE_EDGE_NS
+        due = due[due <= last]
+    expected = e.schedule[e.schedule <= last + e.clock_tolerance_ns]
+    if len(expected) == len(due) and (np.abs(expected - due) <= e.clock_tolerance_ns).all():
+        return 0, 0
+    return _unmatched(expected, due, e.clock_tolerance_ns), _unmatched(due, expected, e.clock_tolerance_ns)
+
+
+def _unmatched(times: NDArray[np.int64], others: NDArray[np.int64], tolerance: int) -> int:
+    """Return how many of some times, in order, have no partner of their own among others; both sorted."""
+    at = found = 0
+    for time in times.tolist():
+        while at < len(others) and others[at] < time - tolerance:
+            at += 1
+        if at < len(others) and others[at] <= time + tolerance:
+            at, found = at + 1, found + 1
+    return len(times) - found
+
+
+def send_lag(e: Evidence) -> Check:
+    """Tell how much later than scheduled requests were sent."""
+    name = "sent on time"
+    lags = [(r.sent_ns - r.scheduled_ns) / MS for r in e.measured if r.sent_ns and r.scheduled_ns]
+    if not lags:
+        return Check(name, Status.NOT_CHECKED)
+    p99 = percentile(lags, 0.99)
+    # Of an answer that was not streamed only the end is known.
+    times = [v for r in e.ok if (v := metrics.ttft_ms(r) or metrics.e2e_ms(r)) is not None]
+    middle = percentile(times, 0.5) if times else 0.0
+    limit = max(LAG_LIMIT_MS, LAG_WARN * middle)
+    value = f"p99 {p99:.2f} ms late"
+    if p99 <= limit:
+        return Check(name, Status.OK, value, f"{limit:.2f} ms")
+    status = Status.INVALID if p99 > max(LAG_LIMIT_MS, LAG_INVALID * middle) else Status.WARN
+    return Check(name, status, value, f"{limit:.2f} ms", "This client was late: more --processes, or a lower --rate.")

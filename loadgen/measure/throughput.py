@@ -1,0 +1,115 @@
+"""Throughput of a window: what was served in it, bin by bin, and whether the window is long enough for an interval.
+
+An answer counts in the bins in which its tokens arrived. Without a stream it counts evenly over its round trip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.clock import SECOND
+from loadgen.measure.intervals import mean_of_series
+from loadgen.measure.limits import ENOUGH_REQUESTS, ROUND_TRIPS, SHORTEST_WINDOW
+from loadgen.measure.load import Series, Spans
+from loadgen.measure.statistics import Estimate
+from loadgen.record import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """What was served in equal bins of time; each series has one element a bin."""
+
+    width_s: float
+    answers: Series
+    tokens: Series
+    """Output tokens of complete answers; nan from where on somebody's were not counted."""
+    round_trips_s: Series
+    """Seconds of complete answers' round trips that lie in the bin, all together."""
+    service_s: Series
+    """Seconds of them in which their tokens arrived, all together."""
+
+    @classmethod
+    def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64]) -> "Bins":
+        """Count records into the bins between edges, ns."""
+        service = Spans.of_service(records)
+        whole = replace(service, begun=service.sent)
+        return cls(
+            width_s=float(edges[1] - edges[0]) / SECOND,
+            answers=service.answers_served(edges),
+            tokens=service.tokens_served(edges),
+            round_trips_s=whole.served(whole.answers * (whole.end - whole.sent) / SECOND, edges),
+            service_s=service.served(service.answers * (service.end - service.begun) / SECOND, edges),
+        )
+
+    def since(self, cut: int) -> "Bins":
+        """Return the bins from an index on."""
+        return Bins(self.width_s, self.answers[cut:], self.tokens[cut:], self.round_trips_s[cut:], self.service_s[cut:])
+
+    def merged(self, together: int) -> "Bins":
+        """Return bins of ``together`` of these each; their number has to be a multiple of it."""
+        if together == 1:
+            return self
+        series = (self.answers, self.tokens, self.round_trips_s, self.service_s)
+        return Bins(self.width_s * together, *(values.reshape(-1, together).sum(axis=1) for values in series))
+
+    @property
+    def seconds(self) -> float:
+        """Length of all bins together."""
+        return self.width_s * len(self.answers)
+
+    @property
+    def mean_round_trip_s(self) -> float | None:
+        """Mean round trip of a complete answer, None where there was none."""
+        return _ratio(self.round_trips_s, self.answers)
+
+    @property
+    def mean_service_s(self) -> float | None:
+        """Mean time in which an answer's tokens arrived, None where there was no answer."""
+        return _ratio(self.service_s, self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What was served in a window; the 95 % intervals are both there, or neither is."""
+
+    answers: float
+    """Complete answers; of those that reach beyond the window, the part within counts."""
+    round_trips: float
+    """Length of the window in mean round trips; 0 where no answer was complete."""
+    requests_per_minute: Estimate | None
+    """None where the window is shorter than three round trips."""
+    tokens_per_second: Estimate | None
+    """None likewise, and where somebody's tokens were not counted."""
+
+
+def throughput(bins: Bins) -> Throughput:
+    """Return the throughput over all bins.
+
+    A window shorter than three mean round trips has none: what is in flight at its edges is as much as what was served.
+    An interval needs ``ENOUGH_REQUESTS`` answers, and a window of ``ROUND_TRIPS`` mean times of service. It is refused
+    for both figures where it is for one: requests/min alone does not show an engine whose speed changes slowly.
+    """
+    answers = float(bins.answers.sum())
+    round_trip, service = bins.mean_round_trip_s, bins.mean_service_s
+    if not round_trip or not service or bins.seconds < SHORTEST_WINDOW * round_trip:
+        return Throughput(answers, bins.seconds / round_trip if round_trip else 0.0, None, None)
+    per_minute = _mean(bins.answers * 60 / bins.width_s, answers)
+    per_second = None if np.isnan(bins.tokens).any() else _mean(bins.tokens / bins.width_s, answers)
+    long = answers >= ENOUGH_REQUESTS and bins.seconds >= ROUND_TRIPS * service
+    if not long or any(e is not None and e.ci95 is None for e in (per_minute, per_second)):
+        per_minute = replace(per_minute, ci95=None)
+        per_second = None if per_second is None else replace(per_second, ci95=None)
+    return Throughput(answers, bins.seconds / round_trip, per_minute, per_second)
+
+
+def _mean(series: Series, answers: float) -> Estimate:
+    estimate = mean_of_series(series)
+    assert estimate is not None
+    return replace(estimate, n=round(answers))
+
+
+def _ratio(seconds: Series, answers: Series) -> float | None:
+    total = float(answers.sum())
+    return float(seconds.sum()) / total if total > 0 else None
