@@ -21,6 +21,11 @@ _CUT = " ..."
 _PIECE = 8
 """Characters of a key that are enough to be taken out, where a server repeats only a part of it."""
 
+_GRAM = 4
+_STRIDE = _PIECE - _GRAM + 1
+"""So many places apart, a text is looked at for a gram of a piece: of the grams that every piece has, at as many places
+next to each other, one is at such a place."""
+
 _LOOKED_AT = 16_384
 """Characters of a text that are redacted before it is cut: far more than are kept, so that none of a key is left at the
 cut."""
@@ -41,7 +46,9 @@ def redacted(text: str, secret: str | None) -> str:
         return text
     if len(secret) < _PIECE:
         return text.replace(secret, REDACTED)
-    pieces = _pieces(secret)
+    pieces, grams = _pieces(secret)
+    if grams.isdisjoint([text[at : at + _GRAM] for at in range(0, len(text), _STRIDE)]):
+        return text
     out: list[str] = []
     start = at = 0
     while at + _PIECE <= len(text):
@@ -103,5 +110,7 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def _pieces(secret: str) -> frozenset[str]:
-    return frozenset(form[at : at + _PIECE] for form in _forms(secret) for at in range(len(form) - _PIECE + 1))
+def _pieces(secret: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return all pieces of what a secret may be written as, and all grams of those."""
+    pieces = frozenset(form[at : at + _PIECE] for form in _forms(secret) for at in range(len(form) - _PIECE + 1))
+    return pieces, frozenset(piece[at : at + _GRAM] for piece in pieces for at in range(_STRIDE))
