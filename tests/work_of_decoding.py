@@ -1,7 +1,8 @@
 """Reads responses of all shapes in two lengths, for callgrind to count what each costs.
 
-Run it under ``valgrind --tool=callgrind --dump-before=getppid``: each call of ``getppid`` ends a part of the profile,
-so that every other part is one reading. Prints the length and the name of each.
+Run it under ``valgrind --tool=callgrind --instr-atstart=no --zero-before=getppid --dump-before=getpgrp``: the calls of
+``getppid`` and ``getpgrp`` bound a reading, so that every part of the profile is one. Prints the number of its process,
+waits for the file that it is given, by which time counting has to be on, and prints the length and name of each shape.
 """
 
 import os
@@ -20,11 +21,15 @@ def main() -> None:
     everything = [shape for length in LENGTHS for shape in bad_bytes.bodies(length)]
     for lazily in (False, True):
         bad_bytes.read_bytes(everything[0][1], lazily=lazily)
+    sys.stdout.write(f"{os.getpid()}\n")
+    sys.stdout.flush()
+    while not Path(sys.argv[1]).exists():  # no sleep: valgrind takes commands of a program that computes
+        pass
     for name, raw in everything:
         os.getppid()
         for lazily in (False, True):
             bad_bytes.read_bytes(raw, lazily=lazily)
-        os.getppid()
+        os.getpgrp()
         sys.stdout.write(f"{len(raw)} {name}\n")
 
 
