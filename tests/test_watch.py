@@ -1,7 +1,10 @@
 """When a step of the load has told enough: records as they come, on a clock of the test's own."""
 
+import heapq
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -43,8 +46,6 @@ class Step:
     precision: float = 0.02
     seed: int = 1
     best: Estimate | None = None
-    step_times: float = 1.0
-    """The load lasts so many times the step, and a minute."""
     delay_s: float = 0.0
     """So much later the records arrive."""
     settled: list[int] = field(default_factory=list)
@@ -52,32 +53,43 @@ class Step:
     def play(self) -> tuple[Found, int, list[RequestRecord]]:
         """Return what was found, when, and all records that had been added by then."""
         watch = StepWatch(BEGAN, BEGAN + int(SPREAD_S * SECOND), self.step_time_s, self.precision, self.best)
-        waiting = sorted(self._records(), key=lambda r: r.end_ns or 0)
+        coming = heapq.merge(*map(self._of_user, range(self.users)), key=lambda r: r.end_ns or 0)
+        waiting = deque([next(coming)])
+        open_since = [self._first_of(user) for user in range(self.users)]
         added: list[RequestRecord] = []
         for now in self._clock():
             seen = now - int(self.delay_s * SECOND)
-            arrived = [r for r in waiting if (r.end_ns or 0) <= seen]
-            waiting = waiting[len(arrived) :]
+            arrived = []
+            while waiting and (waiting[0].end_ns or 0) <= seen:
+                arrived.append(waiting.popleft())
+                open_since[open_since.index(arrived[-1].sent_ns or 0)] = arrived[-1].end_ns or 0
+                waiting.extend(islice(coming, 1))
             watch.add(arrived)
             added += arrived
-            settled = min((r.sent_ns or 0 for r in waiting if (r.sent_ns or 0) <= seen), default=seen)
+            settled = min((sent for sent in open_since if sent <= seen), default=seen)
             self.settled.append(settled)
             if (found := watch.look(now, settled)) is not None:
                 return found, now, added
         raise AssertionError("it never ended")
 
     def _clock(self) -> Iterator[int]:
-        ticks = int((self.step_times * self.step_time_s + 2 * PATIENCE_S) / LOOK_S)
+        ticks = int((MOST_STEP_TIMES * self.step_time_s + 2 * PATIENCE_S) / LOOK_S)
         return (BEGAN + int(k * LOOK_S * SECOND) for k in range(1, ticks))
 
-    def _records(self) -> Iterator[RequestRecord]:
-        rng = np.random.default_rng(self.seed)
-        for user in range(self.users):
-            at = BEGAN + int(SPREAD_S * SECOND * user / self.users)
-            while at < BEGAN + (self.step_times * self.step_time_s + 2 * PATIENCE_S) * SECOND:
-                end = at + int(self.takes(rng, (at - BEGAN) / SECOND) * SECOND)
-                yield record(user, at, end)
-                at = end
+    def records(self) -> Iterator[RequestRecord]:
+        return chain.from_iterable(map(self._of_user, range(self.users)))
+
+    def _first_of(self, user: int) -> int:
+        return BEGAN + int(SPREAD_S * SECOND * user / self.users)
+
+    def _of_user(self, user: int) -> Iterator[RequestRecord]:
+        """Make them as they are asked for: most steps end long before their time."""
+        rng = np.random.default_rng((self.seed, user))
+        at = self._first_of(user)
+        while at < BEGAN + (MOST_STEP_TIMES * self.step_time_s + 2 * PATIENCE_S) * SECOND:
+            end = at + int(self.takes(rng, (at - BEGAN) / SECOND) * SECOND)
+            yield record(user, at, end)
+            at = end
 
 
 def around(mean: float, cv: float = 0.1) -> Takes:
@@ -133,7 +145,7 @@ def test_no_window_reaches_beyond_what_has_settled(takes: float, delay_s: float)
     found, _, added = step.play()
     assert found.window.end <= step.settled[-1]
     known = {r.request_id for r in added}
-    sent = [r for r in step._records() if found.window.start <= (r.sent_ns or 0) < found.window.end]
+    sent = [r for r in step.records() if found.window.start <= (r.sent_ns or 0) < found.window.end]
     assert sent
     assert all(r.request_id in known for r in sent)
 
@@ -154,9 +166,7 @@ def test_a_beginning_that_differs_is_cut_off() -> None:
 
 
 def test_an_engine_that_becomes_slower_and_slower_is_said_not_to_be_steady() -> None:
-    found, now, _ = Step(
-        16, lambda rng, at: around(0.2 + 0.02 * at)(rng, at), step_time_s=30, step_times=MOST_STEP_TIMES
-    ).play()
+    found, now, _ = Step(16, lambda rng, at: around(0.2 + 0.02 * at)(rng, at), step_time_s=30).play()
     assert found.ended_by == "step-time"
     assert seconds_of(now) >= 30
     assert found.unsteady is not None
@@ -164,7 +174,7 @@ def test_an_engine_that_becomes_slower_and_slower_is_said_not_to_be_steady() -> 
 
 
 def test_requests_that_take_longer_than_the_step_are_waited_for_but_not_for_ever() -> None:
-    slow = Step(8, around(55.0, 0.01), step_time_s=20, step_times=MOST_STEP_TIMES)
+    slow = Step(8, around(55.0, 0.01), step_time_s=20)
     found, now, _ = slow.play()
     assert found.ended_by == "step-time"
     assert MOST_STEP_TIMES * 20 < seconds_of(now) <= MOST_STEP_TIMES * 20 + PATIENCE_S + LOOK_S
@@ -175,7 +185,7 @@ def test_requests_that_take_longer_than_the_step_are_waited_for_but_not_for_ever
 
 
 def test_a_step_gets_the_time_for_three_round_trips() -> None:
-    found, now, _ = Step(8, around(9.0, 0.2), step_time_s=20, step_times=MOST_STEP_TIMES).play()
+    found, now, _ = Step(8, around(9.0, 0.2), step_time_s=20).play()
     assert 20 < seconds_of(now) < MOST_STEP_TIMES * 20
     assert found.throughput.round_trips >= 3
     assert found.requests_per_minute is not None
@@ -187,9 +197,7 @@ def test_a_step_gets_the_time_for_an_interval_where_only_that_tells_whether_thro
     best: float | None, *, longer: bool
 ) -> None:
     before = None if best is None else Estimate(best, (0.99 * best, 1.01 * best), 100)
-    found, now, _ = Step(
-        12, around(4.0, 0.3), step_time_s=40, precision=0.0001, best=before, step_times=MOST_STEP_TIMES
-    ).play()
+    found, now, _ = Step(12, around(4.0, 0.3), step_time_s=40, precision=0.0001, best=before).play()
     assert (seconds_of(now) > 50) is longer
     assert found.requests_per_minute is not None
     assert (found.requests_per_minute.ci95 is not None) is longer
