@@ -104,9 +104,8 @@ def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui, metrics:
         assert re.search(r'llmload_run_state{.*state="ended"} 1\.0', text)
 
 
-@pytest.mark.parametrize(
-    ("form", "words"),
-    [
+def test_mistakes_in_the_form_are_answered_with_their_flags(ui: Ui) -> None:
+    mistakes: list[tuple[dict[str, str], str]] = [
         ({"host": "localhost:1"}, "--host localhost:1: the scheme is missing"),
         ({"host": "http://127.0.0.1:1"}, "connection refused"),
         ({"dataset": "nope"}, "--dataset"),
@@ -114,13 +113,12 @@ def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui, metrics:
         ({"sample": "0"}, "--sample must be at least 1"),
         ({"max_tokens": "x"}, "--max-tokens must be a whole number"),
         ({"user_count": "0"}, "--users must be at least 1"),
-    ],
-)
-def test_a_mistake_in_the_form_is_answered_with_its_flag(ui: Ui, form: dict[str, str], words: str) -> None:
-    answered = ui.swarm(**form)
-    assert answered["success"] is False
-    assert words in answered["message"]
-    assert not ui.results.exists()
+    ]
+    for form, words in mistakes:
+        answered = ui.swarm(**form)
+        assert answered["success"] is False, form
+        assert words in answered["message"]
+        assert not ui.results.exists()
 
 
 def test_a_run_time_of_the_last_start_is_forgotten(ui: Ui) -> None:
