@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Finished, Locust
+from forking import forks, locust
 from serving import DONE, Request, ScriptServer, Step, event, response, serving, stream, token, usage
 
 from engines.catalogue import ENGINES
@@ -18,6 +19,8 @@ from loadgen.results.launched import Launched
 from loadgen.scenario import resolve
 from loadgen.workload.datasets import load
 from loadgen.workload.prompts import Prompt
+
+__all__ = ["forks", "locust"]
 
 FEW = ("--sample", "2", "--warmup", "1", "--max-tokens", "8")
 
