@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from conftest import LOCUST, ROOT, Finished, clean_environment
@@ -16,14 +16,20 @@ WORDS = 60
 """Of a prompt: what the simulated engine counts as its tokens."""
 
 
-def run_locustfile(folder: Path, name: str, *arguments: str, meanwhile: Callable[[], None] | None = None) -> Finished:
+def run_locustfile(
+    folder: Path,
+    name: str,
+    *arguments: str,
+    meanwhile: Callable[[], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Finished:
     """Run ``locustfiles/NAME`` from a folder, do something meanwhile, and wait for the end."""
     results = folder / "results"
     command = [*LOCUST, "-f", str(ROOT / "locustfiles" / name), "--headless", "--results", str(results), *arguments]
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=clean_environment(),
+        env=clean_environment(**(environment or {})),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

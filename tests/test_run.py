@@ -8,21 +8,56 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Locust, records_of
+from conftest import ROOT, Finished, Locust, records_of
+from running import run_locustfile
 from serving import HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token
 
 from loadgen.record import Outcome, Phase
 
 FEW = ("--sample", "4", "--warmup", "2", "--max-tokens", "8")
+SECRET = "sk-very-secret"
 
 
-def test_a_run_ends_by_itself_and_leaves_its_results(locust: Locust) -> None:
-    with serving(answer(3)) as server:
-        done = locust("--host", server.url, *FEW)
-        sent = [json.loads(r.body) for r in server.requests]
+@dataclass(frozen=True)
+class Seen:
+    """A run that has ended, and what its server was asked; all it left is in one folder."""
+
+    done: Finished
+    requests: Sequence[Request]
+    folder: Path
+
+
+def whole_run(folder: Path, *arguments: str, **environment: str) -> Seen:
+    """Let one user go once round the sample, in three tokens each."""
+    with serving(answer(3, pause=0.05)) as server:
+        done = run_locustfile(folder, "chat.py", "--host", server.url, *arguments, environment=environment)
+    return Seen(done, server.requests, folder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """A run with a key, a Grafana that is named, and Locust's own tables."""
+    folder = tmp_path_factory.mktemp("plain")
+    more = ("--grafana", "http://127.0.0.1:3000/graphs/", "--csv", str(folder / "stats"))
+    return whole_run(folder, *FEW, *more, OPENAI_API_KEY=SECRET)
+
+
+@pytest.fixture(scope="module")
+def set_otherwise(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """A run of more requests than prompts, with options in the environment, and a key in a file."""
+    folder = tmp_path_factory.mktemp("set-otherwise")
+    (folder / "key").write_text("sk-from-file\n")
+    options = {"LOADGEN_MAX_TOKENS": "7", "OPENAI_API_KEY_FILE": str(folder / "key")}
+    return whole_run(folder, *FEW[:4], "--requests", "10", **options)
+
+
+def test_a_run_ends_by_itself_and_leaves_its_results(plain: Seen) -> None:
+    done = plain.done
+    sent = [json.loads(r.body) for r in plain.requests]
     done.assert_ended_well()
     names = {p.name for p in done.folder.iterdir()}
     assert names == {"run.json", "records.jsonl", "summary.json", "report.md", "report.html"}
@@ -32,24 +67,22 @@ def test_a_run_ends_by_itself_and_leaves_its_results(locust: Locust) -> None:
     assert done.summary["verdict"]["status"] == ("WARN" if done.status == 0 else "INVALID")
     assert done.summary["requests"]["started"] == done.summary["requests"]["completed"] == 4
     assert done.summary["speed"]["tokens_per_second_mean"]["n"] == 4
-    assert len(server.requests) == 1 + 2 + 4  # one token is asked for beforehand, to see that all is well
+    assert len(sent) == 1 + 2 + 4  # one token is asked for beforehand, to see that all is well
     assert [s["max_tokens"] for s in sent] == [1] + [8] * 6
     assert {s["model"] for s in sent} == {"scripted"}
     assert len({s["messages"][0]["content"] for s in sent}) == 7
     assert str(done.folder.relative_to(done.results)) in done.out
 
 
-def test_the_first_line_of_every_report_names_the_data_set(locust: Locust) -> None:
-    with serving(answer(3)) as server:
-        done = locust("--host", server.url, *FEW)
+def test_the_first_line_of_every_report_names_the_data_set(plain: Seen) -> None:
+    done = plain.done
     assert "the project's own samples" in (done.folder / "report.md").read_text().splitlines()[0]
     assert "the project&#39;s own samples</title>" in (done.folder / "report.html").read_text()
     assert "scripted on endpoint, prompts: the project's own samples" in done.out
 
 
-def test_requests_go_round_the_sample_in_a_seeded_order(locust: Locust) -> None:
-    with serving(answer(2)) as server:
-        done = locust("--host", server.url, *FEW, "--requests", "10")
+def test_requests_go_round_the_sample_in_a_seeded_order(set_otherwise: Seen) -> None:
+    done = set_otherwise.done
     measured = [r for r in done.records if r.phase is Phase.MEASURE]
     assert [r.round for r in measured] == [0] * 4 + [1] * 4 + [2] * 2
     assert [r.prompt_row for r in measured[:4]] == done.manifest["dataset"]["sample_rows"]
@@ -133,10 +166,8 @@ def test_several_users_are_a_plain_closed_loop(locust: Locust) -> None:
     assert all((r.end_ns or 0) <= first_measured for r in done.records if r.phase is Phase.WARMUP)
 
 
-def test_locusts_own_tables_count_requests_once_and_have_llm_rows_beside_them(locust: Locust, tmp_path: Path) -> None:
-    with serving(answer(3, pause=0.05)) as server:
-        locust("--host", server.url, *FEW, "--csv", str(tmp_path / "stats"))
-    with (tmp_path / "stats_stats.csv").open() as file:
+def test_locusts_own_tables_count_requests_once_and_have_llm_rows_beside_them(plain: Seen) -> None:
+    with (plain.folder / "stats_stats.csv").open() as file:
         counts = {(row["Type"], row["Name"]): row["Request Count"] for row in csv.DictReader(file)}
     assert counts == {
         ("POST", "/v1/chat/completions"): "4",
@@ -176,21 +207,16 @@ def test_a_tokenizer_counts_where_the_server_does_not(locust: Locust, tmp_path: 
     assert by_tokenizer.summary["tokens"]["output"] == 4 * 5
 
 
-def test_a_secret_goes_to_the_server_and_nowhere_else(locust: Locust, tmp_path: Path) -> None:
-    with serving(answer(2)) as server:
-        done = locust("--host", server.url, *FEW, environment={"OPENAI_API_KEY": "sk-very-secret"})
-        assert {r.headers["authorization"] for r in server.requests} == {"Bearer sk-very-secret"}
-    done.assert_ended_well()
-    assert "sk-very-secret" not in done.out + done.err
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or b"sk-very-secret" not in path.read_bytes()
+def test_a_secret_goes_to_the_server_and_nowhere_else(plain: Seen) -> None:
+    assert {r.headers["authorization"] for r in plain.requests} == {f"Bearer {SECRET}"}
+    plain.done.assert_ended_well()
+    assert SECRET not in plain.done.out + plain.done.err
+    for path in plain.folder.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
 
 
-def test_a_key_may_stand_in_a_file(locust: Locust, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("sk-from-file\n")
-    with serving(answer(2)) as server:
-        locust("--host", server.url, *FEW, environment={"OPENAI_API_KEY_FILE": str(tmp_path / "key")})
-        assert {r.headers["authorization"] for r in server.requests} == {"Bearer sk-from-file"}
+def test_a_key_may_stand_in_a_file(set_otherwise: Seen) -> None:
+    assert {r.headers["authorization"] for r in set_otherwise.requests} == {"Bearer sk-from-file"}
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 4), (signal.SIGTERM, 4), (signal.SIGKILL, -9)])
@@ -262,11 +288,9 @@ def test_a_second_ctrl_c_aborts_what_is_in_flight(
     assert "Traceback" not in (tmp_path / "locust.log").read_text()
 
 
-def test_options_can_be_set_in_the_environment(locust: Locust) -> None:
-    with serving(answer(2)) as server:
-        done = locust("--host", server.url, *FEW[:4], environment={"LOADGEN_MAX_TOKENS": "7"})
-        assert json.loads(server.requests[-1].body)["max_tokens"] == 7
-    assert done.manifest["scenario"]["max_tokens"] == 7
+def test_options_can_be_set_in_the_environment(set_otherwise: Seen) -> None:
+    assert json.loads(set_otherwise.requests[-1].body)["max_tokens"] == 7
+    assert set_otherwise.done.manifest["scenario"]["max_tokens"] == 7
 
 
 def test_an_interruption_shortly_before_the_end_of_the_run_time_is_one(
@@ -285,15 +309,12 @@ def test_an_interruption_shortly_before_the_end_of_the_run_time_is_one(
     assert json.loads((folder / "run.json").read_bytes())["ended"]["reason"] == "interrupted"
 
 
-def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwards(
-    locust: Locust, tmp_path: Path
-) -> None:
+def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwards(locust: Locust, plain: Seen) -> None:
     with serving(answer(2)) as server:
         named = ("--grafana", "http://127.0.0.1:3000/graphs/")
-        off = locust("--host", server.url, *FEW, *named, "--results", str(tmp_path / "off"))
         done = locust("--host", server.url, *FEW, *named, "--metrics", "127.0.0.1:0")
         wrong = locust("--host", server.url, *FEW, "--grafana", "me:secret@grafana")
-    assert "Watch it: not possible, as --metrics is off" in off.err
+    assert "Watch it: not possible, as --metrics is off" in plain.done.err
     run_id = done.manifest["run_id"]
     address = "http://127.0.0.1:3000/graphs/d/llmload-run/run?orgId=1&from="
     assert f"{address}now-15m&to=now&refresh=5s&var-run_id={run_id}" in done.err
