@@ -1,21 +1,22 @@
 """Metrics of a run as Prometheus scrapes them: true to the records."""
 
-import json
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import pytest
 from boards.names import LOADGEN
-from cluster import FEW, Starter, engine
-from conftest import ROOT, Locust, free_port
+from cluster import FEW, Started, Starter, engine
+from conftest import ROOT, free_port
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus import prometheus
 from scraping import ANY_PORT, children, followed, of_outcomes, samples
-from serving import DONE, answer, event, serving, stream, token
+from serving import DONE, Request, Step, event, serving, stream, token
 
 from loadgen.exporter.buckets import BOUNDS_S, RATIO, bucket_of, cumulative
 from loadgen.exporter.families import families
@@ -25,15 +26,36 @@ from loadgen.measure.histogram import Histogram
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.wire.trace import trace_id, traceparent
 
+SECRET = "sk-secret-7"
 SWEEP = ROOT / "locustfiles" / "sweep.py"
 
 
-def test_the_last_scrape_says_exactly_what_the_records_say(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
-        slo = ("--slo", "ttft_ms=25,e2e_ms=1000")
-        run = start("--headless", "--host", server.host, "--users", "4", *FEW, "--requests", "60", *slo, *ANY_PORT)
+@dataclass(frozen=True)
+class Scraped:
+    """A run that has ended, and each scrape of it."""
+
+    run: Started
+    texts: list[str]
+    sent: list[Mapping[str, str]] = field(default_factory=list)
+    """Headers of the requests, where the server kept them."""
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+    """A run of four users with limits and a key."""
+    folder = tmp_path_factory.mktemp("scraped")
+    starter = Starter(folder)
+    with engine(folder, ttft_ms=20, itl_ms=2) as server:
+        more = ("--users", "4", *FEW, "--requests", "60", "--slo", "ttft_ms=25,e2e_ms=1000", *ANY_PORT)
+        run = starter("--headless", "--host", server.host, *more, environment={"OPENAI_API_KEY": SECRET})
         texts = list(followed(run))
         assert run.wait() in {0, 3}
+        yield Scraped(run, texts)
+    starter.end()
+
+
+def test_the_last_scrape_says_exactly_what_the_records_say(scraped: Scraped) -> None:
+    run, texts = scraped.run, scraped.texts
     last = samples(texts[-1])
     records = [r for r in run.records if r.phase is Phase.MEASURE]
     assert of_outcomes(last) == {outcome.value: sum(r.outcome is outcome for r in records) for outcome in Outcome}
@@ -81,7 +103,7 @@ def test_counters_never_fall_when_a_worker_is_lost(start: Starter, tmp_path: Pat
 
 
 def test_a_sweep_tells_its_steps(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
+    with engine(tmp_path, ttft_ms=30, itl_ms=1) as server:
         steps = ("--steps", "1,2", "--step-time", "3", "--sample", "30", "--max-tokens", "4", "--warmup", "1")
         run = start("--headless", "--host", server.host, *steps, *ANY_PORT, locustfile=SWEEP)
         texts = list(followed(run))
@@ -96,15 +118,10 @@ def test_a_sweep_tells_its_steps(start: Starter, tmp_path: Path) -> None:
     assert active[-1] == {"0": 0.0, "1": 0.0}
 
 
-def test_nothing_secret_and_no_prompt_is_in_it(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=5, itl_ms=1) as server:
-        environment = {"OPENAI_API_KEY": "sk-secret-7"}
-        run = start("--headless", "--host", server.host, "--users", "1", *FEW, *ANY_PORT, environment=environment)
-        text = list(followed(run))[-1]
-        run.wait()
-    assert "sk-secret-7" not in text
-    sent = [json.loads(line) for line in server.log.read_text().splitlines()]
-    assert len(sent) > 20
+def test_nothing_secret_and_no_prompt_is_in_it(scraped: Scraped) -> None:
+    text = scraped.texts[-1]
+    assert SECRET not in text
+    assert len(scraped.run.records) > 20
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     names = Counter(line.partition("{")[0] for line in lines)
     assert len(lines) < 1_500  # bounded: no label is a request's
@@ -112,22 +129,43 @@ def test_nothing_secret_and_no_prompt_is_in_it(start: Starter, tmp_path: Path) -
     assert 'reservation="SIMULATED' in text
 
 
-@pytest.mark.parametrize(
-    ("details", "told"), [('{"cached_tokens":4}', 80), ("null", None), ('[{"cached_tokens":"4"}]', None)]
-)
-def test_cached_prompt_tokens_are_told_where_the_server_tells_them(
-    start: Starter, details: str, told: int | None
-) -> None:
-    usage = f'{{"prompt_tokens":7,"completion_tokens":2,"prompt_tokens_details":{details}}}'
-    said = [token("a "), token("b", "length"), event(f'{{"choices":[],"usage":{usage}}}'), DONE]
-    with serving(stream(*said, pause=0.05)) as server:
-        run = start("--headless", "--host", server.url, "--users", "1", *FEW, *ANY_PORT)
-        last = samples(list(followed(run))[-1])
+def told(starter: Starter, *details: str) -> Scraped:
+    """A run on a server that tells details of its prompt tokens, of one answer after another."""
+
+    def script(number: int, _request: Request) -> Sequence[Step]:
+        of_prompt = details[number % len(details)]
+        usage = f'{{"prompt_tokens":7,"completion_tokens":2,"prompt_tokens_details":{of_prompt}}}'
+        said = [token("a "), token("b", "length"), event(f'{{"choices":[],"usage":{usage}}}'), DONE]
+        return stream(*said, pause=0.05)
+
+    with serving(script) as server:
+        run = starter("--headless", "--host", server.url, "--users", "1", *FEW, *ANY_PORT)
+        texts = list(followed(run))
         run.wait()
+        sent = [request.headers for request in server.requests]
     assert run.summary["requests"]["completed"] == 20
-    assert run.summary["tokens"]["cached_input"] == told
-    assert last.get(("llmload_tokens_total", (("type", "cached"),))) == told
-    assert {r.cached_tokens for r in run.records} == {told and 4}
+    return Scraped(run, texts, sent)
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+    """A run on a server that tells of cached tokens."""
+    starter = Starter(tmp_path_factory.mktemp("cached"))
+    yield told(starter, '{"cached_tokens":4}')
+    starter.end()
+
+
+def test_cached_prompt_tokens_are_told_where_the_server_tells_them(cached: Scraped) -> None:
+    assert cached.run.summary["tokens"]["cached_input"] == 80
+    assert samples(cached.texts[-1])["llmload_tokens_total", (("type", "cached"),)] == 80
+    assert {r.cached_tokens for r in cached.run.records} == {4}
+
+
+def test_cached_prompt_tokens_are_not_told_where_the_server_tells_none_that_can_be_read(start: Starter) -> None:
+    found = told(start, "null", '[{"cached_tokens":"4"}]')
+    assert found.run.summary["tokens"]["cached_input"] is None
+    assert ("llmload_tokens_total", (("type", "cached"),)) not in samples(found.texts[-1])
+    assert {r.cached_tokens for r in found.run.records} == {None}
 
 
 def test_names_may_be_opentelemetrys(start: Starter, tmp_path: Path) -> None:
@@ -184,15 +222,15 @@ def test_requests_of_the_warm_up_are_started_ones_whatever_the_number_of_process
     assert last["llmload_requests_started_total", ()] == len(run.records) == 42
 
 
-def test_a_request_tells_its_trace_and_the_record_has_it(locust: Locust) -> None:
-    with serving(answer(2)) as server:
-        done = locust("--host", server.url, *FEW)
-        sent = {r.headers["x-request-id"]: r.headers["traceparent"] for r in server.requests}
-    for record in done.records:
+def test_a_request_tells_its_trace_and_the_record_has_it(cached: Scraped) -> None:
+    sent = {headers["x-request-id"]: headers["traceparent"] for headers in cached.sent}
+    records = cached.run.records
+    assert records
+    for record in records:
         assert sent[record.request_id] == traceparent(record.request_id)
         assert re.fullmatch(rf"00-{record.trace_id}-[0-9a-f]{{16}}-01", sent[record.request_id])
         assert record.trace_id == trace_id(record.request_id)
-    assert len({record.trace_id for record in done.records}) == len(done.records)
+    assert len({record.trace_id for record in records}) == len(records)
 
 
 @given(st.lists(st.floats(0.0, 1e7), max_size=50))
