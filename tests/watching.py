@@ -41,7 +41,7 @@ class Watched:
         return [self.sweep, self.steady, self.failing]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Let three runs go on beside each other, and Prometheus scrape them, their engines and two GPUs."""
     folder = tmp_path_factory.mktemp("watched")
