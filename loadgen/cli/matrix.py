@@ -109,14 +109,14 @@ def _show(matrix: "Matrix") -> int:
     from loadgen.matrix.markdown import markdown
     from loadgen.matrix.tables import document
     from loadgen.matrix.terminal import show
-    from loadgen.results import store
+    from loadgen.results import files
 
     found = results(matrix)
     runs = [s for r in found for s in (*r.speed, *r.streaming, *r.throughput)]
     dataset = next((str(s["dataset"]) for s in runs), matrix.config.dataset)
     tables = document(found, dataset=dataset, links=links(matrix))
-    store.write(matrix.folder / "matrix.md", markdown(tables).encode())
-    store.write(matrix.folder / "matrix.html", html(tables).encode())
+    files.write(matrix.folder / "matrix.md", markdown(tables).encode())
+    files.write(matrix.folder / "matrix.html", html(tables).encode())
     show(tables)
     print(f"Results: {escaped(str(matrix.folder))}")
     statuses = {s["verdict"]["status"] for s in runs}

@@ -18,9 +18,10 @@ from loadgen.harness.key_hosts import KeyHosts
 from loadgen.harness.messages import Orders
 from loadgen.harness.prepare import settings_of, tokenizer_of
 from loadgen.launch.registry import launched_at
+from loadgen.results.files import write
 from loadgen.results.launched import Launched
 from loadgen.results.manifest import from_json
-from loadgen.results.store import MANIFEST, check_writable, write
+from loadgen.results.store import MANIFEST, check_writable
 from loadgen.scenario import Scenario, resolve
 from loadgen.wire.client import Settings
 

@@ -6,8 +6,8 @@ import msgspec
 
 from loadgen.launch.folders import made, state_folder
 from loadgen.launch.processes import is_alive, marked
+from loadgen.results.files import write
 from loadgen.results.launched import Launched
-from loadgen.results.store import write
 
 
 class Running(msgspec.Struct, kw_only=True):

@@ -14,7 +14,7 @@ from loadgen.launch.weights.random_model import Form, model_path, random_model, 
 from loadgen.live.status import Status
 from loadgen.models.model import Model
 from loadgen.models.template import template_text
-from loadgen.results.store import write
+from loadgen.results.files import write
 
 _TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from loadgen.errors import UsageError
-from loadgen.results import store
+from loadgen.results import files, store
 
 Part = Literal["speed", "streaming", "throughput"]
 
@@ -65,7 +65,7 @@ class Cell:
     def fail(self, why: str) -> None:
         """Write down why it cannot be measured."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        store.write(self.folder / _FAILED, f"{why}\n".encode())
+        files.write(self.folder / _FAILED, f"{why}\n".encode())
 
     def try_again(self) -> None:
         """Forget a failure."""

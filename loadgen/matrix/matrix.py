@@ -10,7 +10,7 @@ import msgspec
 from loadgen.errors import UsageError
 from loadgen.matrix.cell import Cell, Part, folder_name
 from loadgen.matrix.config import Config
-from loadgen.results import store
+from loadgen.results import files, store
 
 _CONFIG = "matrix.json"
 _PREFIX = "matrix-"
@@ -55,8 +55,8 @@ def create(results: Path, config: Config, text: str) -> Matrix:
     store.check_writable(results)
     folder = results / f"{_PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
-    store.write(folder / "matrix.toml", text.encode())
-    store.write(folder / _CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    files.write(folder / "matrix.toml", text.encode())
+    files.write(folder / _CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     return Matrix(folder.resolve(), config)
 
 

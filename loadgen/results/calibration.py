@@ -8,7 +8,7 @@ import msgspec
 
 from loadgen.errors import UsageError
 from loadgen.measure.envelope import Cell, Envelope, Sweep
-from loadgen.results import store
+from loadgen.results import files
 from loadgen.results.machine import Machine, this_machine
 
 VARIABLE = "LOADGEN_CALIBRATION"
@@ -58,7 +58,7 @@ def writable_path() -> Path:
 def save(calibration: Calibration, file: Path) -> None:
     """Write the calibration, whole or not at all; raises UsageError where the disk does not take it."""
     try:
-        store.write(file, msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n")
+        files.write(file, msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n")
     except OSError as error:
         raise UsageError(f"{file}: cannot write there ({error.strerror}); name another file in {VARIABLE}.") from None
 

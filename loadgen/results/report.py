@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.results import store
+from loadgen.results import files, store
 from loadgen.results.html import html
 from loadgen.results.markdown import markdown
 from loadgen.results.pictures import pictures, png
@@ -24,8 +24,8 @@ def report(folder: Path) -> Summary:
 
 def write_reports(folder: Path, summary: Summary) -> None:
     """Write a summary and the reports made from it; raises OSError where the disk does not take one of them."""
-    store.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    files.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     for picture in pictures(summary):
-        store.write(folder / f"{picture.name}.png", png(picture))
-    store.write(folder / "report.md", markdown(summary).encode())
-    store.write(folder / "report.html", html(summary).encode())
+        files.write(folder / f"{picture.name}.png", png(picture))
+    files.write(folder / "report.md", markdown(summary).encode())
+    files.write(folder / "report.html", html(summary).encode())

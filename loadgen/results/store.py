@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from loadgen.errors import UsageError
 from loadgen.record import RequestRecord, from_line, to_line
+from loadgen.results.files import replacing, write
 from loadgen.results.manifest import Manifest, from_json, to_json
 
 MANIFEST = "run.json"
@@ -98,7 +98,7 @@ def merge(folder: Path) -> None:
     if not parts:
         return
     whole = folder / RECORDS
-    with _replacing(whole) as file:
+    with replacing(whole) as file:
         merged = list(_whole_lines(whole)) if whole.exists() else []
         file.writelines(merged)
         known = set(merged)  # a worker that was merged while it was frozen writes all of its records again
@@ -128,25 +128,6 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file one at a time, as a long run has hundreds of megabytes; leave out one cut in two."""
     with path.open("rb") as file:
         yield from (line for line in file if line.endswith(b"\n"))
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; raises OSError where the disk does not take it."""
-    with _replacing(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a temporary file that takes the place of ``path`` at the end; where anything fails, it is removed."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def check_writable(parent: Path) -> None:

@@ -14,8 +14,6 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
 from loadgen.wire.dialect import DialectError
 
 _BLANK = b"\n\n"
@@ -101,7 +99,7 @@ def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]
     Line ends are their only control characters, at the end of each; where there are others, the number is 0.
     """
     count = window.count(suffix + prefix) + 1
-    if np.count_nonzero(_bytes(window) < _FIRST_TEXT) == len(_BLANK) * count and window.endswith(suffix):
+    if _control_characters(window) == len(_BLANK) * count and window.endswith(suffix):
         return window, count
     count = stop = 0
     while window.startswith(prefix, stop):
@@ -110,7 +108,7 @@ def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]
             break
         stop, count = end, count + 1
     stretch = window[:stop]
-    return stretch, count if np.count_nonzero(_bytes(stretch) < _FIRST_TEXT) == len(_BLANK) * count else 0
+    return stretch, count if _control_characters(stretch) == len(_BLANK) * count else 0
 
 
 def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -> bool:
@@ -127,11 +125,19 @@ def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -
         if stretch[at] not in _SHORT_ESCAPES and _NUMBERED.match(stretch, at) is None:
             return False
         at = stretch.find(b"\\", at + 1) + 1
-    return np.count_nonzero(_bytes(stretch) == _QUOTE) == quotes and _is_utf8(stretch)
+    return _quotes(stretch) == quotes and _is_utf8(stretch)
 
 
-def _bytes(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-    return np.frombuffer(data, dtype=np.uint8)
+def _control_characters(data: bytes) -> int:
+    import numpy as np  # half the start-up of a command that needs no proof
+
+    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) < _FIRST_TEXT))
+
+
+def _quotes(data: bytes) -> int:
+    import numpy as np
+
+    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _QUOTE))
 
 
 def _is_utf8(text: bytes) -> bool:
