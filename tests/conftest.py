@@ -32,8 +32,10 @@ settings.load_profile("loadgen")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# numpy has a thread for each core spin for 0.1 s at the start of each process.
+# numpy has a thread for each core spin for 0.1 s at the start of each process; PyTorch does so throughout an answer, so
+# that one of a tiny model costs five times its work.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -208,7 +210,8 @@ def home(tmp_path: Path, cache: Path) -> "Iterator[Home]":
     made = Home(tmp_path, cache)
     yield made
     made.end()
-    made.loadgen("engine", "down")
+    if made.engines():
+        made.loadgen("engine", "down")
     assert made.processes() == []
 
 

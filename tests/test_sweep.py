@@ -1,15 +1,14 @@
 """Sweeps by a real process of an engine whose capacity is known: what they find, and when they end."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Finished
-from running import WORDS, conserved, run_locustfile, write_prompts
+from running import WORDS, conserved, run_locustfile, run_locustfiles, write_prompts
 
 from engines.simulated.batching import PROFILES
 from loadgen.launch.simulated import SimulatedServer, start_simulated
@@ -113,41 +112,47 @@ def test_limits_that_are_not_kept_end_a_doubling(tmp_path: Path) -> None:
     assert done.summary["throughput"]["goodput"]["at_concurrency"] == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "words"),
-    [
-        ("sweep.py", ["--steps", "4,2"], ["--steps '4,2'", "2 comes after 4"]),
-        ("sweep.py", ["--steps", "0"], ["--steps '0'", "0 users"]),
-        ("sweep.py", ["--steps", "x"], ["--steps 'x'", "not a whole number"]),
-        ("sweep.py", ["--slo", "nope=1"], ["--slo", "'nope'", "ttft_ms"]),
-        ("sweep.py", ["--slo", "ttft_ms=0"], ["--slo", "above 0"]),
-        ("sweep.py", ["--precision", "0"], ["--precision", "above 0"]),
-        ("sweep.py", ["--step-time", "0"], ["--step-time", "above 0"]),
-        ("sweep.py", ["--step-time", "0.5"], ["--step-time", "at least 1 s"]),
-        ("sweep.py", ["--users", "3"], ["--users", "--steps"]),
-        ("sweep.py", ["--requests", "5"], ["--requests", "--step-time"]),
-        ("sweep.py", ["--rate", "5"], ["--rate", "rate.py"]),
-        ("rate.py", ["--rate", "0"], ["--rate", "above 0"]),
-        ("rate.py", [], ["--rate", "needed"]),
-        ("rate.py", ["--rate", "5", "--users", "3"], ["--users", "--rate"]),
-        ("rate.py", ["--rate", "5", "--steps", "1,2"], ["--steps", "sweep.py"]),
-        ("rate.py", ["--rate", "5", "--gap-cv", "2"], ["--gap-cv", "gamma"]),
-        ("rate.py", ["--rate", "5", "--arrivals", "gamma"], ["--gap-cv", "gamma"]),
-        ("rate.py", ["--rate", "5", "--arrivals", "uniform"], ["--arrivals", "poisson"]),
-        ("rate.py", ["--rate", "5", "--max-in-flight", "0"], ["--max-in-flight", "at least 1"]),
-        ("sweep.py", ["--processes", "2", "--master-bind-port", "7001"], ["--master-bind-port 7001", "--master-port"]),
-        ("chat.py", ["--rate", "5"], ["--rate", "rate.py"]),
-        ("chat.py", ["--steps", "1,2"], ["--steps", "sweep.py"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
-)
+MISTAKES: dict[tuple[str, tuple[str, ...]], list[str]] = {
+    ("sweep.py", ("--steps", "4,2")): ["--steps '4,2'", "2 comes after 4"],
+    ("sweep.py", ("--steps", "0")): ["--steps '0'", "0 users"],
+    ("sweep.py", ("--steps", "x")): ["--steps 'x'", "not a whole number"],
+    ("sweep.py", ("--slo", "nope=1")): ["--slo", "'nope'", "ttft_ms"],
+    ("sweep.py", ("--slo", "ttft_ms=0")): ["--slo", "above 0"],
+    ("sweep.py", ("--precision", "0")): ["--precision", "above 0"],
+    ("sweep.py", ("--step-time", "0")): ["--step-time", "above 0"],
+    ("sweep.py", ("--step-time", "0.5")): ["--step-time", "at least 1 s"],
+    ("sweep.py", ("--users", "3")): ["--users", "--steps"],
+    ("sweep.py", ("--requests", "5")): ["--requests", "--step-time"],
+    ("sweep.py", ("--rate", "5")): ["--rate", "rate.py"],
+    ("rate.py", ("--rate", "0")): ["--rate", "above 0"],
+    ("rate.py", ()): ["--rate", "needed"],
+    ("rate.py", ("--rate", "5", "--users", "3")): ["--users", "--rate"],
+    ("rate.py", ("--rate", "5", "--steps", "1,2")): ["--steps", "sweep.py"],
+    ("rate.py", ("--rate", "5", "--gap-cv", "2")): ["--gap-cv", "gamma"],
+    ("rate.py", ("--rate", "5", "--arrivals", "gamma")): ["--gap-cv", "gamma"],
+    ("rate.py", ("--rate", "5", "--arrivals", "uniform")): ["--arrivals", "poisson"],
+    ("rate.py", ("--rate", "5", "--max-in-flight", "0")): ["--max-in-flight", "at least 1"],
+    ("sweep.py", ("--processes", "2", "--master-bind-port", "7001")): ["--master-bind-port 7001", "--master-port"],
+    ("chat.py", ("--rate", "5")): ["--rate", "rate.py"],
+    ("chat.py", ("--steps", "1,2")): ["--steps", "sweep.py"],
+}
+"""What cannot be meant, and words of the message."""
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, tuple[str, ...]], Finished]:
+    """All of them."""
+    return dict(zip(MISTAKES, run_locustfiles(tmp_path_factory.mktemp("mistakes"), list(MISTAKES)), strict=True))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join([mistake[0], *mistake[1]]))
 def test_what_cannot_be_meant_is_refused_with_the_flags_name(
-    tmp_path: Path, name: str, arguments: list[str], words: Any
+    refused: Mapping[tuple[str, tuple[str, ...]], Finished], mistake: tuple[str, tuple[str, ...]]
 ) -> None:
-    done = run_locustfile(tmp_path, name, *arguments)
+    done = refused[mistake]
     assert done.status == 2, done.err
     (message,) = [line for line in done.err.splitlines() if line.startswith("loadgen: ")]
-    for word in words:
+    for word in MISTAKES[mistake]:
         assert word in message
     assert "Traceback" not in done.err + done.out
-    assert list(tmp_path.iterdir()) == []
+    assert list(done.results.parent.iterdir()) == []
