@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import FIGURE, Locust, records_of
+from conftest import FIGURE, Finished, Locust, records_of
+from running import run_locustfile
 
 from engines.catalogue import ENGINES
 from loadgen.errors import UsageError
@@ -86,8 +87,15 @@ def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
     assert all(r.first_token_interval_ns is None for r in sdk)
 
 
-def test_a_run_on_it_says_so_everywhere(locust: Locust) -> None:
-    done = locust("--sample", "40", "--max-tokens", "8")
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A run by the own client, on an engine that it starts itself."""
+    arguments = ("--users", "1", "--sample", "40", "--max-tokens", "8")
+    return run_locustfile(tmp_path_factory.mktemp("own"), "chat.py", *arguments)
+
+
+def test_a_run_on_it_says_so_everywhere(own: Finished) -> None:
+    done = own
     done.assert_ended_well()
     label = "embedded engine, random weights"
     assert done.summary["embedded"] == label
@@ -98,16 +106,13 @@ def test_a_run_on_it_says_so_everywhere(locust: Locust) -> None:
     assert done.summary["instrument"]["timestamp_source"] == "kernel"
 
 
-def test_a_run_through_the_sdk_shows_its_ttft_beside_the_own_clients(locust: Locust, tmp_path: Path) -> None:
-    own = locust("--sample", "40", "--max-tokens", "8")
-    own_summary = own.summary
-    own.folder.rename(tmp_path / "own")
+def test_a_run_through_the_sdk_shows_its_ttft_beside_the_own_clients(own: Finished, locust: Locust) -> None:
     sdk = locust("--sample", "40", "--max-tokens", "8", "--client", "openai")
     sdk.assert_ended_well()
     assert "through the openai SDK" in (sdk.folder / "report.md").read_text().splitlines()[0]
-    assert sdk.summary["tokens"]["output"] == own_summary["tokens"]["output"] == 320
+    assert sdk.summary["tokens"]["output"] == own.summary["tokens"]["output"] == 320
     assert sdk.summary["client"] == "openai"
-    command = [sys.executable, "-m", "loadgen.cli", "report", str(tmp_path / "own"), "--beside", str(sdk.folder)]
+    command = [sys.executable, "-m", "loadgen.cli", "report", str(own.folder), "--beside", str(sdk.folder)]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert "Means over 40 prompts that both runs have answered" in shown
     number = r"-?\d+\.\d+"
