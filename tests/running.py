@@ -4,9 +4,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from conftest import LOCUST, ROOT, Finished, clean_environment
@@ -45,31 +44,6 @@ def run_locustfile(
             os.killpg(process.pid, signal.SIGKILL)
             raise
     return Finished(process.returncode, out, err, results=results)
-
-
-def run_locustfiles(folder: Path, cases: Sequence[tuple[str, Sequence[str]]]) -> list[Finished]:
-    """Run each ``(NAME, arguments)`` as :func:`run_locustfile` does, from a folder of its own below a folder.
-
-    They share what takes longest, Locust's own imports; meant for those that end at once, as they do so in turn.
-    """
-    folders = [folder / f"{number}" for number in range(len(cases))]
-    for own in folders:
-        own.mkdir()
-    told = []
-    for own, (name, arguments) in zip(folders, cases, strict=True):
-        locustfile = str(ROOT / "locustfiles" / name)
-        told.append((str(own), ["-f", locustfile, "--headless", "--results", str(own / "results"), *arguments]))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("many_locusts.py"))],
-        env=clean_environment(),
-        input=json.dumps(told),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    ended = zip(json.loads(done.stdout), folders, strict=True)
-    return [Finished(status, out, err, results=own / "results") for (status, out, err), own in ended]
 
 
 def write_prompts(path: Path, count: int = 500) -> Path:

@@ -1,18 +1,21 @@
 """Sweeps by a real process of an engine whose capacity is known: what they find, and when they end."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Finished
-from running import WORDS, conserved, run_locustfile, run_locustfiles, write_prompts
+from conftest import ROOT, Finished, clean_environment
+from forking import Forks, forks
+from running import WORDS, conserved, run_locustfile, write_prompts
 
 from engines.simulated.batching import PROFILES
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.record import Phase
+
+__all__ = ["forks"]
 
 OUTPUT, FACTOR = 64, 6
 CAPACITY = 60 * FACTOR * PROFILES["batch-bound"].requests_per_second(WORDS, OUTPUT)
@@ -139,20 +142,16 @@ MISTAKES: dict[tuple[str, tuple[str, ...]], list[str]] = {
 """What cannot be meant, and words of the message."""
 
 
-@pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, tuple[str, ...]], Finished]:
-    """All of them."""
-    return dict(zip(MISTAKES, run_locustfiles(tmp_path_factory.mktemp("mistakes"), list(MISTAKES)), strict=True))
-
-
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join([mistake[0], *mistake[1]]))
 def test_what_cannot_be_meant_is_refused_with_the_flags_name(
-    refused: Mapping[tuple[str, tuple[str, ...]], Finished], mistake: tuple[str, tuple[str, ...]]
+    forks: Forks, tmp_path: Path, mistake: tuple[str, tuple[str, ...]]
 ) -> None:
-    done = refused[mistake]
+    (name, arguments), results = mistake, tmp_path / "results"
+    asked = ["-f", str(ROOT / "locustfiles" / name), "--headless", "--results", str(results), *arguments]
+    done = forks.run(tmp_path, asked, clean_environment(), results)
     assert done.status == 2, done.err
     (message,) = [line for line in done.err.splitlines() if line.startswith("loadgen: ")]
     for word in MISTAKES[mistake]:
         assert word in message
     assert "Traceback" not in done.err + done.out
-    assert list(done.results.parent.iterdir()) == []
+    assert not results.exists()
