@@ -42,7 +42,7 @@ def decode(
     try:
         if as_stream:
             clock = _Clock(transcript, arrivals)
-            if not transcript.lazy or in_full or not _read_both_ends(answer, dialect, body, clock):
+            if not transcript.lazy or in_full or not _read_both_ends(answer, dialect, body, response.pieces, clock):
                 events, ends = _events(answer, response, body, complete=complete)
                 _take(answer, dialect.read_events(events), ends, clock)
         elif complete and body.strip():
@@ -102,7 +102,7 @@ def _take(answer: Answer, said: Sequence[Delta | str], ends: Sequence[int], cloc
     clock.tell(answer, ends, chunks)
 
 
-def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Clock") -> bool:
+def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, pieces: Sequence[bytes], clock: "_Clock") -> bool:
     """Read a stream up to its first token and from its last one on.
 
     Returns False, with nothing read, unless all events in between are proven to be tokens: otherwise an error among
@@ -110,7 +110,10 @@ def _read_both_ends(answer: Answer, dialect: Dialect, body: bytes, clock: "_Cloc
     in between is counted only where the server does not say how many there were.
     """
     both = split_both_ends(body, dialect.has_token)
-    if both is None or not holds_tokens_only(body, *both.between, dialect):
+    if both is None:
+        return False
+    tail = len(both.parts) - both.head
+    if not holds_tokens_only(body, *both.between, pieces[both.head : len(pieces) - tail], dialect):
         return False
     said = dialect.read_events(both.parts)
     if not any(map(_has_text, said[: both.head])) or not any(map(_has_text, said[both.head :])):
@@ -145,20 +148,19 @@ class _Clock:
         if not chunks:
             return
         response, arrivals = self._transcript.response, self._arrivals
-        piece_ends = list(accumulate(map(len, response.pieces)))
-        read_of_piece = response.read_of_piece
-        its_piece = [bisect_left(piece_ends, end) for end in ends]
-        reads = [read_of_piece[piece] for piece in its_piece]
+        piece_ends = [0, *accumulate(map(len, response.pieces))]
+        body_ends = [piece_ends[pieces] for pieces in response.pieces_until]
+        reads = [bisect_left(body_ends, end) for end in ends]
         at = arrivals.at
         answer.chunk_times = [at[reads[chunk]] for chunk in chunks]
         shared = [*map(eq, reads, reads[1:]), False]
         answer.coalesced = sum(shared[chunk] for chunk in chunks)
 
         def width(chunk: int) -> Ns:
-            piece, read = its_piece[chunk], reads[chunk]
-            is_last_of_read = piece + 1 == len(read_of_piece) or read_of_piece[piece + 1] != read
+            read = reads[chunk]
+            is_last_of_read = body_ends[read] == ends[chunk]
             ends_read = self._transcript.data[read].endswith(_EVENT_ENDS)
-            known = is_last_of_read and ends_read and piece_ends[piece] == ends[chunk] and arrivals.is_exact(read)
+            known = is_last_of_read and ends_read and arrivals.is_exact(read)
             return Ns(0) if known else arrivals.width(read)
 
         answer.first_width, answer.last_width = width(chunks[0]), width(chunks[-1])

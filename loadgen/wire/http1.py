@@ -51,8 +51,8 @@ class Response:
         """The body, as it came."""
         self.on_body = self.pieces.append
         """What llhttp calls with each piece. Every token may be a piece, so no function of Python's stands between."""
-        self.read_of_piece: list[int] = []
-        """Index of the read that each piece came in."""
+        self.pieces_until: list[int] = []
+        """Number of pieces up to the end of each read."""
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.looks_at_each_read = True
         """Whether the end can only be found by parsing each read; else the last chunk's empty line announces it."""
@@ -121,15 +121,13 @@ class Response:
             self._kept_alive = False  # bytes after the message
 
     def _note_pieces(self) -> None:
-        """Note which read the new pieces of the body came in; those of a message after ours are none of it."""
+        """Note how many pieces of the body there are after a read; those of a message after ours are none of it."""
         if self._whole is not None:
             del self.pieces[self._whole :]
-        new = len(self.pieces) - len(self.read_of_piece)
-        if not new:
-            return
-        self.read_of_piece += [self._read] * new
         if self._close_delimited:
-            self._tail = (self._tail + b"".join(self.pieces[-new:]))[-32:]
+            new = self.pieces[self.pieces_until[-1] if self.pieces_until else 0 :]
+            self._tail = (self._tail + b"".join(new))[-32:]
+        self.pieces_until.append(len(self.pieces))
 
     def _stream_says_done(self) -> bool:
         """Whether a body that only the connection's end delimits has reached ``[DONE]``: nothing comes after it."""

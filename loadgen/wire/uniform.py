@@ -2,35 +2,42 @@
 
 An engine writes the same bytes around the text of each token: id, time, model, index. So an event is a template, a
 prefix and a suffix, with text between them. Where one event is known to be a token's, every other event with the same
-template is one as well, provided that its text is a well-formed JSON string. Counting proves that: as many templates
-as events, no line end besides theirs, no quote besides theirs and those that are escaped. This costs about a tenth of
-parsing.
+template is one as well, provided that its text is the content of a JSON string. To prove that, what seem to be the
+texts are cut out, and the template put around them again: where this gives the bytes of the stream, only the texts are
+left to be looked at, and they are few bytes.
+
+So how the stream is split need not be trusted. Most engines send each event as a chunk of its own, and those chunks
+have been split already.
 
 Templates change now and then, where a server writes the time of each event. What does not follow a template, or changes
 it too often, is not proven and has to be parsed.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Protocol
+
+import msgspec
 
 from loadgen.wire.dialect import DialectError
 
 _BLANK = b"\n\n"
 _DATA = b"data:"
-_QUOTE, _FIRST_TEXT = ord(b'"'), ord(b" ")
 
-_WINDOW = 65_536
-"""Bytes looked at together: some 300 events of the usual size."""
+_WINDOW = 256
+"""Events looked at together."""
+
+_WINDOW_BYTES = 65_536
+"""Bytes split together."""
 
 _FEWEST = 8
 """Events that a template has to cover on average; below, parsing is cheaper than the proof."""
 
-_SHORT_ESCAPES = frozenset(rb'"\/bfnrt')
-"""What may follow a backslash in a JSON string, but for the u of a number."""
-
-_NUMBERED = re.compile(rb"u(?![dD][89a-fA-F])[0-9a-fA-F]{4}")
-"""An escape by number, after its backslash. Halves of surrogate pairs are left to the parser."""
+_STRING = msgspec.json.Decoder(str)
+_DELETE = b"\x7f"
+"""Put between texts: it may stand in a JSON string, but in no escape and in no character of several bytes. A text that
+has one itself does not give the same bytes again."""
 
 _PROBE = "probe"
 
@@ -45,46 +52,64 @@ class Reader(Protocol):
         """Return where the text of a token's event seems to lie; None where there is no one place."""
 
 
-def holds_tokens_only(body: bytes, start: int, end: int, reader: Reader) -> bool:
+def holds_tokens_only(body: bytes, start: int, end: int, pieces: Sequence[bytes], reader: Reader) -> bool:
     """Tell whether every event in ``body[start:end]`` is proven to be a piece of text, or an empty text.
 
-    The bytes have to begin and end with an event.
+    The bytes have to begin and end with an event. ``pieces`` may be these events already, or at first.
     """
-    events = templates = 0
-    template: tuple[bytes, bytes] | None = None
+    stop = _proven_until(body, start, end, pieces, reader)
+    return stop == end or _proven_until(body, stop, end, _split(body, stop, end), reader) == end
+
+
+def _split(body: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Split a part of a body into its events."""
     while start < end:
-        window = body[start : _window_end(body, start, end)]
-        if template is None or not window.startswith(template[0]):
-            template = _template(window, reader)
-            templates += 1
-            if template is None or templates * _FEWEST > events + 2 * _FEWEST:
-                return False
-        stretch, count = _following(window, *template)
-        if not _has_clean_texts(stretch, count, *template):
-            return False
-        if len(stretch) < len(window):
-            template = None
-        start += len(stretch)
-        events += count
-    return True
+        last = body.rfind(_BLANK, start, min(start + _WINDOW_BYTES, end))
+        stop = body.find(_BLANK, start) if last < 0 else last
+        for event in body[start:stop].split(_BLANK):
+            yield event + _BLANK
+        start = stop + len(_BLANK)
 
 
-def _window_end(body: bytes, start: int, end: int) -> int:
-    """Return the end of an event some way on, or of the next one where that is longer than a window."""
-    last = body.rfind(_BLANK, start, min(start + _WINDOW, end))
-    return (body.find(_BLANK, start) if last < 0 else last) + len(_BLANK)
+def _proven_until(body: bytes, start: int, end: int, events: Iterable[bytes], reader: Reader) -> int:
+    """Return up to where ``body[start:end]`` is proven to be these events, and each of them a token's."""
+    proven = templates = 0
+    template: tuple[bytes, bytes] | None = None
+    left = iter(events)
+    while window := list(islice(left, _WINDOW)):
+        while window:
+            if template is None or not window[0].startswith(template[0]):
+                template = _template(window[0], reader)
+                templates += 1
+                if template is None or templates * _FEWEST > proven + 2 * _FEWEST:
+                    return start
+            alike, stop = window, _end_of(window, body, start, end, *template)
+            if stop == start:
+                alike = _following(window, *template)
+                stop = _end_of(alike, body, start, end, *template)
+                if stop == start:
+                    return start
+            if len(alike) < len(window):
+                template = None
+            start = stop
+            proven += len(alike)
+            window = window[len(alike) :]
+    return start
 
 
-def _template(window: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
-    """Return what stands around the text of a window's first event; None where it is not proven to be its text.
+def _template(event: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
+    """Return what stands around the text of an event; None where it is not proven to be its text.
 
     Proven means: with another text in that place, the dialect reads that other text, and nothing else.
     """
-    event = window[: window.find(_BLANK) + len(_BLANK)]
+    if not event.startswith(_DATA) or not event.endswith(_BLANK) or event.count(b"\n") != len(_BLANK):
+        return None
     span = reader.text_span(event)
-    if span is None or not event.startswith(_DATA) or event.count(b"\n") != len(_BLANK):
+    if span is None:
         return None
     prefix, suffix = event[: span[0]], event[span[1] :]
+    if b"\\" in prefix or b"\\" in suffix:  # an escape could reach into the text, or out of it
+        return None
     probe = prefix + _PROBE.encode() + suffix
     try:
         read = reader.read_events([probe[len(_DATA) : -len(_BLANK)]])
@@ -93,58 +118,24 @@ def _template(window: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
     return (prefix, suffix) if list(read) == [_PROBE] else None
 
 
-def _following(window: bytes, prefix: bytes, suffix: bytes) -> tuple[bytes, int]:
-    """Return the events at the beginning of a window that follow a template, and how many they are.
-
-    Line ends are their only control characters, at the end of each; where there are others, the number is 0.
-    """
-    count = window.count(suffix + prefix) + 1
-    if _control_characters(window) == len(_BLANK) * count and window.endswith(suffix):
-        return window, count
-    count = stop = 0
-    while window.startswith(prefix, stop):
-        end = window.find(_BLANK, stop) + len(_BLANK)
-        if not window.endswith(suffix, stop + len(prefix), end):
-            break
-        stop, count = end, count + 1
-    stretch = window[:stop]
-    return stretch, count if _control_characters(stretch) == len(_BLANK) * count else 0
+def _following(window: Sequence[bytes], prefix: bytes, suffix: bytes) -> list[bytes]:
+    """Return the events at the beginning of a window that follow a template."""
+    return list(takewhile(lambda event: event.startswith(prefix) and event.endswith(suffix), window))
 
 
-def _has_clean_texts(stretch: bytes, count: int, prefix: bytes, suffix: bytes) -> bool:
-    """Tell whether the texts of events without control characters are contents of JSON strings."""
-    if not count or b"\\" in prefix or b"\\" in suffix:
-        return False
-    quotes = count * (prefix.count(b'"') + suffix.count(b'"'))
-    at = stretch.find(b"\\") + 1
-    while at:
-        if stretch[at] == _QUOTE:
-            if stretch.startswith(suffix, at):  # the escape takes the quote that ends its text
-                return False
-            quotes += 1
-        if stretch[at] not in _SHORT_ESCAPES and _NUMBERED.match(stretch, at) is None:
-            return False
-        at = stretch.find(b"\\", at + 1) + 1
-    return _quotes(stretch) == quotes and _is_utf8(stretch)
+def _end_of(events: Sequence[bytes], body: bytes, start: int, end: int, prefix: bytes, suffix: bytes) -> int:
+    """Return where events end that follow a template; ``start`` where they are not proven to be there, and tokens."""
+    place = slice(len(prefix), -len(suffix))
+    texts = _DELETE.join(map(itemgetter(place), events))
+    filled = prefix + texts.replace(_DELETE, suffix + prefix) + suffix
+    is_proven = events and body.startswith(filled, start, end) and _is_text(texts)
+    return start + len(filled) if is_proven else start
 
 
-def _control_characters(data: bytes) -> int:
-    import numpy as np  # half the start-up of a command that needs no proof
-
-    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) < _FIRST_TEXT))
-
-
-def _quotes(data: bytes) -> int:
-    import numpy as np
-
-    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _QUOTE))
-
-
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
+def _is_text(data: bytes) -> bool:
+    """Tell whether bytes are the content of a JSON string."""
     try:
-        text.decode()
-    except UnicodeDecodeError:
+        _STRING.decode(b'"%b"' % data)
+    except (msgspec.DecodeError, ValueError):
         return False
     return True

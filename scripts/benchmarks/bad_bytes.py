@@ -157,17 +157,22 @@ def _unframed(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def _framed(body: bytes, rng: random.Random) -> bytes:
-    """Put a body into one of HTTP's framings: until the connection's end, of a length, or in chunks of any size."""
-    match rng.randrange(4):
+    """Put a body into one of HTTP's framings: until the connection's end, of a length, in chunks, perhaps events."""
+    match rng.randrange(5):
         case 0:
             return b"Connection: close\r\n\r\n" + body
         case 1:
             return b"Content-Length: %d\r\n\r\n" % len(body) + body
+        case 2:
+            return _chunked([event + b"\n\n" for event in body.removesuffix(b"\n\n").split(b"\n\n")])
         case _:
             size = rng.choice((50, 300, 5000))
-            chunks = [body[at : at + size] for at in range(0, len(body), size)]
-            framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
-            return b"Transfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+            return _chunked([body[at : at + size] for at in range(0, len(body), size)])
+
+
+def _chunked(chunks: Sequence[bytes]) -> bytes:
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return b"Transfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
 
 
 @cache
