@@ -187,7 +187,8 @@ class Reception:
         transcript.control.append(control[0][2] if control else b"")
         transcript.read_at.append(at)
         transcript.empty_at.append(lower)
-        if _EMPTY_LINE in data or len(data) < _SHORT or transcript.response.looks_at_each_read:
+        # Not "in": of bytes it tries for a number first, and raises and catches an exception for each read.
+        if data.find(_EMPTY_LINE) >= 0 or len(data) < _SHORT or transcript.response.looks_at_each_read:
             self._look()
         if self.lazy_mark is not None and not self.over and self.lazy_mark(data):
             self.become_lazy(self)

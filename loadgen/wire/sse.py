@@ -112,7 +112,7 @@ def split_both_ends(body: bytes, wanted: Callable[[bytes], object]) -> BothEnds 
             break
     spans += reversed(tail)
     parts = [body[start + len(_DATA) : end - len(_BLANK)] for start, end in spans if body.startswith(_DATA, start)]
-    if len(parts) < len(spans) or any(b"\n" in part or not part.strip() for part in parts):
+    if len(parts) < len(spans) or any(part.find(b"\n") >= 0 or not part.strip() for part in parts):
         return None
     return BothEnds(parts, [end for _, end in spans], head, (end, start))
 
