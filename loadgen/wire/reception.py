@@ -36,9 +36,9 @@ CONTROL_BYTES = _socket.CMSG_SPACE(16)
 SWEEP_MS = 20
 """How often lazy streams are looked at: the width of what is not known of their last token and end."""
 
-_SWEPT_AFTER = 100
-"""A stream that has been going on for so many times longer need not be looked at again yet: what is not known of its
-last token stays below 1 % of the time it took."""
+_SWEPT_AFTER_NS = 100 * SWEEP_MS * MS
+"""A stream is looked at in every sweep for so long, and half as often when it has gone on for twice that, and so on:
+what is not known of its last token stays below 1 % of the time it took."""
 
 _GROWTH_KEPT = 8
 """Sightings of growth that are remembered: the last token may lie some before the end, by usage and end mark."""
@@ -333,7 +333,8 @@ class Reception:
 
     def sweeps_off(self, at: Ns) -> int:
         """Return in how many sweeps to look at it again: in the next one, or later if it has gone on for long."""
-        return max(1, (at - self._begun) // (_SWEPT_AFTER * SWEEP_MS * MS))
+        age = at - self._begun
+        return age // _SWEPT_AFTER_NS if age > _SWEPT_AFTER_NS else 1
 
     def _has_stopped(self, at: Ns) -> bool:
         """Tell whether it has not grown for twice as long as it ever took to, as far as that is remembered."""
