@@ -59,7 +59,7 @@ CLAIMS: Mapping[str, tuple[Claim, str]] = {
     "tls": (tls, "40 s"),
     "many": (many, "2 min"),
     "coverage": (coverage, "2 min"),
-    "capacity": (capacity, "9 min"),
+    "capacity": (capacity, "50 min"),
     "processes": (processes, "2 min"),
     "fuzz": (fuzz, "1 min"),
     "kills": (kills, "13 min"),

@@ -73,6 +73,8 @@ def _round(options: argparse.Namespace, way: Way, found: list[Headline]) -> Figu
         tail = way(place, ["--steps", options.steps])
         wall_s = time.perf_counter() - began
         headline = sweeps.headline(place, lambda: tail)
+    if headline.value is None:
+        raise RunError(f"no step was steady and long enough: {tail}")
     found.append(headline)
     counted = headline.summary["requests"]
     figures = {

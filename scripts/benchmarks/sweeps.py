@@ -21,8 +21,8 @@ SWEEP = ROOT / "locustfiles" / "sweep.py"
 PROMPT_TOKENS = 60
 PROMPTS = 2000
 """Distinct ones: so many that none of a sweep of this length comes twice soon."""
-LEAST_ALLOWED = 0.01
-"""A difference from the closed form of this share is none, however narrow the interval."""
+LEAST_ALLOWED, ALIKE = 0.02, 0.01
+"""Shares by which a headline may be off the closed form, and two may be apart, however narrow their intervals."""
 _WORDS = ("stone", "river", "cloud", "light", "night", "tree", "house", "bird", "song", "road", "field", "wind")
 
 
@@ -61,22 +61,36 @@ class Place:
 class Headline:
     """What a sweep found."""
 
-    value: float
+    value: float | None
+    """None where no step was steady and long enough."""
     ci95: tuple[float, float] | None
     users: int
     verdict: str
     summary: Mapping[str, Any]
+    truth: float | None = None
 
     @property
     def allowed(self) -> float:
-        """The difference from the truth that it allows, as a share: half of its interval's width, or 1 %."""
-        half = 0.0 if self.ci95 is None else (self.ci95[1] - self.ci95[0]) / 2 / self.value
+        """The difference from the truth that it allows, as a share: half of its interval's width, or 2 %."""
+        half = 0.0 if self.ci95 is None or not self.value else (self.ci95[1] - self.ci95[0]) / 2 / self.value
         return max(half, LEAST_ALLOWED)
+
+    @property
+    def compared(self) -> str:
+        """The number against the truth, with what the verdict found."""
+        words = "; ".join([self.verdict, *self.findings])
+        if self.value is None or self.truth is None:
+            return f"no headline: {words}"
+        off = self.value / self.truth - 1
+        within = "within" if abs(off) <= self.allowed else "NOT within"
+        at = f"{self.text} at {self.users} users, closed form {self.truth:,.0f}"
+        return f"{at}, off by {off:+.2%}, {within} {self.allowed:.2%}; {words}"
 
     def agrees(self, other: "Headline") -> bool:
         """Whether their intervals overlap, or they differ by at most 1 %."""
-        apart = abs(self.value - other.value)
-        if apart <= LEAST_ALLOWED * max(self.value, other.value):
+        if self.value is None or other.value is None:
+            return False
+        if abs(self.value - other.value) <= ALIKE * max(self.value, other.value):
             return True
         if self.ci95 is None or other.ci95 is None:
             return False
@@ -85,6 +99,8 @@ class Headline:
     @property
     def text(self) -> str:
         """The number with its interval."""
+        if self.value is None:
+            return "no headline"
         interval = "no interval" if self.ci95 is None else f"{self.ci95[0]:,.0f} to {self.ci95[1]:,.0f}"
         return f"{self.value:,.0f} requests/min ({interval})"
 
@@ -133,9 +149,11 @@ def headline(place: Place, tail: Callable[[], str]) -> Headline:
     summary = msgspec.json.decode(found[0].read_bytes())
     throughput = summary["throughput"]
     estimate = throughput["requests_per_minute"]
-    if estimate is None:
-        raise RunError(f"no step gave a number: {tail()}")
-    ci95 = None if estimate["ci95"] is None else (estimate["ci95"][0], estimate["ci95"][1])
+    ci95 = None if estimate is None or estimate["ci95"] is None else (estimate["ci95"][0], estimate["ci95"][1])
     return Headline(
-        estimate["value"], ci95, throughput["at_concurrency"], summary["verdict"]["status"].upper(), summary
+        None if estimate is None else estimate["value"],
+        ci95,
+        throughput["at_concurrency"],
+        summary["verdict"]["status"].upper(),
+        summary,
     )
