@@ -1,0 +1,150 @@
+"""Throughput of a window: what counts in which bin, and when there is a figure and an interval."""
+
+import random
+from itertools import count
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_measure import record
+
+from loadgen.clock import SECOND
+from loadgen.measure.limits import ROUND_TRIPS, SHORTEST_WINDOW
+from loadgen.measure.load import Spans, Window, edges_of
+from loadgen.measure.throughput import Bins, Throughput, throughput
+from loadgen.measure.timeline import Timeline
+from loadgen.record import Outcome, RequestRecord
+
+WIDTH = SECOND // 10
+
+
+def request(number: int, sent: int, ttft: int, lasts: int, outcome: Outcome = Outcome.OK) -> RequestRecord:
+    """A request sent at a time, ns, with a first token unless ``ttft`` is negative."""
+    first = None if ttft < 0 else sent + min(ttft, lasts)
+    return record(number, sent_ns=sent, first_token_ns=first, end_ns=sent + lasts, outcome=outcome)
+
+
+requests = st.lists(
+    st.tuples(
+        st.integers(-5 * SECOND, 30 * SECOND),
+        st.integers(-SECOND, 5 * SECOND),
+        st.integers(10_000, 20 * SECOND),
+        st.sampled_from([Outcome.OK, Outcome.OK, Outcome.HTTP_5XX]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(requests, st.integers(1, 7))
+def test_bins_filled_one_by_one_are_those_of_all_records_at_once(
+    times: list[tuple[int, int, int, Outcome]], together: int
+) -> None:
+    records = [request(number, *of) for number, of in enumerate(times)]
+    timeline = Timeline(0, WIDTH, 200)
+    for start in range(0, len(records), together):
+        timeline.add(records[start : start + together])
+    edges = edges_of(Window(0, 20 * SECOND), WIDTH)
+    ours, theirs = timeline.bins(200), Bins.of(records, edges)
+    for name in ("answers", "tokens", "round_trips_s", "service_s"):
+        assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-6, abs=1e-6)
+    assert timeline.in_flight(200) == pytest.approx(Spans.of(records).in_flight(edges), rel=1e-6, abs=1e-6)
+
+
+@given(requests)
+def test_progress_changes_by_what_is_spread_over_a_window_less_what_ends_in_it(
+    times: list[tuple[int, int, int, Outcome]],
+) -> None:
+    records = [request(number, sent, -1, lasts) for number, (sent, _, lasts, _) in enumerate(times)]
+    timeline = Timeline(0, WIDTH, 600)
+    timeline.add(records)
+    progress = timeline.progress(600)
+    for at in (35, 100, 300):  # bins: their middle against the shares of all that are in flight then
+        middle = int((at + 0.5) * WIDTH)
+        shares = [
+            (middle - (r.sent_ns or 0)) / ((r.end_ns or 0) - (r.sent_ns or 0))
+            for r in records
+            if (r.sent_ns or 0) < middle - WIDTH and middle + WIDTH < (r.end_ns or 0)
+        ]
+        edge = sum((r.sent_ns or 0) < middle + WIDTH and middle - WIDTH < (r.end_ns or 0) for r in records) - len(
+            shares
+        )
+        assert sum(shares) - 1e-6 <= progress[at] <= sum(shares) + edge + 1e-6
+
+
+def test_what_only_queues_is_not_served() -> None:
+    """32 users of an engine that answers one at a time, 1 s each: it serves one a second from the start on."""
+    numbers = count()
+    records = []
+    for user in range(32):
+        sent = 0
+        for turn in range(4):
+            end = (32 * turn + user + 1) * SECOND
+            records.append(request(next(numbers), sent, end - SECOND - sent, end - sent))
+            sent = end
+    edges = edges_of(Window(0, 64 * SECOND), WIDTH)
+    assert Bins.of(records, edges).answers == pytest.approx(np.full(640, 0.1))
+    assert Spans.of(records).answers_served(edges)[:20].sum() > 5  # two of them, were each spread over its round trip
+
+
+def window(trips: float, users: int = 16, counted: bool = True) -> Throughput:  # noqa: FBT001, FBT002 one way or the other
+    """A window of so many round trips of a second each, at so many users."""
+    draw, numbers, records = random.Random(1), count(), []
+    for user in range(users):
+        at = -SECOND * user // users
+        while at < (trips + 2) * SECOND:
+            lasts = int(SECOND * draw.uniform(0.9, 1.1))
+            made = request(next(numbers), at, SECOND // 10, lasts)
+            records.append(
+                made if counted else record(next(numbers), sent_ns=at, end_ns=at + lasts, output_tokens=None)
+            )
+            at += lasts
+    return throughput(Bins.of(records, edges_of(Window(0, int(trips * SECOND)), WIDTH // 10)))
+
+
+def test_a_window_of_less_than_three_round_trips_has_no_throughput() -> None:
+    assert window(SHORTEST_WINDOW - 0.2).requests_per_minute is None
+    enough = window(SHORTEST_WINDOW + 0.2)
+    assert enough.requests_per_minute is not None
+    assert enough.requests_per_minute.value == pytest.approx(16 * 60, rel=0.02)
+    assert enough.requests_per_minute.ci95 is None
+    assert enough.round_trips == pytest.approx(SHORTEST_WINDOW + 0.2, rel=0.05)
+
+
+def test_an_interval_needs_twenty_times_of_service() -> None:
+    found = window(1.1 * ROUND_TRIPS)
+    assert found.requests_per_minute is not None
+    assert found.tokens_per_second is not None
+    assert found.requests_per_minute.ci95 is not None
+    assert found.tokens_per_second.ci95 is not None
+    assert found.requests_per_minute.n == round(found.answers)
+
+
+def test_tokens_that_nobody_counted_take_no_interval_away() -> None:
+    found = window(1.2 * ROUND_TRIPS, counted=False)
+    assert found.tokens_per_second is None
+    assert found.requests_per_minute is not None
+    assert found.requests_per_minute.ci95 is not None
+
+
+def test_answers_whose_length_wanders_have_no_interval_of_their_number_either() -> None:
+    """As many a minute as ever, of ever other lengths: what the engine does is not known by their number."""
+    draw, records = random.Random(2), []
+    for number in range(3000):
+        sent = number * SECOND // 50 + draw.randrange(SECOND // 100)
+        lasts = int(SECOND * draw.uniform(0.2, 0.4))
+        tokens = int(100 + 50 * np.sin(number / 400) + draw.randrange(20))
+        records.append(
+            record(number, sent_ns=sent, first_token_ns=sent + 1000, end_ns=sent + lasts, output_tokens=tokens)
+        )
+    found = throughput(Bins.of(records, edges_of(Window(SECOND, 50 * SECOND), SECOND // 4)))
+    assert found.requests_per_minute is not None
+    assert found.requests_per_minute.ci95 is None
+    assert found.tokens_per_second is not None
+    assert found.tokens_per_second.ci95 is None
+
+
+def test_where_nothing_was_answered_there_is_nothing() -> None:
+    failed = [request(0, 0, -1, SECOND, Outcome.HTTP_5XX)]
+    assert throughput(Bins.of(failed, edges_of(Window(0, SECOND), WIDTH))) == Throughput(0.0, 0.0, None, None)
