@@ -14,6 +14,7 @@ it too often, is not proven and has to be parsed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
 from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Protocol
@@ -62,13 +63,13 @@ def holds_tokens_only(body: bytes, start: int, end: int, pieces: Sequence[bytes]
 
 
 def _split(body: bytes, start: int, end: int) -> Iterator[bytes]:
-    """Split a part of a body into its events."""
+    """Split a part of a body into events, which are taken to be one line each, and an empty one."""
     while start < end:
         last = body.rfind(_BLANK, start, min(start + _WINDOW_BYTES, end))
-        stop = body.find(_BLANK, start) if last < 0 else last
-        for event in body[start:stop].split(_BLANK):
-            yield event + _BLANK
-        start = stop + len(_BLANK)
+        stop = (body.find(_BLANK, start) if last < 0 else last) + len(_BLANK)
+        for line in BytesIO(body[start:stop]).readlines()[::2]:  # cheaper than to split at empty lines
+            yield line + b"\n"
+        start = stop
 
 
 def _proven_until(body: bytes, start: int, end: int, events: Iterable[bytes], reader: Reader) -> int:
