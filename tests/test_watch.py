@@ -1,10 +1,11 @@
 """When a step of the load has told enough: records as they come, on a clock of the test's own."""
 
 import heapq
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 import pytest
@@ -213,3 +214,25 @@ def test_what_ended_before_the_load_was_there_is_forgotten() -> None:
     late = record(1, BEGAN, BEGAN + 3 * SECOND)
     watch.add([record(0, BEGAN - SECOND, BEGAN), late])
     assert watch.sent_in(Window(0, BEGAN + 10 * SECOND)) == [late]
+
+
+def test_a_look_costs_as_many_calls_however_many_requests_there_were() -> None:
+    calls = [_calls_of_a_look(users) for users in (8, 400)]
+    assert calls[0] > 100
+    assert calls[1] <= 1.1 * calls[0]
+
+
+def _calls_of_a_look(users: int) -> int:
+    """Count the calls of a look at a minute in which each user has made 60 requests."""
+    watch = StepWatch(BEGAN, BEGAN, 300.0, 0.9)
+    rng = np.random.default_rng(1)
+    for user in range(users):
+        ends = BEGAN + np.cumsum(rng.uniform(0.8, 1.2, 60) * SECOND).astype(int)
+        watch.add([record(user, int(sent), int(end)) for sent, end in pairwise([BEGAN, *ends])])
+    made = [0]
+    sys.setprofile(lambda _frame, event, _arg: made.__setitem__(0, made[0] + (event in {"call", "c_call"})))
+    try:
+        watch.look(BEGAN + 60 * SECOND, BEGAN + 45 * SECOND)
+    finally:
+        sys.setprofile(None)
+    return made[0]
