@@ -38,7 +38,7 @@ def measure(options: argparse.Namespace) -> Section:
 
 
 def _looks(records: int) -> Figures:
-    """Look twice a second at a step that is never precise enough, and take in what ended meanwhile; CPU time of each."""
+    """Look twice a second at a step that is never precise enough, and take in what ended meanwhile."""
     users, step_s = 512, _STEP_S
     mean_s = users * step_s / records
     loop = ClosedLoop(Pool(users, mean_s, cv=0.5), np.random.default_rng(_SEED))
