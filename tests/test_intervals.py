@@ -17,6 +17,7 @@ from loadgen.measure.intervals import (
     SMALLEST_EFFECTIVE,
     distribution_of_series,
     effective_sample_size,
+    in_order,
     mean_of_series,
     narrow_enough,
     quantile_of_series,
@@ -112,6 +113,23 @@ def test_the_straightening_solves_halls_cubic() -> None:
         x = intervals._straightened(2.262, a)
         assert x + a * (2 * x**2 + 1) + 4 / 3 * a**2 * x**3 == pytest.approx(2.262)
     assert intervals._straightened(2.262, 0.0) == 2.262
+
+
+def test_an_interval_of_independent_values_is_widened_or_refused_where_neighbours_are_alike() -> None:
+    rng = np.random.default_rng(4)
+    independent, alike = rng.normal(100, 5, 1000), 100 + autoregressive(rng, 0.6, 1000)
+    for x, least, most in ((independent, 1.0, 1.6), (alike, 1.6, 3.5)):
+        plain = mean(list(x))
+        assert plain is not None
+        found = in_order(plain, x)
+        assert plain.ci95 is not None
+        assert found.ci95 is not None
+        assert found.value == plain.value
+        assert least <= (found.ci95[1] - found.ci95[0]) / (plain.ci95[1] - plain.ci95[0]) <= most
+    slow = np.sin(np.arange(100) / 15)
+    slow_mean = mean(list(slow))
+    assert slow_mean is not None
+    assert in_order(slow_mean, slow).ci95 is None
 
 
 def test_of_nothing_there_is_no_mean() -> None:

@@ -16,7 +16,7 @@ from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
 from loadgen.measure.facts import Arrivals, StepFacts
-from loadgen.measure.intervals import widened
+from loadgen.measure.intervals import in_order
 from loadgen.measure.load import full_window, peak_in_flight
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
@@ -181,10 +181,11 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
     ]
     total = ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])
     if total is not None:
-        total = widened(total, [tokens - total.value * seconds for tokens, seconds in pairs])
+        rest = [tokens - total.value * seconds for tokens, seconds in pairs]
+        total = in_order(total, rest, scale=len(pairs) / sum(seconds for _, seconds in pairs))
     per_request = mean(rates)
     return {
-        "tokens_per_second_mean": steps.shown(None if per_request is None else widened(per_request, rates)),
+        "tokens_per_second_mean": steps.shown(None if per_request is None else in_order(per_request, rates)),
         "tokens_per_second_total": steps.shown(total),
     }
 
