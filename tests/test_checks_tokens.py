@@ -43,17 +43,24 @@ def test_all_who_counted_are_named() -> None:
     assert mixed == "300 by usage, 200 by tokenizer, 500 by the engine"
 
 
-def test_of_a_broken_stream_the_engine_may_have_made_what_came_and_an_average_answer_more() -> None:
-    broken = altered(10, outcome=Outcome.BROKEN_STREAM)  # 450 tokens are ours; 5 came of each of the 10, 5 is average
-    for engine, status in ((450, Status.OK), (550, Status.OK), (440, Status.WARN), (560, Status.WARN)):
+@pytest.mark.parametrize(
+    ("outcome", "most"),
+    [(Outcome.BROKEN_STREAM, 500), (Outcome.IDLE_TIMEOUT, 550), (Outcome.ABORTED, 550)],
+)
+def test_of_an_answer_that_ended_early_the_engine_may_have_made_what_came_and_more_if_we_gave_it_up(
+    outcome: Outcome, most: int
+) -> None:
+    broken = altered(10, outcome=outcome)  # 450 tokens are ours; 5 came of each of the 10, 5 is average
+    for engine, status in ((450, Status.OK), (most, Status.OK), (440, Status.WARN), (most + 10, Status.WARN)):
         assert status_of(counted(broken, output_tokens=1000.0 + engine), COUNT) is status
-    assert status_of(counted(broken, output_tokens=1000.0 + 550 + 30), COUNT) is Status.INVALID
+    assert status_of(counted(broken, output_tokens=1000.0 + most + 30), COUNT) is Status.INVALID
     assert "10 requests not complete" in (check_of(counted(broken), COUNT).value or "")
 
 
 def test_tokens_of_somebody_else_do_not_hide_behind_a_few_failures() -> None:
-    few = altered(3, outcome=Outcome.BROKEN_STREAM)
-    assert status_of(counted(few, output_tokens=1000.0 + 1.1 * 485), COUNT) is Status.WARN
+    for outcome in (Outcome.BROKEN_STREAM, Outcome.TOTAL_TIMEOUT):
+        few = altered(3, outcome=outcome)
+        assert status_of(counted(few, output_tokens=1000.0 + 1.1 * 485), COUNT) is not Status.OK
     refused = altered(3, outcome=Outcome.HTTP_5XX, http_status=503, output_tokens=None, chunks=0)
     assert status_of(counted(refused, output_tokens=1000.0 + 1.1 * 485), COUNT) is Status.INVALID
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from loadgen.measure.load import Series
 
-ENOUGH = 10.0
-"""Fewest episodes for an interval of a latency."""
+ENOUGH = 15.0
+"""Fewest episodes for an interval of a latency. From ten on, 64 to 73 of 100 nominal 95 % intervals held for the E2E of
+10,000 requests at 0.9 of an M/M/16 queue's capacity, and 78 for the mean TTFT of 1,000 at 0.5."""
 
 
 def episodes(in_flight: Series) -> float:

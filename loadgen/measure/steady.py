@@ -29,9 +29,10 @@ SMALLEST_EFFECTIVE = 20
 """Fewest effectively independent values from which a drift is told. With fewer, chance looks like one: of steady series
 of 5 correlation times 26 to 31 % were called unsteady, of 10 still 16 %."""
 
-CHANCE = 0.05
-"""How often series that are steady may be called unsteady, all of them together, each looked at in two ways: at two
-standard errors for each, four independent series would be in up to 1 - 0.95^8, a third of the runs."""
+CHANCE = 0.02
+"""How often series that are steady may be called unsteady, all of them together, each looked at in two ways. Tests on
+means that are still a little correlated do so two to three times as often as they should, and all twenty checks of a
+run together may find something in 5 of 100 in which nothing is wrong."""
 
 SMALLEST_REST = 2 * SMALLEST_EFFECTIVE
 """The same without the best line or jump, which take a good part of the slow changes with them."""

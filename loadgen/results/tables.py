@@ -229,7 +229,7 @@ def _latency_of_rate(summary: Summary) -> Table:
     columns = ("", *_SIDE_BY_SIDE.values())
     few = ""
     if (needed := rate.get("run_time_needed_s")) is not None:
-        few = f" No intervals: the queue came and went {rate['queueing_episodes']:g} times, 10 are needed. "
+        few = f" No intervals: the queue came and went {rate['queueing_episodes']:g} times, too seldom to tell. "
         few += f"Run it {needed:,} s or longer after the warm-up transient."
     note = f"{ABSENT}: not resolvable, too few independent values. A stall of the server shows in both; what waited "
     note += "in the load generator shows from the schedule only. Observed: of these requests, no estimate of others."

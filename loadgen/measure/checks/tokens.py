@@ -22,6 +22,9 @@ _REASONS_SHOWN = 5
 
 HTTP_OK = 200
 
+GIVEN_UP = frozenset({Outcome.FIRST_BYTE_TIMEOUT, Outcome.IDLE_TIMEOUT, Outcome.TOTAL_TIMEOUT, Outcome.ABORTED})
+"""Outcomes of requests that we ended, not the server."""
+
 
 def token_counts(e: Evidence) -> Check:
     """Tell who counted the tokens, and whether the counts are plausible."""
@@ -138,15 +141,23 @@ def engines_count(e: Evidence) -> Check:
 def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
     """Return how many tokens the engine may have counted for requests that did not end well.
 
-    Of one that was refused with an HTTP status: none. Of a stream that broke off: those that came, and as many more as
-    an answer has on average. Without streams nothing shows how far it had come: as many as the longest answer.
+    Of one that was refused with an HTTP status: none. Of one that broke off: those that came. The engine may go on with
+    one that we gave up, until it notices: as many more as an answer has on average. Where no stream shows how far it had
+    come: as many as the longest answer.
     """
     lengths = [r.output_tokens or 0 for r in done] or [e.max_tokens]
     streamed = any(r.first_token_ns is not None for r in done)
     more = sum(lengths) / len(lengths) if streamed else max(lengths)
-    failed = [r for r in e.records if r.outcome is not Outcome.OK and r.sent_ns is not None]
-    broken = [r for r in failed if r.http_status in {None, HTTP_OK}]
-    return sum(min((r.output_tokens or r.chunks or 0) + more, e.max_tokens) for r in broken)
+    chunks = sum(r.chunks or 0 for r in done)
+    tokens_a_chunk = max(1.0, sum(lengths) / chunks) if chunks else 1.0
+    total = 0.0
+    for r in e.records:
+        if r.outcome is Outcome.OK or r.sent_ns is None or r.http_status not in {None, HTTP_OK}:
+            continue
+        came = r.output_tokens or tokens_a_chunk * (r.chunks or 0)
+        went_on = r.outcome in GIVEN_UP or not streamed
+        total += min(came + more * went_on, e.max_tokens)
+    return total
 
 
 def _by_source(done: Sequence[RequestRecord]) -> str:
