@@ -190,7 +190,13 @@ def open_loop(
         process=process, rate=rate, cv=CVS[process], max_in_flight=100, **({"window_ns": window} | changes)
     )
     return evidence(
-        records=records, kind="rate", arrivals=asked, counters=None, started=len(records), schedule=schedule_of
+        records=records,
+        kind="rate",
+        arrivals=asked,
+        counters=None,
+        started=len(records),
+        planned=len(schedule_of),
+        schedule=schedule_of,
     )
 
 
@@ -259,6 +265,21 @@ def test_clocks_that_were_put_together_may_be_apart_by_what_they_are_uncertain()
     assert status_of(e, ARRIVALS) is Status.INVALID
     elsewhere = WorkerFacts(number=1, name="b", host="b", pid=2, clock_offset_ns=5, clock_uncertainty_ns=250_000)
     assert status_of(replace(e, workers=[elsewhere]), ARRIVALS) is Status.OK
+
+
+def test_the_time_after_the_last_request_may_be_as_near_as_it_likes() -> None:
+    times = times_of("gamma", 20, 200)
+    e = open_loop(arrive(times), "gamma", times_asked=[*times, times[-1]])
+    assert status_of(replace(e, planned=200), ARRIVALS) is Status.OK
+    assert status_of(e, ARRIVALS) is Status.WARN
+
+
+def test_where_a_run_is_cut_off_a_request_and_its_time_may_lie_on_two_sides() -> None:
+    elsewhere = WorkerFacts(number=1, name="b", host="b", pid=2, clock_offset_ns=5, clock_uncertainty_ns=250_000)
+    times = times_of("constant", 1000, 400)
+    for shift in (-400_000, 400_000):
+        e = open_loop(arrive([at + shift for at in times]), "constant", 1000.0, times_asked=times)
+        assert status_of(with_end(replace(e, workers=[elsewhere]), "run-time"), ARRIVALS) is Status.OK
 
 
 @pytest.mark.parametrize(("dropped", "status"), [(1, Status.WARN), (20, Status.WARN), (21, Status.INVALID)])

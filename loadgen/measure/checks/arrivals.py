@@ -50,18 +50,24 @@ def _described(due: Sequence[RequestRecord], dropped: int) -> str:
 
 
 def _compared(e: Evidence, due: NDArray[np.int64]) -> tuple[int, int]:
-    """Return how many times of the schedule have no request, and how many requests have no time in it."""
+    """Return how many times of the schedule have no request, and how many requests have no time in it.
+
+    Both are counted up to the last request; the partners of the last ones may lie a little beyond.
+    """
     if e.schedule is None or not len(due):
         return 0, 0
-    last = int(due[-1])
-    if e.ended != "completed":
-        # Where a run is ended from outside, some processes had come a little further than others.
-        last -= SCHEDULE_EDGE_NS
-        due = due[due <= last]
-    expected = e.schedule[e.schedule <= last + e.clock_tolerance_ns]
-    if len(expected) == len(due) and (np.abs(expected - due) <= e.clock_tolerance_ns).all():
+    # A run that made all its requests knows how many times they are of, however near the next one is.
+    schedule = e.schedule[: e.planned] if e.ended == "completed" else e.schedule
+    # Where a run is ended from outside, some processes had come a little further than others.
+    last = int(due[-1]) - (0 if e.ended == "completed" else SCHEDULE_EDGE_NS)
+    tolerance = e.clock_tolerance_ns
+    expected, found = schedule[schedule <= last], due[due <= last]
+    if len(expected) == len(found) and (np.abs(expected - found) <= tolerance).all():
         return 0, 0
-    return _unmatched(expected, due, e.clock_tolerance_ns), _unmatched(due, expected, e.clock_tolerance_ns)
+    return (
+        _unmatched(expected, due[due <= last + tolerance], tolerance),
+        _unmatched(found, schedule[schedule <= last + tolerance], tolerance),
+    )
 
 
 def _unmatched(times: NDArray[np.int64], others: NDArray[np.int64], tolerance: int) -> int:
