@@ -1,0 +1,59 @@
+"""One user's answers, one after another: the mean of their speeds, and the speed of all together."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+
+from benchmarks.cells.cell import Cell
+from benchmarks.simulators import runs as simulated
+from benchmarks.simulators.loads import ClosedLoop
+from benchmarks.simulators.servers import Batching, Model
+from benchmarks.simulators.speeds import Wandering
+from engines.simulated.batching import Profile
+from loadgen.clock import SECOND
+from loadgen.measure import metrics
+from loadgen.record import RequestRecord
+from loadgen.results.summary import summarise
+
+LENGTHS = (30, 100, 1_000)
+_STEADY = Batching(Profile(a=20.0, b=0.0, prefill_ms=200.0, batch=1), 64, cv=1.0)
+ANSWER_S = 1.5
+MODELS: Mapping[str, Model] = {
+    "lengths of CV 1": _STEADY,
+    "and it wanders by 5 % over 20 answers": Wandering(_STEADY, 0.05, 20 * ANSWER_S),
+}
+FIGURES = {"mean": "tokens_per_second_mean", "total": "tokens_per_second_total"}
+
+_TRUTH_ANSWERS = 100_000
+_SEED = 2028
+
+
+def measured(name: str, n: int, runs: int, rng: np.random.Generator) -> Mapping[str, Cell]:
+    """Play runs of n answers."""
+    truth = _truth(MODELS[name])
+    cells = {figure: Cell() for figure in FIGURES}
+    for _ in range(runs):
+        records = answers(MODELS[name], n, rng)
+        found = summarise(simulated.speed(records), records)["speed"]
+        for figure, key in FIGURES.items():
+            cells[figure].add(found[key]["value"], found[key]["ci95"], truth[figure])
+    return cells
+
+
+def answers(model: Model, n: int, rng: np.random.Generator) -> list[RequestRecord]:
+    """Return the first n answers to one user."""
+    loop = ClosedLoop(model, rng)
+    records: list[RequestRecord] = []
+    loop.set_users(1, 0.0, 0.0)
+    while len(records) < n:
+        records += loop.run_until(loop.now_ns / SECOND + 5 * ANSWER_S)
+    return records[:n]
+
+
+@cache
+def _truth(model: Model) -> Mapping[str, float]:
+    records = answers(model, _TRUTH_ANSWERS, np.random.default_rng(_SEED))
+    speeds: Sequence[float] = [speed for r in records if (speed := metrics.tokens_per_second(r)) is not None]
+    tokens, ms = sum(r.output_tokens or 0 for r in records), sum(metrics.e2e_ms(r) or 0.0 for r in records)
+    return {"mean": float(np.mean(speeds)), "total": 1e3 * tokens / ms}
