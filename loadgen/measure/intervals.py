@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.measure.statistics import QUANTILES, Estimate, index_of, smallest_sample
+from loadgen.measure.statistics import QUANTILES, Estimate, Z, index_of, smallest_sample
 
 SMALLEST_EFFECTIVE = 250
 """Fewest effectively independent values for the interval of a quantile, and for any word on p95 and p99. With fewer,
@@ -51,7 +51,6 @@ _TAIL = 0.95
 """Quantiles from here on are not told at all below SMALLEST_EFFECTIVE."""
 _SCALE, _FEWEST = 4, 32
 """Values are put together by so many, again and again, as long as so many are left."""
-_Z = 1.959964
 
 Values = NDArray[np.float64] | Sequence[float]
 _Array = NDArray[np.float64]
@@ -163,8 +162,8 @@ def quantile_of_series(values: Values, quantile: float) -> QuantileEstimate:
 def share(good: float, n: int, n_eff: float) -> Estimate:
     """Return good / n with the interval of E. B. Wilson, 1927, for so many effectively independent values."""
     p, m = good / n, max(n_eff, 1.0)
-    centre = (p + _Z**2 / (2 * m)) / (1 + _Z**2 / m)
-    half = _Z / (1 + _Z**2 / m) * math.sqrt(p * (1 - p) / m + _Z**2 / (4 * m * m))
+    centre = (p + Z**2 / (2 * m)) / (1 + Z**2 / m)
+    half = Z / (1 + Z**2 / m) * math.sqrt(p * (1 - p) / m + Z**2 / (4 * m * m))
     return Estimate(p, (max(0.0, centre - half), min(1.0, centre + half)), n)
 
 
@@ -202,7 +201,7 @@ def _quantile(x: _Array, ordered: _Array, n_eff: float, quantile: float) -> Quan
         return QuantileEstimate(value, None, n, n_eff)
     sections = np.array([np.sort(part)[index_of(len(part), quantile)] for part in np.array_split(x, BATCHES)])
     low, high = _around(value, sections)
-    error = _Z * math.sqrt(quantile * (1 - quantile) / n_eff)
+    error = Z * math.sqrt(quantile * (1 - quantile) / n_eff)
     below, above = (float(ordered[index_of(n, at)]) for at in (quantile - error, quantile + error))
     return QuantileEstimate(value, (min(_possible(x, low), below), max(high, above)), n, n_eff)
 

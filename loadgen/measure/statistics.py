@@ -20,7 +20,7 @@ _BATCH = 1 << 18
 """Values drawn at a time: 2 MiB of indices, which fit into a processor's cache."""
 
 _CONFIDENCE = 0.95
-_Z = 1.959964
+Z = 1.959964
 """Quantile of the normal distribution for that."""
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -126,4 +126,4 @@ def _normal(columns: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     top, bottom = columns[0], columns[1] if len(columns) > 1 else np.ones_like(columns[0])
     value = float(top.sum() / bottom.sum())
     error = float((top - value * bottom).std(ddof=1) / bottom.mean()) / math.sqrt(len(top))
-    return value - _Z * error, value + _Z * error
+    return value - Z * error, value + Z * error

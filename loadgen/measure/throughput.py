@@ -5,6 +5,7 @@ An answer counts in the bins in which its tokens arrived. Without a stream it co
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from loadgen.clock import SECOND
 from loadgen.measure.intervals import mean_of_series
 from loadgen.measure.limits import ENOUGH_REQUESTS, ROUND_TRIPS, SHORTEST_WINDOW
 from loadgen.measure.load import Series, Spans
-from loadgen.measure.statistics import Estimate
+from loadgen.measure.statistics import Estimate, Z
 from loadgen.record import RequestRecord
 
 
@@ -29,30 +30,37 @@ class Bins:
     """Seconds of complete answers' round trips that lie in the bin, all together."""
     service_s: Series
     """Seconds of them in which their tokens arrived, all together."""
+    service_squares: Series
+    """The same of the squares of these times, s^2."""
 
     @classmethod
     def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64]) -> "Bins":
         """Count records into the bins between edges, ns."""
         service = Spans.of_service(records)
         whole = replace(service, begun=service.sent)
+        lasted = (service.end - service.begun) / SECOND
         return cls(
             width_s=float(edges[1] - edges[0]) / SECOND,
             answers=service.answers_served(edges),
             tokens=service.tokens_served(edges),
             round_trips_s=whole.served(whole.answers * (whole.end - whole.sent) / SECOND, edges),
-            service_s=service.served(service.answers * (service.end - service.begun) / SECOND, edges),
+            service_s=service.served(service.answers * lasted, edges),
+            service_squares=service.served(service.answers * lasted**2, edges),
         )
 
     def since(self, cut: int) -> "Bins":
         """Return the bins from an index on."""
-        return Bins(self.width_s, self.answers[cut:], self.tokens[cut:], self.round_trips_s[cut:], self.service_s[cut:])
+        return Bins(self.width_s, *(values[cut:] for values in self._series))
 
     def merged(self, together: int) -> "Bins":
         """Return bins of ``together`` of these each; their number has to be a multiple of it."""
         if together == 1:
             return self
-        series = (self.answers, self.tokens, self.round_trips_s, self.service_s)
-        return Bins(self.width_s * together, *(values.reshape(-1, together).sum(axis=1) for values in series))
+        return Bins(self.width_s * together, *(values.reshape(-1, together).sum(axis=1) for values in self._series))
+
+    @property
+    def _series(self) -> tuple[Series, ...]:
+        return self.answers, self.tokens, self.round_trips_s, self.service_s, self.service_squares
 
     @property
     def seconds(self) -> float:
@@ -68,6 +76,12 @@ class Bins:
     def mean_service_s(self) -> float | None:
         """Mean time in which an answer's tokens arrived, None where there was no answer."""
         return _ratio(self.service_s, self.answers)
+
+    @property
+    def service_cv(self) -> float:
+        """Coefficient of variation of these times, 0 where there was no answer."""
+        mean, square = self.mean_service_s, _ratio(self.service_squares, self.answers)
+        return sqrt(max(0.0, square / mean**2 - 1)) if mean and square else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +115,22 @@ def throughput(bins: Bins) -> Throughput:
     if not long or any(e is not None and e.ci95 is None for e in (per_minute, per_second)):
         per_minute = replace(per_minute, ci95=None)
         per_second = None if per_second is None else replace(per_second, ci95=None)
+    per_minute = _at_least(per_minute, Z * bins.service_cv / sqrt(max(answers, 1.0)))
     return Throughput(answers, bins.seconds / round_trip, per_minute, per_second)
+
+
+def _at_least(estimate: Estimate, share: float) -> Estimate:
+    """Return an estimate whose interval reaches at least a share of its value to both sides.
+
+    How many answers an engine gives in a time is known no better than their mean length: n answers whose times have a
+    coefficient of variation c to c / sqrt(n) (D. Cox, Renewal Theory, 1962, 3.3). Where long answers are rare, a window
+    without any of them looks steady.
+    """
+    if estimate.ci95 is None:
+        return estimate
+    low, high = estimate.ci95
+    half = share * estimate.value
+    return replace(estimate, ci95=(min(low, max(0.0, estimate.value - half)), max(high, estimate.value + half)))
 
 
 def _mean(series: Series, answers: float) -> Estimate:
