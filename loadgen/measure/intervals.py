@@ -135,7 +135,7 @@ def narrow_enough(values: Values, precision: float) -> bool:
     Who looks again and again until an interval is narrow finds one that is so by chance: at the first, 76 to 94 of 100
     hold the truth (closed loops of 16 to 512 users, looked at once a round trip). So it has to be narrow by ten batches
     and by twenty, and by as much as their length allows in the first and in the last three quarters alone; and more
-    values have to be effectively independent. Then 89 to 98 hold it (``scripts/bench coverage``: 92 and 96).
+    values have to be effectively independent. Then 89 to 98 hold it.
     """
     x = np.asarray(values, dtype=float)
     if effective_sample_size(x) < ENOUGH_TO_STOP or not _falls_into_batches(x):

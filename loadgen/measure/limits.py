@@ -27,8 +27,9 @@ SHORTEST_WINDOW = 3
 """A window shorter than so many mean round trips has no throughput."""
 
 ROUND_TRIPS = 20
-"""A window is so many round trips long, or its throughput has no interval, and no step ends for its precision: of 10, a
-nominal 95 % held 82 of 100, of 20 84 to 93, of 50 94 to 95 (``scripts/bench coverage``)."""
+"""An interval of throughput needs a window of so many mean times of service, and no step ends earlier for its
+precision. Without a stream that is a round trip: of 10, a nominal 95 % held 82 of 100, of 20 84 to 93, of 50 94 to 95.
+"""
 
 CHARACTERS_PER_TOKEN = (0.5, 20.0)
 """Means outside it are no tokenizer's: English has about 4, Chinese with byte fallback about 1."""
