@@ -74,7 +74,12 @@ class Scenario:
         "sweep.py: concurrent users of each step, as in 1,2,4,8; 'auto' doubles them until throughput stops growing",
         web_ui=True,
     )
-    step_time: float = _option(60.0, "sweep.py: longest time of a step, seconds", float, web_ui=True)
+    step_time: float = _option(
+        60.0,
+        "sweep.py: time of a step, seconds; up to five times as long where its figures need it",
+        float,
+        web_ui=True,
+    )
     precision: str = _option("2%", "sweep.py: a step ends when its throughput is known to this share", web_ui=True)
     slo: str | None = _option(
         None, "limits for goodput, as in ttft_ms=500,tpot_ms=50,e2e_ms=10000; a sweep ends when they break", web_ui=True

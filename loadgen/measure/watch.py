@@ -38,9 +38,9 @@ PATIENCE_S = 30.0
 LOOK_AGAIN = 0.03
 """Beyond its time a step is judged anew once it has become longer by this share."""
 
-MOST_STEP_TIMES = 4
-"""A step lasts at most so many times --step-time. Above capacity a round trip grows with the users: the second step
-beyond the engine's limit needs four times the time of the one that reached it."""
+MOST_STEP_TIMES = 5
+"""A step lasts at most so many times --step-time. Far above capacity a step needs five round trips: one until the queue
+has filled, three of its window, and one until all requests sent in it have ended."""
 
 
 @dataclass(frozen=True, slots=True)
