@@ -41,7 +41,8 @@ def test_a_step_that_is_not_steady_or_too_short_is_no_headline_and_no_knee(which
     assert found["requests_per_minute"]["value"] == pytest.approx(500)
     assert found["at_concurrency"] == 8
     assert found["knee"] is None
-    assert steps.throughput([summed_up(16, 2000, 10, **which)], 16)["requests_per_minute"] is None
+    alone = steps.throughput([summed_up(16, 2000, 10, **which)], 16)
+    assert (alone["requests_per_minute"], alone["output_tokens_per_second"]) == (None, None)
 
 
 def test_a_step_that_is_too_short_to_tell_may_be_the_headline() -> None:

@@ -90,7 +90,14 @@ def throughput(steps: Sequence[Summary], concurrency: int) -> Summary:
     """
     known = [s for s in steps if _value(s) is not None and s["steady"] is not False]
     if not known:
-        return {"requests_per_minute": None, "at_concurrency": concurrency, "knee": None, "goodput": None}
+        return {
+            "requests_per_minute": None,
+            "at_concurrency": concurrency,
+            "plateau": [],
+            "output_tokens_per_second": None,
+            "knee": None,
+            "goodput": None,
+        }
     points = [
         (s["concurrency"], s["requests_per_minute"]["value"], _pair(s["requests_per_minute"]["ci95"])) for s in known
     ]
