@@ -82,8 +82,10 @@ class Spans:
 
     sent: NDArray[np.int64]
     begun: NDArray[np.int64]
-    """When the engine began to answer, as far as that is known; equal to ``sent`` in :meth:`of`."""
+    """From when on an answer counts; equal to ``sent`` in :meth:`of`."""
     end: NDArray[np.int64]
+    service: Series
+    """Time from the first token to the end, ns; the whole round trip where there was no stream."""
     answers: Series
     """1 for a complete answer, 0 for another end."""
     tokens: Series
@@ -98,26 +100,29 @@ class Spans:
             (np.nan if r.output_tokens is None else r.output_tokens) if r.outcome is Outcome.OK else 0 for r in known
         ]
         sent = np.array([r.sent_ns for r in known], dtype=np.int64)
+        end = np.array([r.end_ns for r in known], dtype=np.int64)
+        first = np.array([r.sent_ns if r.first_token_ns is None else r.first_token_ns for r in known], dtype=np.int64)
+        service = np.clip(end - first, np.minimum(SHORTEST_SERVICE_NS, end - sent), end - sent)
         return cls(
             sent,
             sent,
-            np.array([r.end_ns for r in known], dtype=np.int64),
+            end,
+            service.astype(float),
             np.array(ok, dtype=float),
             np.array(tokens, dtype=float),
         )
 
     @classmethod
     def of_service(cls, records: Sequence[RequestRecord]) -> "Spans":
-        """Make them of records, each streamed answer spread from its first token on.
+        """Make them of records, each streamed answer spread over the end of its round trip: twice its time of service.
 
         A request that waits in the engine's queue is not being served. Spread over its whole round trip, it would
-        count as served while the queue still fills, and throughput above capacity would read too high.
+        count as served while the queue still fills, and throughput above capacity would read too high. As long before
+        the first token as after it leaves room for the prefill, of which engines do many in a row: spread over the
+        time of service alone, their answers come in bursts.
         """
         spans = cls.of(records)
-        known = [r for r in records if r.sent_ns is not None and r.end_ns is not None and r.end_ns > r.sent_ns]
-        first = np.array([r.sent_ns if r.first_token_ns is None else r.first_token_ns for r in known], dtype=np.int64)
-        latest = np.maximum(spans.sent, spans.end - SHORTEST_SERVICE_NS)
-        return replace(spans, begun=np.clip(first, spans.sent, latest))
+        return replace(spans, begun=np.maximum(spans.sent, spans.end - 2 * spans.service.astype(np.int64)))
 
     def answers_served(self, edges: NDArray[np.int64]) -> Series:
         """Return the answers served in each bin between two edges; of one that reaches beyond it, the part within."""

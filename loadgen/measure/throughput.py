@@ -1,6 +1,7 @@
 """Throughput of a window: what was served in it, bin by bin, and whether the window is long enough for an interval.
 
-An answer counts in the bins in which its tokens arrived. Without a stream it counts evenly over its round trip.
+A streamed answer counts evenly over the end of its round trip, over twice the time in which its tokens arrived at most.
+Without a stream it counts over its whole round trip.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Bins:
         """Count records into the bins between edges, ns."""
         service = Spans.of_service(records)
         whole = replace(service, begun=service.sent)
-        lasted = (service.end - service.begun) / SECOND
+        lasted = service.service / SECOND
         return cls(
             width_s=float(edges[1] - edges[0]) / SECOND,
             answers=service.answers_served(edges),

@@ -37,8 +37,9 @@ class Timeline:
         self._answers.add(begun, end, spans.answers / (end - begun))
         self._tokens.add(begun, end, np.nan_to_num(spans.tokens) / (end - begun))
         self._round_trips.add(sent, end, spans.answers)
-        self._service.add(begun, end, spans.answers)
-        self._service_squares.add(begun, end, spans.answers * (end - begun))
+        service = spans.service / SECOND
+        self._service.add(begun, end, spans.answers * service / (end - begun))
+        self._service_squares.add(begun, end, spans.answers * service**2 / (end - begun))
         self._in_flight.add(sent, end, np.ones(len(sent)))
         self._progress.add(sent, end)
 
