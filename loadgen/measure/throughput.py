@@ -31,8 +31,8 @@ class Bins:
     """Seconds of complete answers' round trips that lie in the bin, all together."""
     service_s: Series
     """Seconds of them in which their tokens arrived, all together."""
-    service_squares: Series
-    """The same of the squares of these times, s^2."""
+    token_squares: Series
+    """As ``tokens``, of the squares of each answer's output tokens."""
 
     @classmethod
     def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64]) -> "Bins":
@@ -46,7 +46,7 @@ class Bins:
             tokens=service.tokens_served(edges),
             round_trips_s=whole.served(whole.answers * (whole.end - whole.sent) / SECOND, edges),
             service_s=service.served(service.answers * lasted, edges),
-            service_squares=service.served(service.answers * lasted**2, edges),
+            token_squares=service.served(service.tokens**2, edges),
         )
 
     def since(self, cut: int) -> "Bins":
@@ -61,7 +61,7 @@ class Bins:
 
     @property
     def _series(self) -> tuple[Series, ...]:
-        return self.answers, self.tokens, self.round_trips_s, self.service_s, self.service_squares
+        return self.answers, self.tokens, self.round_trips_s, self.service_s, self.token_squares
 
     @property
     def seconds(self) -> float:
@@ -79,10 +79,10 @@ class Bins:
         return _ratio(self.service_s, self.answers)
 
     @property
-    def service_cv(self) -> float:
-        """Coefficient of variation of these times, 0 where there was no answer."""
-        mean, square = self.mean_service_s, _ratio(self.service_squares, self.answers)
-        return sqrt(max(0.0, square / mean**2 - 1)) if mean and square else 0.0
+    def length_cv(self) -> float:
+        """Coefficient of variation of the answers' output tokens, 0 where they were not counted."""
+        mean, square = _ratio(self.tokens, self.answers), _ratio(self.token_squares, self.answers)
+        return sqrt(max(0.0, square / mean**2 - 1)) if mean and square and mean > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +116,14 @@ def throughput(bins: Bins) -> Throughput:
     if not long or any(e is not None and e.ci95 is None for e in (per_minute, per_second)):
         per_minute = replace(per_minute, ci95=None)
         per_second = None if per_second is None else replace(per_second, ci95=None)
-    per_minute = _at_least(per_minute, Z * bins.service_cv / sqrt(max(answers, 1.0)))
+    per_minute = _at_least(per_minute, Z * bins.length_cv / sqrt(max(answers, 1.0)))
     return Throughput(answers, bins.seconds / round_trip, per_minute, per_second)
 
 
 def _at_least(estimate: Estimate, share: float) -> Estimate:
     """Return an estimate whose interval reaches at least a share of its value to both sides.
 
-    How many answers an engine gives in a time is known no better than their mean length: n answers whose times have a
+    How many answers an engine gives in a time is known no better than their mean length: n answers whose lengths have a
     coefficient of variation c to c / sqrt(n) (D. Cox, Renewal Theory, 1962, 3.3). Where long answers are rare, a window
     without any of them looks steady.
     """

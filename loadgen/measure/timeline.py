@@ -23,7 +23,7 @@ class Timeline:
         self._origin, self._width, self._bins = origin, width / SECOND, bins
         self._answers, self._tokens = _Spread(bins, self._width), _Spread(bins, self._width)
         self._round_trips, self._service = _Spread(bins, self._width), _Spread(bins, self._width)
-        self._service_squares = _Spread(bins, self._width)
+        self._token_squares = _Spread(bins, self._width)
         self._in_flight, self._progress = _Spread(bins, self._width), _Growth(bins, self._width)
         self._all_counted = True
 
@@ -37,9 +37,8 @@ class Timeline:
         self._answers.add(begun, end, spans.answers / (end - begun))
         self._tokens.add(begun, end, np.nan_to_num(spans.tokens) / (end - begun))
         self._round_trips.add(sent, end, spans.answers)
-        service = spans.service / SECOND
-        self._service.add(begun, end, spans.answers * service / (end - begun))
-        self._service_squares.add(begun, end, spans.answers * service**2 / (end - begun))
+        self._token_squares.add(begun, end, np.nan_to_num(spans.tokens) ** 2 / (end - begun))
+        self._service.add(begun, end, spans.answers * spans.service / SECOND / (end - begun))
         self._in_flight.add(sent, end, np.ones(len(sent)))
         self._progress.add(sent, end)
 
@@ -52,7 +51,7 @@ class Timeline:
             tokens=tokens if self._all_counted else np.full(len(tokens), np.nan),
             round_trips_s=self._round_trips.series(number),
             service_s=self._service.series(number),
-            service_squares=self._service_squares.series(number),
+            token_squares=self._token_squares.series(number),
         )
 
     def in_flight(self, number: int) -> Series:
