@@ -1,7 +1,7 @@
 """How often an open loop's run has seen its queue come and go, and so whether its latencies can have intervals.
 
-Near capacity a queue is short most of the time and long now and then. The latencies of a run that has seen it long a
-few times hang on these few: no look at their own scatter shows what other runs see.
+Near capacity a queue is usually short and occasionally long. If a run has seen only a few long queues, its latencies
+depend on those few, and their own scatter does not show how much another run would differ.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ ENOUGH = 15.0
 def episodes(in_flight: Series) -> float:
     """Return the effective number of episodes in the requests in flight, over equally spaced times.
 
-    An episode lasts from one crossing of the mean upwards to the next one downwards, and weighs as much as it adds to
-    the mean: its area w above it. Episodes of equal weight count as one each, and a hundred small ones beside a large
-    one hardly at all: (sum w)^2 / sum w^2, the effective size of weighted samples (L. Kish, Survey Sampling, 1965).
+    An episode is an excursion above the mean, weighted by its area w. The result is (sum w)^2 / sum w^2, the effective
+    size of a weighted sample (L. Kish, Survey Sampling, 1965). Episodes of equal weight count as 1 each; small ones
+    next to a large one count for little.
     """
     above = np.maximum(in_flight - in_flight.mean(), 0.0)
     begins = np.flatnonzero(np.diff((above > 0).astype(int), prepend=0) == 1)

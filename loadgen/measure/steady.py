@@ -26,8 +26,8 @@ SMALL_DIFFERENCE = 0.01
 """A difference between beginning and end of less than this share of the mean is none, however certain it is."""
 
 SMALLEST_EFFECTIVE = 20
-"""Fewest effectively independent values from which a drift is told. With fewer, chance looks like one: of steady series
-of 5 correlation times 26 to 31 % were called unsteady, of 10 still 16 %."""
+"""Minimum effective sample size for a drift test. Below it the test raises false alarms: for 26 to 31 % of steady
+series that are 5 correlation times long, and for 16 % of those that are 10 long."""
 
 CHANCE = 0.02
 """How often series that are steady may be called unsteady, all of them together, each looked at in two ways. Tests on
@@ -35,7 +35,7 @@ means that are still a little correlated do so two to three times as often as th
 run together may find something in 5 of 100 in which nothing is wrong."""
 
 SMALLEST_REST = 2 * SMALLEST_EFFECTIVE
-"""The same without the best line or jump, which take a good part of the slow changes with them."""
+"""Minimum effective sample size of residuals. It is larger because a fitted line or jump removes slow changes."""
 
 _PARTS = 10
 """Means in a row through which a slope is laid: with fewer Student's t is wide, more are correlated."""
@@ -44,11 +44,11 @@ _FIRST, _LAST = 0.2, 0.5
 
 
 _OBVIOUS = 6.0
-"""Standard deviations of what is left without a line or a jump, from which that change is told even of a series that is
-too short by its correlation. Of steady series of 3 correlation times or more, 1 in 100 changes so much."""
+"""A line or jump is reported even in a short series if it is this many standard deviations of the residuals. One in 100
+steady series of 3 or more correlation times exceeds that."""
 _BLOCKS, _ONE_WAY = 21, 18
-"""Blocks of a series, and how many of the differences of their means have to have one sign for a trend of any shape. A
-random walk, which no steady series outruns, has so many of 20 in 4 of 10,000 series."""
+"""A trend of any shape: at least 18 of the 20 differences between 21 block means have the same sign. That happens in 4
+of 10,000 random walks, and steady series wander less than those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,13 @@ def steady(series: Mapping[str, Series]) -> Steadiness:
     looks = [
         (name, values, " and still changed in the second half") for name, values in known.items() if cuts[name] is None
     ]
-    looks += [(name, values[cut:], "") for name, values in known.items()]
+    looks += [(name, values[cut:], "") for name, values in known.items() if cut or cuts[name] is not None]
     undecided = None
     for name, values, more in looks:
-        if found := drift(values, chance):
+        long_enough = decidable(values)
+        if found := drift(values, chance) if long_enough else obvious_drift(values):
             return Steadiness(None if more else cut, f"{name} {found}{',' if more else ''}{more}")
-        if not decidable(values):
+        if not long_enough:
             undecided = undecided or f"too short to tell: {name} changed too slowly for its length"
     return Steadiness(cut, None, undecided)
 
@@ -112,16 +113,13 @@ def mser5(values: Series) -> int | None:
 
 
 def drift(values: Series, chance: float = CHANCE) -> str | None:
-    """Say how a series drifts, None where it does not or is too short to tell.
+    """Describe how a series that is :func:`decidable` drifts; None if it does not.
 
-    ``chance``: how often it may say so of one that does not.
+    ``chance``: probability of a false alarm for a steady series.
     """
     mean = float(values.mean())
     if not mean:
         return None
-    if not decidable(values):
-        obvious = _obvious_change(values)
-        return None if obvious is None else f"changed by {obvious / mean:+.0%} over the window"
     change, error, quantile = _change(values, chance / 2)
     if abs(change) >= DRIFT_LIMIT * abs(mean) and abs(change) > quantile * error:
         return f"changed by {change / mean:+.0%} over the window"
@@ -145,16 +143,21 @@ def decidable(values: Series) -> bool:
     return any(effective_sample_size(values - change) >= SMALLEST_REST for change in _changes(values))
 
 
-def _obvious_change(values: Series) -> float | None:
-    """Return a change that no correlation explains: far larger than the rest of the series, or always one way."""
-    least = DRIFT_LIMIT * abs(float(values.mean()))
-    for change in _changes(values):
-        by = float(change[-1] - change[0])
-        if abs(by) >= max(_OBVIOUS * float((values - change).std()), least):
-            return by
+def obvious_drift(values: Series) -> str | None:
+    """Describe a change that no correlation explains: far larger than the rest of the series, or always one way."""
+    mean = float(values.mean())
+    if not mean:
+        return None
     steps = np.diff([block.mean() for block in np.array_split(values, _BLOCKS)])
-    by = float(steps.sum())
-    return by if max((steps > 0).sum(), (steps < 0).sum()) >= _ONE_WAY and abs(by) >= least else None
+    found = [
+        float(change[-1] - change[0])
+        for change in _changes(values)
+        if abs(change[-1] - change[0]) >= _OBVIOUS * float((values - change).std())
+    ]
+    if max((steps > 0).sum(), (steps < 0).sum()) >= _ONE_WAY:
+        found.append(float(steps.sum()))
+    large = [by for by in found if abs(by) >= DRIFT_LIMIT * abs(mean)]
+    return f"changed by {large[0] / mean:+.0%} over the window" if large else None
 
 
 def _changes(values: Series) -> Iterator[Series]:

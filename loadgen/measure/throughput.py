@@ -26,13 +26,13 @@ class Bins:
     width_s: float
     answers: Series
     tokens: Series
-    """Output tokens of complete answers; nan from where on somebody's were not counted."""
+    """Output tokens of complete answers; nan in bins with an answer that has no token count."""
     round_trips_s: Series
-    """Seconds of complete answers' round trips that lie in the bin, all together."""
+    """Round-trip time of complete answers, summed, s; each spread evenly over its round trip."""
     service_s: Series
-    """Seconds of them in which their tokens arrived, all together."""
+    """Service time of complete answers, summed, s; each spread as ``answers``."""
     token_squares: Series
-    """As ``tokens``, of the squares of each answer's output tokens."""
+    """Squared output tokens of complete answers, spread as ``tokens``."""
 
     @classmethod
     def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64]) -> "Bins":
@@ -90,13 +90,13 @@ class Throughput:
     """What was served in a window; the 95 % intervals are both there, or neither is."""
 
     answers: float
-    """Complete answers; of those that reach beyond the window, the part within counts."""
+    """Complete answers. An answer that crosses an edge of the window counts in proportion."""
     round_trips: float
     """Length of the window in mean round trips; 0 where no answer was complete."""
     requests_per_minute: Estimate | None
     """None where the window is shorter than three round trips."""
     tokens_per_second: Estimate | None
-    """None likewise, and where somebody's tokens were not counted."""
+    """None also where an answer has no token count."""
 
 
 def throughput(bins: Bins) -> Throughput:

@@ -28,7 +28,7 @@ class Timeline:
         self._all_counted = True
 
     def add(self, records: Sequence[RequestRecord]) -> None:
-        """Take requests that have ended; those that were never sent are left out."""
+        """Add finished requests; requests that were never sent are ignored."""
         spans = Spans.of_service(records)
         if not len(spans.sent):
             return
@@ -59,10 +59,10 @@ class Timeline:
         return self._in_flight.series(number) / self._width
 
     def progress(self, number: int) -> Series:
-        """Return, for each of the first bins, how far those in flight had come: the sum of the shares of their times.
+        """Return the progress of the in-flight requests in each of the first bins: the sum of their elapsed shares.
 
-        Its change over a window is what was spread over that window less what ended in it. While a queue fills it
-        rises from 0 to half of the requests in flight.
+        Over a window it changes by the answers spread over that window minus the answers that ended in it. While a
+        queue fills, it rises from 0 to half the number in flight.
         """
         return self._progress.series(number) / self._width
 

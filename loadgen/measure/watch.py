@@ -39,8 +39,8 @@ LOOK_AGAIN = 0.03
 """Beyond its time a step is judged anew once it has become longer by this share."""
 
 MOST_STEP_TIMES = 5
-"""A step lasts at most so many times --step-time. Far above capacity a step needs five round trips: one until the queue
-has filled, three of its window, and one until all requests sent in it have ended."""
+"""Longest duration of a step, in multiples of --step-time. Far above capacity a step needs five round trips: one to
+fill the queue, three for the window, and one for the last requests of the window to end."""
 
 
 @dataclass(frozen=True, slots=True)

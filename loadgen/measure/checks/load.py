@@ -169,7 +169,7 @@ def foreign_load(e: Evidence) -> Check:
 
 
 def _ended_requests(name: str, e: Evidence, before: EngineCounters, after: EngineCounters) -> Check:
-    """Compare the requests that ended by the engine's count with those that we sent."""
+    """Compare the engine's count of finished requests with ours."""
     if before.requests is None or after.requests is None:
         status = Status.NOT_CHECKED if before.running is None else Status.OK
         value = "idle before our first request and after our last" if status is Status.OK else None

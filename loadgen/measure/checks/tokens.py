@@ -141,9 +141,10 @@ def engines_count(e: Evidence) -> Check:
 def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
     """Return how many tokens the engine may have counted for requests that did not end well.
 
-    Of one that was refused with an HTTP status: none. Of one that broke off: those that came. Of one that we
-    gave up the engine may go on until it notices: as many more as an answer has on average. Where no stream shows how
-    far it had come: as many as the longest answer.
+    - HTTP error status: none.
+    - The stream broke: the tokens that had arrived.
+    - We gave up (time-out, end of the run): also an average answer, as the engine continues until it notices.
+    - Not streamed, so nothing shows how far it was: the longest answer.
     """
     lengths = [r.output_tokens or 0 for r in done] or [e.max_tokens]
     streamed = any(r.first_token_ns is not None for r in done)
