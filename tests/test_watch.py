@@ -204,6 +204,18 @@ def test_a_step_gets_the_time_for_an_interval_where_only_that_tells_whether_thro
     assert (found.requests_per_minute.ci95 is not None) is longer
 
 
+def test_a_server_that_refuses_is_not_asked_for_longer_than_the_step() -> None:
+    watch = StepWatch(BEGAN, BEGAN, 20.0, 0.02)
+    for second in range(1, 40):
+        now = BEGAN + second * SECOND
+        watch.add([record(user, now - SECOND, now, Outcome.REFUSED) for user in range(4)])
+        if (found := watch.look(now, now)) is not None:
+            break
+    assert found is not None
+    assert second <= 21
+    assert found.too_short == "no answer was complete in its window"
+
+
 def test_a_step_without_an_end_has_no_window() -> None:
     watch = StepWatch(BEGAN, BEGAN + SECOND, 10.0, 0.02)
     assert all(watch.look(BEGAN + k * SECOND, BEGAN + SECOND // 2) is None for k in range(1, 100))

@@ -14,13 +14,13 @@ import numpy as np
 from loadgen.clock import SECOND
 from loadgen.measure.intervals import may_be_narrow, narrow_enough
 from loadgen.measure.knee import grew
-from loadgen.measure.limits import ENOUGH_REQUESTS, SHORTEST_WINDOW
+from loadgen.measure.limits import ENOUGH_REQUESTS, FAILED_SHARE_LIMIT, SHORTEST_WINDOW
 from loadgen.measure.load import Series, Window
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.steady import mser5, steady
 from loadgen.measure.throughput import Bins, Throughput, throughput
 from loadgen.measure.timeline import Timeline
-from loadgen.record import RequestRecord
+from loadgen.record import Outcome, RequestRecord
 
 BINS = 600
 """A step's time is divided into this many bins: fine enough for batches within a window of a few seconds."""
@@ -65,6 +65,8 @@ class Found:
         """Why there is no throughput, if so."""
         if self.requests_per_minute is not None:
             return None
+        if not self.throughput.round_trips:
+            return "no answer was complete in its window"
         return f"its window holds {self.throughput.round_trips:.1f} round trips, a throughput needs {SHORTEST_WINDOW}"
 
     @property
@@ -92,6 +94,7 @@ class StepWatch:
         self._best = best
         self._timeline = Timeline(full, self._bin, MOST_STEP_TIMES * BINS)
         self._records: list[RequestRecord] = []
+        self._failed = 0
         self._is_extended = False
         """Whether its time was not enough."""
         self._look_again = 0
@@ -100,6 +103,7 @@ class StepWatch:
         """Take requests that have ended."""
         new = [r for r in records if r.end_ns is not None and r.end_ns > self._full]
         self._records += new
+        self._failed += sum(r.outcome is not Outcome.OK for r in new)
         self._timeline.add(new)
 
     def sent_in(self, window: Window) -> list[RequestRecord]:
@@ -124,7 +128,12 @@ class StepWatch:
             return None
         self._is_extended, self._look_again = True, end + int(LOOK_AGAIN * (end - self._full))
         found = self._judged(self._view(end), "step-time")
-        return found if is_over or self._is_complete(found) else None
+        return found if is_over or self._is_complete(found) or self._is_failing else None
+
+    @property
+    def _is_failing(self) -> bool:
+        """Whether so many requests failed that the run is invalid, however long the step lasts."""
+        return self._failed > FAILED_SHARE_LIMIT * len(self._records)
 
     def _if_precise(self, settled: int) -> Found | None:
         """Return the window if its throughput is already known to the precision asked for.
