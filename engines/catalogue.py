@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from engines import (
+from loadgen.engines import (
     endpoint,
     llamacpp,
     lmdeploy,
@@ -21,8 +21,8 @@ from engines import (
     vllm,
     vllm_0_1_3,
 )
-from engines.engine import Engine
-from engines.simulated import engine as simulated
+from loadgen.engines.engine import Engine
+from loadgen.engines.simulated import engine as simulated
 from loadgen.errors import UsageError
 
 ENGINES: Mapping[str, Engine] = {
@@ -69,9 +69,11 @@ def _from_file(path: Path) -> Engine:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever is wrong in it is for its author to mend
+    except (Exception, SystemExit) as error:  # the author of the file has to fix it, whatever it is
         raise UsageError(f"engine {path}: it cannot be imported: {type(error).__name__}: {error}.") from error
     engine = getattr(module, "ENGINE", None)
+    if type(engine).__module__.startswith("engines."):  # a second copy, found in the current folder
+        raise UsageError(f"engine {path}: the package engines is now loadgen.engines; import Engine from there.")
     if not isinstance(engine, Engine):
-        raise UsageError(f"engine {path}: it has to define ENGINE, an engines.engine.Engine.")
+        raise UsageError(f"engine {path}: it must define ENGINE, an Engine of loadgen.engines.engine.")
     return replace(engine, file=str(path))

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible endpoint that runs somewhere already: nothing is assumed beyond the protocol."""
 
-from engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
-from engines.engine import Engine, Metrics, Names, ignore_eos
+from loadgen.engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
+from loadgen.engines.engine import Engine, Metrics, Names, ignore_eos
 from loadgen.wire.openai_chat import OpenAIChat
 
 _KNOWN = [engine.METRICS for engine in (vllm, sglang, tgi, llamacpp, lmdeploy, tensorrt_llm)]

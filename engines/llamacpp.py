@@ -5,7 +5,7 @@ Without a GPU it is the one that comes with this project, built for the CPU; wit
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
+from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
 from loadgen.wire.openai_chat import OpenAIChat
 
 SLOTS = 16

@@ -7,7 +7,7 @@ of a slot costs no prefill. A chat template of ours becomes text around the prom
 import shlex
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Launch, Options, Start
+from loadgen.engines.engine import Command, Container, Engine, Launch, Options, Start
 from loadgen.models.template import render, template_text
 from loadgen.wire.openai_chat import OpenAIChat
 

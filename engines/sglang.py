@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
+from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "0.5.23"

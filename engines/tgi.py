@@ -6,7 +6,7 @@ taken for adapters'. It reads the chat template from ``tokenizer_config.json`` a
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Container, Engine, Launch, Metrics, Start
+from loadgen.engines.engine import Command, Container, Engine, Launch, Metrics, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "3.3.7"

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from engines.engine import Command, Container, Engine, Launch, Start
-from engines.tgi import METRICS
+from loadgen.engines.engine import Command, Container, Engine, Launch, Start
+from loadgen.engines.tgi import METRICS
 from loadgen.wire.dialect import Ask, Delta, Usage, counts_of, decode_json
 
 

@@ -6,7 +6,7 @@ the tokens generated (``serve/inference.py``). The prompt is FastChat's template
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Engine, Environment, Launch, Start
+from loadgen.engines.engine import Command, Engine, Environment, Launch, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
 REQUIREMENTS = (

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engines.engine import Command, Engine, Environment, Launch, Options, Start
+from loadgen.engines.engine import Command, Engine, Environment, Launch, Options, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
 VERSION = "5.23.0"

@@ -6,7 +6,7 @@ ends an answer by that template it leaves aside, so that it is sent along.
 
 from collections.abc import Sequence
 
-from engines.engine import Command, Engine, Environment, Launch, Start, ignore_eos
+from loadgen.engines.engine import Command, Engine, Environment, Launch, Start, ignore_eos
 from loadgen.wire.openai_chat import OpenAIChat
 
 BUILT_ON = ("torch==2.0.1", "numpy==1.26.4", "setuptools==68.2.2", "wheel", "ninja", "packaging")

@@ -17,12 +17,12 @@ from loadgen.launch.registry import Running
 SIMULATED = """\
 \"\"\"A new engine: one file.\"\"\"
 
-from engines.engine import Engine, Environment, Launch, Start
+from loadgen.engines.engine import Engine, Environment, Launch, Start
 from loadgen.wire.openai_chat import OpenAIChat
 
 
 def serve(start: Start) -> list[list[str]]:
-    command = ["{bin}/python", "-m", "engines.simulated", "--port", str(start.port), "--until-killed"]
+    command = ["{bin}/python", "-m", "loadgen.engines.simulated", "--port", str(start.port), "--until-killed"]
     return [[*command, "--model", start.model.name, "--ttft-ms", "5", "--itl-ms", str(start.options.get("gap", 1))]]
 
 

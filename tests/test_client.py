@@ -28,8 +28,8 @@ from serving import (
     usage,
 )
 
-from engines.catalogue import ENGINES
 from loadgen.clock import MS, Ns, now
+from loadgen.engines.catalogue import ENGINES
 from loadgen.measure import metrics
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.client import Client, Settings

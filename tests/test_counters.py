@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.endpoint import ENGINE as ANY
+from loadgen.engines.endpoint import ENGINE as ANY
 from loadgen.measure import counters
 from loadgen.measure.facts import EngineCounters
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import FIGURE, Finished, Locust, records_of
 from running import run_locustfile
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import UsageError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded

@@ -14,7 +14,7 @@ import pytest
 from conftest import CHAT, LOCUST, Left, free_port
 from launching import Home, engine_file, running_command, wait_for
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 
 
 def measured(home: Home, *arguments: str) -> Left:
@@ -127,7 +127,7 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("ENGINE = 1\n", "it has to define ENGINE"), ("1 / 0\n", "it cannot be imported: ZeroDivisionError")],
+    [("ENGINE = 1\n", "it must define ENGINE"), ("1 / 0\n", "it cannot be imported: ZeroDivisionError")],
 )
 def test_a_file_that_is_no_engine_says_so(home: Home, text: str, expected: str) -> None:
     (home.folder / "mine.py").write_text(text)
@@ -191,7 +191,7 @@ def test_an_engine_that_does_not_end_when_asked_is_not_asked_if_its_file_says_so
     script = (
         f"import pathlib, runpy, signal, sys; signal.signal(15, lambda *_: pathlib.Path({str(asked)!r}).touch()); "
         "signal.signal = lambda *_: None; sys.argv = sys.argv[:1] + sys.argv[3:]; "
-        "runpy.run_module('engines.simulated', run_name='__main__')"
+        "runpy.run_module('loadgen.engines.simulated', run_name='__main__')"
     )
     changes = {'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, ', "startup_s=1": "startup_s=1, kill=True"}
     engine_file(home.folder, **changes)
@@ -229,11 +229,11 @@ def test_what_a_killed_start_left_is_ended_by_the_next(home: Home) -> None:
 def test_a_port_that_somebody_else_took_first_is_not_the_engines(home: Home) -> None:
     port = free_port()
     wait = "import sys, time, runpy; time.sleep(3); sys.argv = sys.argv[:1] + sys.argv[3:]; "
-    script = wait + "runpy.run_module('engines.simulated', run_name='__main__')"
+    script = wait + "runpy.run_module('loadgen.engines.simulated', run_name='__main__')"
     engine_file(home.folder, **{'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, '})
     process = home.start("engine", "up", "./mine.py", "--model", "tiny-llama", "--port", port)
     wait_for(lambda: any("runpy" in line for line in home.processes()))
-    intruder = [sys.executable, "-m", "engines.simulated", "--port", str(port), "--until-killed"]
+    intruder = [sys.executable, "-m", "loadgen.engines.simulated", "--port", str(port), "--until-killed"]
     with subprocess.Popen(intruder, stdout=subprocess.DEVNULL) as other:
         assert process.wait(timeout=60) == 2  # not: ready, with the other's answers
         other.terminate()

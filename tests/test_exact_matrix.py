@@ -14,8 +14,8 @@ from launching import Home
 from nvml import a100, fake_nvml
 from test_exact_servers import NAMES, SERVER, Noted, lines
 
-from engines.catalogue import ENGINES
-from engines.engine import Container, Environment
+from loadgen.engines.catalogue import ENGINES
+from loadgen.engines.engine import Container, Environment
 from loadgen.launch import environments
 from loadgen.matrix.cell import Cell
 from loadgen.matrix.gather import results

@@ -13,9 +13,9 @@ import pytest
 from conftest import ROOT, free_port
 from launching import wait_for
 
-from engines.catalogue import ENGINES
-from engines.engine import ignore_eos
 from loadgen.clock import now
+from loadgen.engines.catalogue import ENGINES
+from loadgen.engines.engine import ignore_eos
 from loadgen.measure.counters import parse
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.client import Client, Settings
@@ -147,7 +147,7 @@ def test_an_answer_is_read_as_the_engine_generated_it(
 
 SENT = """
 import json, sys
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.launch.chat import chat_for
 from loadgen.scenario import Scenario
 print(json.dumps({name: chat_for(ENGINES[name], None, "falcon-7b-instruct", Scenario()).stop for name in sys.argv[1:]}))

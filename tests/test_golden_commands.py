@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.catalogue import ENGINES
-from engines.engine import Engine, Launch
+from loadgen.engines.catalogue import ENGINES
+from loadgen.engines.engine import Engine, Launch
 from loadgen.launch.order import Order, commands, context_for, shown, variables
 from loadgen.launch.placement import kind_of, place
 from loadgen.launch.sources import Source

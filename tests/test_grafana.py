@@ -22,7 +22,7 @@ from dashboards import DASHBOARDS, GRAFANA, Json, annotations, asking_variables,
 from generate import expressions
 from prometheus import Prometheus
 
-from engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
+from loadgen.engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
 from loadgen.measure import statistics
 
 PROMETHEUS = GRAFANA / "prometheus"

@@ -30,7 +30,7 @@ from serving import (
     usage,
 )
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord, to_line
 from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import WireError

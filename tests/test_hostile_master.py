@@ -18,7 +18,7 @@ from loadgen.scenario import Scenario
 
 ENGINE_FILE = """
 from dataclasses import replace
-from engines.endpoint import ENGINE as endpoint
+from loadgen.engines.endpoint import ENGINE as endpoint
 from loadgen.errors import UsageError
 
 ENGINE = replace(endpoint, name="mine")

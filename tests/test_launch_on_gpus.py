@@ -70,7 +70,7 @@ def said_by(process: "subprocess.Popen[str]") -> str:
 
 def simulated(home: Home) -> list[str]:
     """Engines' processes that are there."""
-    return [line for line in home.processes() if "engines.simulated" in line]
+    return [line for line in home.processes() if "loadgen.engines.simulated" in line]
 
 
 def write(home: Home, *engines: str, models: str = "vicuna-13b-v1.5", name: str = "matrix", also: str = "") -> str:

@@ -124,7 +124,7 @@ def test_an_engine_that_dies_in_mid_run_is_a_failed_cell_with_its_last_words(hom
     script = (
         lines
         + "import runpy; sys.argv = sys.argv[:1] + sys.argv[3:]; "
-        + "runpy.run_module('engines.simulated', run_name='__main__')"
+        + "runpy.run_module('loadgen.engines.simulated', run_name='__main__')"
     )
     engine_file(home.folder, **{'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, ', '"5"': '"200"'})
     done = home.loadgen("matrix", write(home, ONE))
@@ -184,7 +184,7 @@ def test_two_matrices_at_once_are_refused(home: Home) -> None:
     engine_file(home.folder, **{'"5"': '"500"'})
     name = write(home, ONE)
     first = home.start("matrix", name)
-    wait_for(lambda: any("engines.simulated" in line for line in home.processes()))
+    wait_for(lambda: any("loadgen.engines.simulated" in line for line in home.processes()))
     second = home.loadgen("matrix", name)
     assert second.returncode == 2
     assert "the CPU is in use by loadgen matrix matrix-" in second.stderr

@@ -6,10 +6,10 @@ import pytest
 from test_simulated import logged, simulated
 from test_simulated_requests import LABELS, exchange, metric, post
 
-from engines.simulated.batching import MS, Engine, Profile
-from engines.simulated.batching import Sequence as Slot
-from engines.simulated.metrics import Metrics
-from engines.simulated.prompt_cache import PromptCache
+from loadgen.engines.simulated.batching import MS, Engine, Profile
+from loadgen.engines.simulated.batching import Sequence as Slot
+from loadgen.engines.simulated.metrics import Metrics
+from loadgen.engines.simulated.prompt_cache import PromptCache
 
 QUERIES, HITS = (f"vllm:prefix_cache_{what}_total{LABELS}" for what in ("queries", "hits"))
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import CHAT, LOCUST, records_of
 from launching import Home
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.matrix.gather import results
 from loadgen.matrix.matrix import reopen
 from loadgen.record import CountedBy, RequestRecord

@@ -11,7 +11,7 @@ from conftest import Finished, Locust
 from forking import forks, locust
 from serving import DONE, Request, ScriptServer, Step, event, response, serving, stream, token, usage
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import UsageError
 from loadgen.launch.chat import chat_for
 from loadgen.models.template import render, template_text

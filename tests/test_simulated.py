@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from conftest import Locust, undisturbed
 
-from engines.catalogue import ENGINES
-from engines.simulated.batching import MS
-from engines.simulated.script import Script, timeline
+from loadgen.engines.catalogue import ENGINES
+from loadgen.engines.simulated.batching import MS
+from loadgen.engines.simulated.script import Script, timeline
 from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
 from loadgen.measure import metrics
 from loadgen.measure.truth import errors
@@ -179,7 +179,7 @@ def test_it_serves_under_the_name_that_it_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_killed_if_told_to_and_ends_well(tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "truth.jsonl"
-    command = [sys.executable, "-m", "engines.simulated", "--until-killed", "--log", str(log), "--ttft-ms", "1"]
+    command = [sys.executable, "-m", "loadgen.engines.simulated", "--until-killed", "--log", str(log), "--ttft-ms", "1"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.simulated.batching import ANSWER_TOKENS, MS, PROFILES, SPECIFIED, SPECIFIED_THROUGHPUT, Engine, Profile
-from engines.simulated.batching import Sequence as Slot
+from loadgen.engines.simulated.batching import (
+    ANSWER_TOKENS,
+    MS,
+    PROFILES,
+    SPECIFIED,
+    SPECIFIED_THROUGHPUT,
+    Engine,
+    Profile,
+)
+from loadgen.engines.simulated.batching import Sequence as Slot
 from loadgen.matrix import reference
 
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_simulated import ask, logged, simulated
 
-from engines.simulated.request import BadRequest, Request, RequestReader, read_chat
+from loadgen.engines.simulated.request import BadRequest, Request, RequestReader, read_chat
 from loadgen.launch.simulated import SimulatedServer
 from loadgen.record import Outcome
 
@@ -290,7 +290,7 @@ def test_a_crowd_that_comes_at_once_is_let_in(tmp_path: Path) -> None:
 
 
 def test_with_no_files_left_connections_wait_their_turn() -> None:
-    command = f"ulimit -n 30; exec {sys.executable} -m engines.simulated --ttft-ms 20 --itl-ms 1"
+    command = f"ulimit -n 30; exec {sys.executable} -m loadgen.engines.simulated --ttft-ms 20 --itl-ms 1"
     with subprocess.Popen(
         ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from engines.simulated.batching import Engine, Profile, Sequence
 from loadgen.clock import SECOND
+from loadgen.engines.simulated.batching import Engine, Profile, Sequence
 from loadgen.measure.load import peak_in_flight
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 

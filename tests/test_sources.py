@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from launching import Home
 
-from engines.engine import Environment, Launch
+from loadgen.engines.engine import Environment, Launch
 from loadgen.errors import UsageError
 from loadgen.launch import sources
 from loadgen.launch.weights.random_model import Form, random_model

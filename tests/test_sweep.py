@@ -11,7 +11,7 @@ from conftest import ROOT, Finished, clean_environment
 from forking import Forks, forks
 from running import WORDS, conserved, run_locustfile, write_prompts
 
-from engines.simulated.batching import PROFILES
+from loadgen.engines.simulated.batching import PROFILES
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.record import Phase
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.catalogue import ENGINES
 from loadgen.clock import Ns
+from loadgen.engines.catalogue import ENGINES
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.decode import decode
 from loadgen.wire.dialect import Ask

@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.launch.child import ChildServer
 from loadgen.launch.weights.random_model import random_model
 from loadgen.launch.weights.tokenizer import BEGIN, vocabulary_of

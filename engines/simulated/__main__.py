@@ -1,4 +1,6 @@
-"""``python -m engines.simulated``: start the truth server; it prints its address and stops when standard input ends.
+"""``python -m loadgen.engines.simulated``: start the truth server.
+
+It prints its address and stops when standard input ends.
 
 With ``--until-killed`` it stops at SIGTERM or SIGINT instead, and that is no error either.
 """
@@ -12,11 +14,11 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from engines.simulated.batching import PROFILES
-from engines.simulated.listener import raise_limit_of_files
-from engines.simulated.script import Script
-from engines.simulated.server import Server
-from engines.simulated.tls import context
+from loadgen.engines.simulated.batching import PROFILES
+from loadgen.engines.simulated.listener import raise_limit_of_files
+from loadgen.engines.simulated.script import Script
+from loadgen.engines.simulated.server import Server
+from loadgen.engines.simulated.tls import context
 
 
 def sleep_exactly() -> None:
@@ -35,7 +37,9 @@ def readable_when_killed() -> int:
 
 def main() -> int:
     """Serve until it is time to stop."""
-    parser = argparse.ArgumentParser(prog="python -m engines.simulated", description="A server whose truth is known.")
+    parser = argparse.ArgumentParser(
+        prog="python -m loadgen.engines.simulated", description="A server whose truth is known."
+    )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--log", help="file to which the times of all sends are appended, JSON lines")
     parser.add_argument("--until-killed", action="store_true", help="stop at SIGTERM, not when standard input ends")

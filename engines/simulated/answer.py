@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from engines.simulated.batching import Sequence as Slot
-from engines.simulated.channel import Channel
-from engines.simulated.plan import FD_BITS, Plan
-from engines.simulated.request import Chat, Request, RequestReader
+from loadgen.engines.simulated.batching import Sequence as Slot
+from loadgen.engines.simulated.channel import Channel
+from loadgen.engines.simulated.plan import FD_BITS, Plan
+from loadgen.engines.simulated.request import Chat, Request, RequestReader
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,9 @@
 import json
 from collections.abc import Sequence
 
-from engines import vllm
-from engines.engine import Command, Engine, Environment, Launch, Options, Start, ignore_eos
-from engines.simulated.batching import PROFILES
+from loadgen.engines import vllm
+from loadgen.engines.engine import Command, Engine, Environment, Launch, Options, Start, ignore_eos
+from loadgen.engines.simulated.batching import PROFILES
 from loadgen.models.model import Model
 from loadgen.wire.openai_chat import OpenAIChat
 
@@ -25,7 +25,7 @@ def _refuses(model: Model, options: Options) -> str | None:
 
 def _serve(start: Start) -> Sequence[Command]:
     profile = _profile(start.model, start.options)
-    command = ["{bin}/python", "-m", "engines.simulated", "--port", str(start.port), "--until-killed"]
+    command = ["{bin}/python", "-m", "loadgen.engines.simulated", "--port", str(start.port), "--until-killed"]
     command += ["--model", start.model.name, "--profile", profile]
     return [[*command, "--time-factor", json.dumps(start.options.get("time_factor", 1.0))]]
 

@@ -7,9 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 from operator import sub
 
-from engines.simulated.metrics import Metrics
-from engines.simulated.plan import Plan
-from engines.simulated.request import Chat
+from loadgen.engines.simulated.metrics import Metrics
+from loadgen.engines.simulated.plan import Plan
+from loadgen.engines.simulated.request import Chat
 
 
 @dataclass(frozen=True, slots=True)

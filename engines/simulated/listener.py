@@ -8,8 +8,8 @@ import ssl
 import sys
 from collections.abc import Callable
 
-from engines.simulated.channel import Channel
-from engines.simulated.tls import TlsChannel
+from loadgen.engines.simulated.channel import Channel
+from loadgen.engines.simulated.tls import TlsChannel
 
 _BACKLOG = 65_535
 """The kernel caps it at net.core.somaxconn."""

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engines.simulated import wire
+from loadgen.engines.simulated import wire
 
 _LABELS = f'engine="0",model_name="{wire.MODEL}"'
 _TTFT: tuple[float, ...] = (

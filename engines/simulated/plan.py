@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
-from engines.simulated import wire
-from engines.simulated.request import Chat
-from engines.simulated.script import Script, Send, timeline
+from loadgen.engines.simulated import wire
+from loadgen.engines.simulated.request import Chat
+from loadgen.engines.simulated.script import Script, Send, timeline
 
 FD_BITS = 20
 """What is due is kept in a heap of integers, due time and below it so many bits of file descriptor: integers compare

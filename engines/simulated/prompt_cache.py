@@ -2,7 +2,7 @@
 
 import json
 
-from engines.simulated.metrics import Metrics
+from loadgen.engines.simulated.metrics import Metrics
 
 
 class PromptCache:

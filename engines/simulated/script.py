@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engines.simulated import wire
+from loadgen.engines.simulated import wire
 
 MS = 1_000_000
 

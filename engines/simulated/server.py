@@ -8,17 +8,17 @@ import select
 import ssl
 from time import monotonic_ns
 
-from engines.simulated import wire
-from engines.simulated.answer import Answer, Connection
-from engines.simulated.batching import Engine, Profile
-from engines.simulated.batching import Sequence as Slot
-from engines.simulated.channel import Channel
-from engines.simulated.journal import Ended, Journal
-from engines.simulated.listener import Listener
-from engines.simulated.plan import FD_BITS, plan_for
-from engines.simulated.prompt_cache import PromptCache
-from engines.simulated.request import BadRequest, Request, read_chat
-from engines.simulated.script import Script
+from loadgen.engines.simulated import wire
+from loadgen.engines.simulated.answer import Answer, Connection
+from loadgen.engines.simulated.batching import Engine, Profile
+from loadgen.engines.simulated.batching import Sequence as Slot
+from loadgen.engines.simulated.channel import Channel
+from loadgen.engines.simulated.journal import Ended, Journal
+from loadgen.engines.simulated.listener import Listener
+from loadgen.engines.simulated.plan import FD_BITS, plan_for
+from loadgen.engines.simulated.prompt_cache import PromptCache
+from loadgen.engines.simulated.request import BadRequest, Request, read_chat
+from loadgen.engines.simulated.script import Script
 
 _FD = (1 << FD_BITS) - 1
 _EVENTS = 32

@@ -5,7 +5,7 @@ import select
 import socket
 import ssl
 
-from engines.simulated.channel import Channel
+from loadgen.engines.simulated.channel import Channel
 
 
 def context(cert: str, key: str) -> ssl.SSLContext:

@@ -63,7 +63,7 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from engines.catalogue import ENGINES, find_engine
+    from loadgen.engines.catalogue import ENGINES, find_engine
     from loadgen.launch.inventory import check_table
     from loadgen.results.terminal import show_table
 
@@ -96,7 +96,7 @@ def _up(options: argparse.Namespace) -> int:
 
 def _order(options: argparse.Namespace) -> "Order":
     """Read what is to be started; raises UsageError with what is in the way."""
-    from engines.catalogue import find_engine
+    from loadgen.engines.catalogue import find_engine
     from loadgen.launch.gpus import gpus
     from loadgen.launch.models import model_named
     from loadgen.launch.options import chosen_gpus, engine_options

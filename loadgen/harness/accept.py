@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import UsageError
 from loadgen.harness.key_hosts import KeyHosts
 from loadgen.harness.messages import Orders

@@ -7,7 +7,7 @@ from typing import Any
 
 from locust.argument_parser import LocustArgumentParser
 
-from engines.catalogue import find_engine
+from loadgen.engines.catalogue import find_engine
 from loadgen.errors import UsageError
 from loadgen.harness import ports
 from loadgen.harness.key_hosts import allowed_by_variable

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engines.catalogue import find_engine
-from engines.engine import Engine, Metrics
+from loadgen.engines.catalogue import find_engine
+from loadgen.engines.engine import Engine, Metrics
 from loadgen.errors import UsageError
 from loadgen.harness import preflight
 from loadgen.harness.key_hosts import KeyHosts

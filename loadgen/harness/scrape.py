@@ -1,7 +1,7 @@
 """Asks the engine for its own counters, before the first request and after the last."""
 
-from engines.engine import Metrics
 from loadgen.clock import now
+from loadgen.engines.engine import Metrics
 from loadgen.measure.counters import parse
 from loadgen.measure.facts import EngineCounters
 from loadgen.wire.client import Settings

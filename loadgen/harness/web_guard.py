@@ -14,7 +14,7 @@ from locust.argument_parser import ui_extra_args_dict
 from locust.web import WebUI
 from werkzeug.datastructures import Headers
 
-from engines.catalogue import ENGINES
+from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import UsageError
 from loadgen.harness.session import Session
 from loadgen.scenario import flag

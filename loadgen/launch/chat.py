@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.engine import Engine, WholeLength
+from loadgen.engines.engine import Engine, WholeLength
 from loadgen.errors import UsageError
 from loadgen.models.model import Model
 from loadgen.models.table import find_model

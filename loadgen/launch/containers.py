@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.engine import Command, Container, Launch
+from loadgen.engines.engine import Command, Container, Launch
 from loadgen.errors import UsageError
 from loadgen.launch.inheritance import without_ours
 from loadgen.launch.processes import MARK

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.engine import Environment
+from loadgen.engines.engine import Environment
 from loadgen.errors import UsageError
 from loadgen.launch.folders import data_folder, made
 from loadgen.launch.inheritance import without_secrets

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import psutil
 
-from engines.catalogue import ENGINES
-from engines.engine import Container, Engine, Environment, Launch
+from loadgen.engines.catalogue import ENGINES
+from loadgen.engines.engine import Container, Engine, Environment, Launch
 from loadgen.launch import containers, environments
 from loadgen.launch.gpus import gpus, why_none
 from loadgen.launch.options import chosen_gpus

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engines.engine import Container
+from loadgen.engines.engine import Container
 from loadgen.errors import UsageError
 from loadgen.launch import containers, environments, processes, readiness, registry, sources
 from loadgen.launch.folders import made, state_folder

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from engines.engine import Engine, Options
+from loadgen.engines.engine import Engine, Options
 from loadgen.errors import UsageError
 from loadgen.measure.facts import GpuFacts
 

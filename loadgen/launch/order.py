@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engines.engine import Container, Engine, Options, Start
+from loadgen.engines.engine import Container, Engine, Options, Start
 from loadgen.errors import UsageError
 from loadgen.launch import containers, environments, readiness
 from loadgen.launch.placement import Placement

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from engines.engine import Container, Engine, Launch
+from loadgen.engines.engine import Container, Engine, Launch
 from loadgen.errors import UsageError
 from loadgen.launch import containers, environments
 from loadgen.measure.facts import GpuFacts

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engines.engine import Engine
+from loadgen.engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.live.status import Status
 from loadgen.record import Outcome, Phase, RequestRecord

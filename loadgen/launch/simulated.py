@@ -33,9 +33,9 @@ class SimulatedServer:
 
 
 def start_simulated(log: Path, **options: str | float | bool) -> SimulatedServer:
-    """Start it with options of ``python -m engines.simulated``; raises ChildProcessError."""
+    """Start it with options of ``python -m loadgen.engines.simulated``; raises ChildProcessError."""
     arguments = ["--log", str(log)]
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
         arguments += [flag] if value is True else [flag, str(value)]
-    return SimulatedServer(ChildServer("engines.simulated", arguments), log)
+    return SimulatedServer(ChildServer("loadgen.engines.simulated", arguments), log)

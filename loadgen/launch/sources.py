@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.engine import Launch
+from loadgen.engines.engine import Launch
 from loadgen.errors import UsageError
 from loadgen.launch.folders import cache_folder
 from loadgen.launch.weights.random_model import Form, model_path, random_model, shape_of

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from engines.catalogue import find_engine
-from engines.engine import Engine
+from loadgen.engines.catalogue import find_engine
+from loadgen.engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.launch.models import model_named, of_folder
 from loadgen.launch.order import DEADLINE_S, context_for

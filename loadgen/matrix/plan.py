@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.engine import Container, Engine, Environment
+from loadgen.engines.engine import Container, Engine, Environment
 from loadgen.errors import UsageError
 from loadgen.launch import environments, sources
 from loadgen.launch.folders import cache_folder

@@ -180,7 +180,7 @@ def _dialect(engine: str) -> Dialect:
     """Return how an engine speaks; the plain one without a look at the catalogue, which takes long under callgrind."""
     if engine == "endpoint":
         return OpenAIChat()
-    from engines.catalogue import ENGINES
+    from loadgen.engines.catalogue import ENGINES
 
     return ENGINES[engine].dialect
 
@@ -188,7 +188,7 @@ def _dialect(engine: str) -> Dialect:
 @cache
 def _transcripts() -> Sequence[Recorded]:
     """Return all recorded responses."""
-    from engines.catalogue import ENGINES
+    from loadgen.engines.catalogue import ENGINES
 
     found = []
     for path in sorted(_TRANSCRIPTS.glob("*.http")):

@@ -18,8 +18,8 @@ from benchmarks.peers.arithmetic import held_of
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
 from benchmarks.usage import run
-from engines.simulated.script import Script
 from loadgen.clock import SECOND
+from loadgen.engines.simulated.script import Script
 from loadgen.launch.simulated import start_simulated
 from loadgen.measure.truth import Truth
 

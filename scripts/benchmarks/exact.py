@@ -10,8 +10,8 @@ from benchmarks.options import counts
 from benchmarks.ours import SPREAD_S, Run, Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
-from engines.simulated.script import Script
 from loadgen.clock import MS, SECOND
+from loadgen.engines.simulated.script import Script
 from loadgen.measure.truth import errors
 from loadgen.record import RequestRecord
 

@@ -9,7 +9,7 @@ from benchmarks.options import counts
 from benchmarks.ours import Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
-from engines.simulated.script import Script
+from loadgen.engines.simulated.script import Script
 
 _SCRIPT = Script(done_ms=30.0, close_ms=50.0)
 _EACH = 6

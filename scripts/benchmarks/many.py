@@ -8,7 +8,7 @@ from benchmarks.figures import Figures, Section, spread
 from benchmarks.ours import Run, Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
-from engines.simulated.script import Script
+from loadgen.engines.simulated.script import Script
 from loadgen.measure.truth import errors
 
 _TOKENS = 60

@@ -17,7 +17,7 @@ from benchmarks.machine import free_port
 from benchmarks.ours import Run, Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
-from engines.simulated.script import Script
+from loadgen.engines.simulated.script import Script
 from loadgen.exporter.__main__ import Exported
 from loadgen.exporter.families import families
 from loadgen.exporter.feed import Batch, Begin

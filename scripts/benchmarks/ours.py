@@ -14,7 +14,7 @@ import psutil
 from benchmarks.machine import CLIENT_CORE, ROOT, environment, pin_server
 from benchmarks.peers.peer import MODEL, Answer, Load, Peer, Reported
 from benchmarks.usage import Usage, run
-from engines.simulated.script import Script
+from loadgen.engines.simulated.script import Script
 from loadgen.launch.simulated import start_simulated
 from loadgen.measure import metrics
 from loadgen.measure.truth import Truth

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from benchmarks.figures import spread
 from benchmarks.ours import Run
 from benchmarks.peers.arithmetic import held_of
-from engines.simulated import wire
-from engines.simulated.script import Script, timeline
 from loadgen.clock import MS, SECOND
+from loadgen.engines.simulated import wire
+from loadgen.engines.simulated.script import Script, timeline
 from loadgen.measure.truth import Truth
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from benchmarks.machine import ROOT, pin_server
 from benchmarks.ours import RunError
-from engines.simulated.batching import PROFILES
+from loadgen.engines.simulated.batching import PROFILES
 from loadgen.launch.simulated import start_simulated
 
 SWEEP = ROOT / "locustfiles" / "sweep.py"

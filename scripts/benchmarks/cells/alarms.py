@@ -17,8 +17,8 @@ from benchmarks.simulators import runs as simulated
 from benchmarks.simulators.loads import open_loop
 from benchmarks.simulators.servers import Batching, Model
 from benchmarks.simulators.speeds import Disturbed, Drift, Jump, Oscillation, Speed, Stall, StartUp
-from engines.simulated.batching import Profile
 from loadgen.clock import SECOND
+from loadgen.engines.simulated.batching import Profile
 from loadgen.measure.doubling import Doubling, Listed
 from loadgen.measure.facts import Arrivals
 from loadgen.measure.watch import MOST_STEP_TIMES

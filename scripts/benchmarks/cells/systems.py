@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from benchmarks.simulators import truths
 from benchmarks.simulators.servers import Batching, Model, Pool
 from benchmarks.simulators.speeds import Wandering
-from engines.simulated.batching import Profile
+from loadgen.engines.simulated.batching import Profile
 
 CAPPED = Profile(a=10.0, b=0.1, prefill_ms=5.0, batch=16)
 UNCAPPED = replace(CAPPED, batch=10**6)

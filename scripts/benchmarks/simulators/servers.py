@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import lognorm
 
-from engines.simulated.batching import MS, Profile
 from loadgen.clock import SECOND
+from loadgen.engines.simulated.batching import MS, Profile
 
 _BLOCK = 4096
 """Sizes drawn at once."""
@@ -112,7 +112,10 @@ class _Pooled:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """An engine with continuous batching: :class:`engines.simulated.batching.Engine` with answers of random lengths."""
+    """An engine with continuous batching.
+
+    It is :class:`loadgen.engines.simulated.batching.Engine` with answers of random lengths.
+    """
 
     profile: Profile
     tokens: float
