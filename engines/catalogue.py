@@ -1,6 +1,7 @@
 """Engines by name. One of your own needs no place here: name its file instead, as in ``--engine ./my_engine.py``."""
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -44,6 +45,22 @@ ENGINES: Mapping[str, Engine] = {
     )
 }
 
+RENAMED: Mapping[str, str] = {
+    "tells": "info_routes",
+    "serves": "served_model_name",
+    "refuses": "unsupported_reason",
+    "renders": "applies_chat_template",
+    "stops": "handles_stop_tokens",
+    "templates": "template_source",
+    "conversations": "reserved_sequences",
+    "files": "weight_format",
+    "kill": "needs_sigkill",
+    "makes_weights": "supports_dummy_weights",
+    "counts_streams": "reports_stream_usage",
+    "whole_length": "fixed_length_fields",
+}
+"""Fields of ``Engine`` and ``Launch`` by their names up to version 0.1, for the error that an old engine file gets."""
+
 
 def find_engine(name: str) -> Engine:
     """Return an engine by its name, or from the file that is named; raises UsageError."""
@@ -70,10 +87,21 @@ def _from_file(path: Path) -> Engine:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the author of the file has to fix it, whatever it is
-        raise UsageError(f"engine {path}: it cannot be imported: {type(error).__name__}: {error}.") from error
+        raise UsageError(f"engine {path}: {_import_problem(error)}") from error
     engine = getattr(module, "ENGINE", None)
     if type(engine).__module__.startswith("engines."):  # a second copy, found in the current folder
         raise UsageError(f"engine {path}: the package engines is now loadgen.engines; import Engine from there.")
     if not isinstance(engine, Engine):
         raise UsageError(f"engine {path}: it must define ENGINE, an Engine of loadgen.engines.engine.")
     return replace(engine, file=str(path))
+
+
+def _import_problem(error: BaseException) -> str:
+    """Describe why an engine file cannot be imported; for one that uses names of version 0.1, give the new ones."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "engines":
+        return "the package engines is now loadgen.engines; import from there."
+    field = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if field is not None and field[1] in RENAMED:
+        names = ", ".join(f"{old} is now {new}" for old, new in RENAMED.items())
+        return f"it uses {field[1]!r}, a name of version 0.1: {names}."
+    return f"it cannot be imported: {type(error).__name__}: {error}."

@@ -26,6 +26,6 @@ ENGINE = Engine(
         prefix_hits=_all("prefix_hits"),
         prefix_queries=_all("prefix_queries"),
     ),
-    whole_length=ignore_eos,
+    fixed_length_fields=ignore_eos,
     notes=("The key is that of OPENAI_API_KEY or OPENAI_API_KEY_FILE; matrix.toml may name another variable.",),
 )

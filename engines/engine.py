@@ -16,7 +16,7 @@ Options = Mapping[str, str | int | float | bool]
 Split = Literal["tensor", "layers"]
 """How a model is spread over GPUs: all of them work at each layer, or one after the other."""
 
-Files = Literal["safetensors", "gguf", "none"]
+WeightFormat = Literal["safetensors", "gguf", "none"]
 """What a model is loaded from: a folder as the Hub has it, one file, or nothing, as the engine has no weights."""
 
 
@@ -41,7 +41,7 @@ class Start:
     options: Options = field(default_factory=dict)
 
 
-WholeLength = Callable[[int], Mapping[str, Any]]
+FixedLengthFields = Callable[[int], Mapping[str, Any]]
 """Returns the fields of a request that make its answer so many tokens long."""
 
 
@@ -119,12 +119,12 @@ class Launch:
     """Whether it can; else it runs on the CPU wherever it is."""
     needs_gpu: bool = False
     """Whether it runs nowhere else."""
-    files: Files = "safetensors"
-    makes_weights: bool = False
+    weight_format: WeightFormat = "safetensors"
+    supports_dummy_weights: bool = False
     """Whether it makes up random weights itself, and needs but configuration and tokenizer."""
     title: str | None = None
     """As tables have it, where this is another version than the engine's other ways."""
-    kill: bool = False
+    needs_sigkill: bool = False
     """Whether its processes do not end when they are asked to."""
     split: Split | None = "tensor"
     """How it uses two GPUs; None if it cannot."""
@@ -170,26 +170,26 @@ class Engine:
     """Ways to start it, the preferred one first; none: it runs somewhere already."""
     health: str | None = "/health"
     """Route that answers 200 when it is up; None where there is none, and the first generation has to tell."""
-    tells: tuple[str, ...] = ()
+    info_routes: tuple[str, ...] = ()
     """Routes at which a running engine tells its version and flags."""
     metrics: Metrics | None = None
-    serves: Callable[[Start], str] = _by_name
+    served_model_name: Callable[[Start], str] = _by_name
     """Name by which requests have to ask for the model."""
-    refuses: Callable[[Model, Options], str | None] = _nothing
+    unsupported_reason: Callable[[Model, Options], str | None] = _nothing
     """Tells why it cannot serve a model, if so."""
-    renders: bool = True
+    applies_chat_template: bool = True
     """Whether it makes a prompt of a chat; else that is done here, and it is sent the text."""
-    stops: bool = False
+    handles_stop_tokens: bool = False
     """Whether it knows itself what ends an answer by the chat's template; else that is sent along."""
-    counts_streams: bool = True
+    reports_stream_usage: bool = True
     """Whether it counts the tokens of an answer that it streams."""
-    whole_length: WholeLength | None = None
+    fixed_length_fields: FixedLengthFields | None = None
     """How it is asked for answers that do not end before ``max_tokens``; None: it cannot be."""
-    templates: str | None = None
+    template_source: str | None = None
     """Where it takes chat templates from, if that is not the model's files."""
     options: tuple[str, ...] = ()
     """Names of the options that it knows."""
-    conversations: Callable[[Options], int] = _one
+    reserved_sequences: Callable[[Options], int] = _one
     """For how many conversations at once it sets memory aside when it starts; engines that take what is free: one."""
     notes: tuple[str, ...] = ()
     """What a reader of its figures has to know: how it counts, defaults that were overridden."""
@@ -197,7 +197,7 @@ class Engine:
     """Where it was read from, if it is none of ours."""
 
     def __post_init__(self) -> None:
-        for route in (self.health, *self.tells):
+        for route in (self.health, *self.info_routes):
             if route is not None and not route.startswith("/"):
                 raise ValueError(f"a route begins with a slash: {route!r}")
 

@@ -57,8 +57,8 @@ ENGINE = Engine(
         ),
     ),
     metrics=METRICS,
-    refuses=knows_no("mpt", "falcon", why="LMDeploy has no {}"),
-    whole_length=ignore_eos,
+    unsupported_reason=knows_no("mpt", "falcon", why="LMDeploy has no {}"),
+    fixed_length_fields=ignore_eos,
     notes=(
         "Stop strings of several tokens are not honoured.",
         "Usage leaves out the token that ends an answer, which its own counters count.",

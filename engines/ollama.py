@@ -50,14 +50,14 @@ ENGINE = Engine(
                 "OLLAMA_MAX_LOADED_MODELS": "1",
                 "OLLAMA_NO_CLOUD": "1",
             },
-            files="gguf",
+            weight_format="gguf",
             split="layers",
             startup_s=60,
         ),
     ),
     health=None,  # it is up before its model is there
-    tells=("/api/version",),
-    conversations=_slots,
-    templates="a text around the prompt, made of ours",
+    info_routes=("/api/version",),
+    reserved_sequences=_slots,
+    template_source="a text around the prompt, made of ours",
     notes=("Its prompt cache cannot be switched off.", "It has no ignore_eos."),
 )

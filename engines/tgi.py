@@ -48,8 +48,8 @@ ENGINE = Engine(
             startup_s=180,
         ),
     ),
-    serves=_tgi,
-    tells=("/info",),
+    served_model_name=_tgi,
+    info_routes=("/info",),
     metrics=METRICS,
     notes=("TGI is archived: 3.3.7 is its last version.", "It has no ignore_eos. Prefix caching is off."),
 )

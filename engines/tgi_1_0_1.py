@@ -122,8 +122,8 @@ ENGINE = Engine(
             startup_s=180,
         ),
     ),
-    tells=("/info",),
+    info_routes=("/info",),
     metrics=METRICS,
-    renders=False,
+    applies_chat_template=False,
     notes=("It has no chat route: the client makes the prompt by the model's template.", "It has no ignore_eos."),
 )

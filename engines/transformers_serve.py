@@ -60,9 +60,9 @@ ENGINE = Engine(
             startup_s=20,
         ),
     ),
-    serves=_path,
-    whole_length=_whole_length,
+    served_model_name=_path,
+    fixed_length_fields=_whole_length,
     options=("continuous_batching", "slots", "batch_tokens"),
-    conversations=_conversations,
+    reserved_sequences=_conversations,
     notes=("One request at a time, unless continuous_batching is set; with it stop strings are not honoured.",),
 )

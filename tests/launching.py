@@ -30,7 +30,7 @@ ENGINE = Engine(
     name="mine",
     title="Mine 1.0",
     dialect=OpenAIChat(),
-    launches=(Launch(runs_in=Environment(), commands=serve, files="none", startup_s=1),),
+    launches=(Launch(runs_in=Environment(), commands=serve, weight_format="none", startup_s=1),),
     options=("gap",),
 )
 """

@@ -127,7 +127,15 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("ENGINE = 1\n", "it must define ENGINE"), ("1 / 0\n", "it cannot be imported: ZeroDivisionError")],
+    [
+        ("ENGINE = 1\n", "it must define ENGINE"),
+        ("1 / 0\n", "it cannot be imported: ZeroDivisionError"),
+        ("from engines.engine import Engine\n", "the package engines is now loadgen.engines"),
+        (
+            "from loadgen.engines.engine import Engine\nENGINE = Engine(name='a', title='A', tells=('/info',))\n",
+            "it uses 'tells', a name of version 0.1: tells is now info_routes, serves is now served_model_name",
+        ),
+    ],
 )
 def test_a_file_that_is_no_engine_says_so(home: Home, text: str, expected: str) -> None:
     (home.folder / "mine.py").write_text(text)
@@ -193,7 +201,10 @@ def test_an_engine_that_does_not_end_when_asked_is_not_asked_if_its_file_says_so
         "signal.signal = lambda *_: None; sys.argv = sys.argv[:1] + sys.argv[3:]; "
         "runpy.run_module('loadgen.engines.simulated', run_name='__main__')"
     )
-    changes = {'["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, ', "startup_s=1": "startup_s=1, kill=True"}
+    changes = {
+        '["{bin}/python", ': f'["{{bin}}/python", "-c", {script!r}, ',
+        "startup_s=1": "startup_s=1, needs_sigkill=True",
+    }
     engine_file(home.folder, **changes)
     assert home.loadgen("engine", "up", "./mine.py", "--model", "tiny-llama").returncode == 0
     home.loadgen("engine", "down")

@@ -44,7 +44,15 @@ step_time = 1
 [model.{MODEL}]
 dtype = "float16"
 template = "vicuna_v1.1"
-shape = {{ layers = 2, hidden = 64, heads = 2, kv_heads = 2, feed_forward = 128, vocabulary = 512, context = 2048 }}
+
+[model.{MODEL}.shape]
+num_hidden_layers = 2
+hidden_size = 64
+num_attention_heads = 2
+num_key_value_heads = 2
+intermediate_size = 128
+vocab_size = 512
+context = 2048
 """
 
 DOCKER = """\

@@ -186,11 +186,13 @@ def test_an_answer_that_ends_at_a_stop_string_is_told_as_such(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_answer_is_as_long_as_asked_where_the_engine_can_be_asked(servers: Mapping[str, Running], name: str) -> None:
-    whole_length = ENGINES[name].whole_length
-    assert (whole_length is ignore_eos) == (name not in {"tgi-1.0.1", "tgi", "ollama"})
-    record, noted = servers[name].send("Hello.", 90, fields=whole_length(90) if whole_length else {}, stream=False)
-    assert (record.output_tokens == 90) == (whole_length is not None)
-    assert (noted["finish"] == "length") == (whole_length is not None)
+    fixed_length_fields = ENGINES[name].fixed_length_fields
+    assert (fixed_length_fields is ignore_eos) == (name not in {"tgi-1.0.1", "tgi", "ollama"})
+    record, noted = servers[name].send(
+        "Hello.", 90, fields=fixed_length_fields(90) if fixed_length_fields else {}, stream=False
+    )
+    assert (record.output_tokens == 90) == (fixed_length_fields is not None)
+    assert (noted["finish"] == "length") == (fixed_length_fields is not None)
 
 
 FIVE = ("a", "b", "c", "d", "e")
@@ -235,7 +237,7 @@ def test_tgi_1_0_1_is_not_sent_the_temperature_0_that_it_refuses(servers: Mappin
 def test_health_version_and_counters_are_where_the_engine_has_them(servers: Mapping[str, Running], name: str) -> None:
     engine, running = ENGINES[name], servers[name]
     assert running.get("/no/such/route").status == 404
-    for route in (engine.health, *engine.tells):
+    for route in (engine.health, *engine.info_routes):
         assert route is None or running.get(route).status == 200
     if name in {"vllm-0.1.3", "ollama", "tensorrt-llm"}:  # which has them only if its file of options says so
         assert running.get("/metrics" if engine.metrics is None else engine.metrics.path).status == 404

@@ -31,9 +31,9 @@ def cases() -> Iterator[Case]:
     """Every way of every engine that a GPU can be used by, with every model of the specification."""
     for engine in ENGINES.values():
         for launch in engine.launches:
-            if launch.uses_gpu and launch.files != "none":
+            if launch.uses_gpu and launch.weight_format != "none":
                 yield from ((engine, launch, model, False) for model in SPECIFIED)
-                if launch.makes_weights:
+                if launch.supports_dummy_weights:
                     yield engine, launch, MODELS["vicuna-13b-v1.5"], True
 
 
@@ -50,19 +50,19 @@ def command(case: Case) -> list[list[str]]:
 def order(case: Case) -> Order:
     engine, launch, model, is_random = case
     context = context_for(model, None)
-    placement = place(launch, model, PAIR, tokens=context * engine.conversations({}), chosen=False)
+    placement = place(launch, model, PAIR, tokens=context * engine.reserved_sequences({}), chosen=False)
     return Order(engine=engine, model=model, is_random=is_random, placement=placement, context=context)
 
 
 def source(case: Case) -> Source:
     _, launch, model, _ = case
-    path = f"/models/{model.name}" + (".gguf" if launch.files == "gguf" else "")
+    path = f"/models/{model.name}" + (".gguf" if launch.weight_format == "gguf" else "")
     return Source(path, (Path("/models"),))
 
 
 def golden(case: Case) -> str:
     engine, _, model, _ = case
-    if (why := engine.refuses(model, {})) is not None:
+    if (why := engine.unsupported_reason(model, {})) is not None:
         return f"# {title(case)}\nrefused: {why}\n"
     text = shown(command(case), variables(order(case)))
     text = _ENVIRONMENT.sub(r"/environments/\1/", text)

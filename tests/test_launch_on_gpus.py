@@ -18,7 +18,7 @@ from loadgen.launch.processes import marked
 from loadgen.matrix.config_file import specification
 from loadgen.measure.facts import GpuFacts, kind
 
-ON_GPUS = SIMULATED.replace('files="none", startup_s=1', 'files="none", startup_s=1, split="tensor"')
+ON_GPUS = SIMULATED.replace('weight_format="none", startup_s=1', 'weight_format="none", startup_s=1, split="tensor"')
 
 
 IMPATIENT = """

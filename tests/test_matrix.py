@@ -24,12 +24,28 @@ step_time = 2
 
 [model.tiny-a]
 dtype = "float32"
-shape = { layers = 2, hidden = 64, heads = 2, kv_heads = 2, feed_forward = 128, vocabulary = 512, context = 2048 }
+
+[model.tiny-a.shape]
+num_hidden_layers = 2
+hidden_size = 64
+num_attention_heads = 2
+num_key_value_heads = 2
+intermediate_size = 128
+vocab_size = 512
+context = 2048
 
 [model.tiny-b]
 dtype = "float32"
 template = "vicuna_v1.1"
-shape = { layers = 3, hidden = 96, heads = 3, kv_heads = 3, feed_forward = 192, vocabulary = 768, context = 2048 }
+
+[model.tiny-b.shape]
+num_hidden_layers = 3
+hidden_size = 96
+num_attention_heads = 3
+num_key_value_heads = 3
+intermediate_size = 192
+vocab_size = 768
+context = 2048
 """
 
 ONE = """\

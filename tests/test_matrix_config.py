@@ -35,7 +35,7 @@ LEAST = 'engines = ["llamacpp"]\nmodels = ["tiny-llama"]\n'
         (LEAST + "[engine.llamacpp.options]\nslot = 3", "llamacpp has no option 'slot': did you mean 'slots'?"),
         (LEAST + "[engine.llamacpp.throughput]\nstep = 3", "unknown key 'step'; did you mean 'steps'?"),
         (LEAST + "[model.tiny-llama]\nshap = 3", "[model.tiny-llama]: unknown key 'shap'; did you mean 'shape'?"),
-        (LEAST + "[model.tiny-llama.shape]\nlayers = 3", "missing required field `hidden`"),
+        (LEAST + "[model.tiny-llama.shape]\nnum_hidden_layers = 3", "missing required field `hidden_size`"),
         (LEAST + "[model.tiny-llama]\ntemplate = 'vicuna'", "template"),
         ('engines = ["lamacpp"]\nmodels = ["tiny-llama"]', "unknown engine 'lamacpp': did you mean 'llamacpp'?"),
         ('engines = ["llamacpp"]\nmodels = ["tiny-lama"]', "unknown model 'tiny-lama': did you mean 'tiny-llama'?"),

@@ -32,7 +32,15 @@ MODEL = """\
 [model.tiny]
 dtype = "float32"
 template = "vicuna_v1.1"
-shape = { layers = 4, hidden = 128, heads = 4, kv_heads = 4, feed_forward = 256, vocabulary = 2048, context = 2048 }
+
+[model.tiny.shape]
+num_hidden_layers = 4
+hidden_size = 128
+num_attention_heads = 4
+num_key_value_heads = 4
+intermediate_size = 256
+vocab_size = 2048
+context = 2048
 """
 MATRIX = """\
 engines = ["vllm", "transformers-4.31.0"]

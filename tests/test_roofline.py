@@ -10,35 +10,35 @@ A100, H100, H200 = "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "NVIDIA H20
 
 def llama(layers: int, hidden: int, heads: int, feed_forward: int, *, kv_heads: int = 0, words: int = 32000) -> Shape:
     return Shape(
-        layers=layers,
-        hidden=hidden,
-        heads=heads,
-        kv_heads=kv_heads or heads,
-        feed_forward=feed_forward,
-        vocabulary=words,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads or heads,
+        intermediate_size=feed_forward,
+        vocab_size=words,
         context=2048,
     )
 
 
 MPT = Shape(
     architecture="mpt",
-    layers=32,
-    hidden=4096,
-    heads=32,
-    kv_heads=32,
-    feed_forward=16384,
-    vocabulary=50432,
+    num_hidden_layers=32,
+    hidden_size=4096,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    intermediate_size=16384,
+    vocab_size=50432,
     context=2048,
     tied=True,
 )
 FALCON = Shape(
     architecture="falcon",
-    layers=32,
-    hidden=4544,
-    heads=71,
-    kv_heads=1,
-    feed_forward=18176,
-    vocabulary=65024,
+    num_hidden_layers=32,
+    hidden_size=4544,
+    num_attention_heads=71,
+    num_key_value_heads=1,
+    intermediate_size=18176,
+    vocab_size=65024,
     context=2048,
     tied=True,
 )

@@ -14,7 +14,15 @@ from loadgen.models.model import Model
 from loadgen.models.shape import Shape
 from loadgen.models.template import template_text
 
-SHAPE = Shape(layers=2, hidden=64, heads=2, kv_heads=2, feed_forward=128, vocabulary=512, context=1024)
+SHAPE = Shape(
+    num_hidden_layers=2,
+    hidden_size=64,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    intermediate_size=128,
+    vocab_size=512,
+    context=1024,
+)
 HUB = Launch(runs_in=Environment(), commands=lambda _: [])
 
 

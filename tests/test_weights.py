@@ -30,26 +30,34 @@ from loadgen.wire.waiting import PollWaiter
 from loadgen.workload.datasets import load
 
 SHAPES: dict[Architecture, Shape] = {
-    "llama": Shape(layers=2, hidden=64, heads=4, kv_heads=2, feed_forward=96, vocabulary=700, context=1024),
+    "llama": Shape(
+        num_hidden_layers=2,
+        hidden_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=96,
+        vocab_size=700,
+        context=1024,
+    ),
     "falcon": Shape(
         architecture="falcon",
-        layers=2,
-        hidden=96,
-        heads=3,
-        kv_heads=1,
-        feed_forward=384,
-        vocabulary=300,
+        num_hidden_layers=2,
+        hidden_size=96,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        intermediate_size=384,
+        vocab_size=300,
         context=1024,
         tied=True,
     ),
     "mpt": Shape(
         architecture="mpt",
-        layers=2,
-        hidden=96,
-        heads=6,
-        kv_heads=6,
-        feed_forward=384,
-        vocabulary=9000,
+        num_hidden_layers=2,
+        hidden_size=96,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        intermediate_size=384,
+        vocab_size=9000,
         context=1024,
         tied=True,
     ),
@@ -174,7 +182,7 @@ def test_a_folder_holds_what_its_shape_says(architecture: Architecture, dtype: D
     assert index["metadata"]["total_size"] == model.shape.weight_bytes(dtype)
     config = read(folder, "config.json")
     assert (config["model_type"], config["torch_dtype"]) == (architecture, dtype)
-    assert config["vocab_size"] == model.shape.vocabulary
+    assert config["vocab_size"] == model.shape.vocab_size
     assert config["tie_word_embeddings"] is model.shape.tied is ("lm_head.weight" not in tensors)
 
 

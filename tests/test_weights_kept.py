@@ -20,9 +20,17 @@ from loadgen.models.model import Model
 from loadgen.models.shape import Shape
 from loadgen.models.table import MODELS
 
-SHAPE = Shape(layers=2, hidden=64, heads=4, kv_heads=2, feed_forward=96, vocabulary=700, context=1024)
-FALCON = replace(SHAPE, architecture="falcon", kv_heads=1, tied=True)
-MPT = replace(SHAPE, architecture="mpt", kv_heads=4, feed_forward=256, tied=True)
+SHAPE = Shape(
+    num_hidden_layers=2,
+    hidden_size=64,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=96,
+    vocab_size=700,
+    context=1024,
+)
+FALCON = replace(SHAPE, architecture="falcon", num_key_value_heads=1, tied=True)
+MPT = replace(SHAPE, architecture="mpt", num_key_value_heads=4, intermediate_size=256, tied=True)
 TINY = Model(name="tiny llama", shape=SHAPE)
 
 
@@ -66,7 +74,7 @@ def test_what_is_there_is_not_made_again_and_what_differs_is(cache: Path) -> Non
     others = [
         random_model(replace(TINY, dtype="float32"), "gguf").parent,
         random_model(replace(TINY, template="falcon"), "gguf").parent,
-        random_model(replace(TINY, shape=replace(SHAPE, layers=1)), "gguf").parent,
+        random_model(replace(TINY, shape=replace(SHAPE, num_hidden_layers=1)), "gguf").parent,
         random_model(TINY, "config"),
     ]
     assert len({path.parent, *others}) == 5
@@ -81,11 +89,14 @@ def test_a_model_without_a_shape_is_refused_with_a_way_out() -> None:
 @pytest.mark.parametrize(
     ("shape", "why"),
     [
-        (replace(SHAPE, heads=3), "hidden is no multiple of heads; heads is no multiple of kv_heads"),
-        (replace(FALCON, kv_heads=3), "falcon has kv_heads = 1"),
-        (replace(MPT, kv_heads=2), "mpt has as many kv_heads as heads"),
-        (replace(MPT, feed_forward=100), "feed_forward of 4 times hidden"),
-        (replace(SHAPE, vocabulary=200), "a vocabulary of 300"),
+        (
+            replace(SHAPE, num_attention_heads=3),
+            "hidden_size is not a multiple of num_attention_heads; num_attention_heads is not a multiple of",
+        ),
+        (replace(FALCON, num_key_value_heads=3), "falcon has num_key_value_heads = 1"),
+        (replace(MPT, num_key_value_heads=2), "mpt has as many num_key_value_heads as num_attention_heads"),
+        (replace(MPT, intermediate_size=100), "intermediate_size of 4 times hidden_size"),
+        (replace(SHAPE, vocab_size=200), "a vocabulary of 300"),
     ],
 )
 def test_a_shape_that_no_engine_would_load_is_refused(shape: Shape, why: str, cache: Path) -> None:
@@ -98,7 +109,7 @@ def test_all_shapes_of_the_table_can_be_made() -> None:
     for model in MODELS.values():
         if model.shape is not None:
             folder = random_model(model, "config")
-            assert json.loads((folder / "config.json").read_text())["vocab_size"] == model.shape.vocabulary
+            assert json.loads((folder / "config.json").read_text())["vocab_size"] == model.shape.vocab_size
 
 
 def test_a_disk_that_is_too_small_is_told_beforehand(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +117,15 @@ def test_a_disk_that_is_too_small_is_told_beforehand(cache: Path, monkeypatch: p
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=27_000_000_000))
     model = Model(
         name="13b",
-        shape=Shape(layers=40, hidden=5120, heads=40, kv_heads=40, feed_forward=13824, vocabulary=32000, context=2048),
+        shape=Shape(
+            num_hidden_layers=40,
+            hidden_size=5120,
+            num_attention_heads=40,
+            num_key_value_heads=40,
+            intermediate_size=13824,
+            vocab_size=32000,
+            context=2048,
+        ),
     )
     with pytest.raises(UsageError, match=r"27\.3 GB in .*/loadgen/models, where 27\.0 GB are free.*XDG_CACHE_HOME"):
         random_model(model, "safetensors")
@@ -132,7 +151,8 @@ def progress(share):
         print(share, flush=True)
         sys.stdin.read()
 
-shape = Shape(layers=4, hidden=64, heads=4, kv_heads=2, feed_forward=96, vocabulary=700, context=1024)
+heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+shape = Shape(num_hidden_layers=4, hidden_size=64, intermediate_size=96, vocab_size=700, context=1024, **heads)
 random_model(Model(name="slow", shape=shape), sys.argv[1], progress)
 """
 

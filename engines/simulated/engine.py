@@ -34,9 +34,11 @@ ENGINE = Engine(
     name="simulated",
     title="simulated engine",
     dialect=OpenAIChat(),
-    launches=(Launch(runs_in=Environment(), commands=_serve, files="none", uses_gpu=False, split=None, startup_s=1),),
+    launches=(
+        Launch(runs_in=Environment(), commands=_serve, weight_format="none", uses_gpu=False, split=None, startup_s=1),
+    ),
     metrics=vllm.METRICS,
-    refuses=_refuses,
+    unsupported_reason=_refuses,
     options=("like", "profile", "time_factor"),
-    whole_length=ignore_eos,
+    fixed_length_fields=ignore_eos,
 )

@@ -107,12 +107,12 @@ def _order(options: argparse.Namespace) -> "Order":
     _check_numbers(options)
     engine, model = find_engine(options.engine), model_named(options.model)
     given = engine_options(engine, options.option)
-    if (why := engine.refuses(model, given)) is not None:
+    if (why := engine.unsupported_reason(model, given)) is not None:
         raise UsageError(f"{engine.name} cannot serve {model.name}: {why}.")
     context = context_for(model, options.context)
     usable = chosen_gpus(gpus(), options.gpus)
     launch = way(engine, usable, runs_in=options.runs_in)
-    tokens = context * engine.conversations(given)
+    tokens = context * engine.reserved_sequences(given)
     placement = place(launch, model, usable, tokens=tokens, chosen=options.gpus is not None)
     check(model, launch, is_random=options.weights == "random")
     return Order(

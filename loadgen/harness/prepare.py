@@ -108,7 +108,7 @@ def _spoken_by(scenario: Scenario, launched: Launched | None) -> str:
 
 def _with_tokenizer(scenario: Scenario, engine: Engine, launched: Launched | None) -> Scenario:
     """Have answers counted by the model's tokenizer, if it is here and the engine counts none that it streams."""
-    if scenario.tokenizer or launched is None or engine.counts_streams:
+    if scenario.tokenizer or launched is None or engine.reports_stream_usage:
         return scenario
     file = tokenizer_of(launched)
     try:

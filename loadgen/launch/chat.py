@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.engines.engine import Engine, WholeLength
+from loadgen.engines.engine import Engine, FixedLengthFields
 from loadgen.errors import UsageError
 from loadgen.models.model import Model
 from loadgen.models.table import find_model
@@ -26,12 +26,12 @@ class Chat:
     """Text of the chat template, where it is made here."""
     stop: tuple[str, ...] = ()
     """Sent along, so that all engines end a model's answer at the same words."""
-    whole_length: WholeLength | None = None
+    fixed_length_fields: FixedLengthFields | None = None
     """How answers are asked for that do not end before ``max_tokens``, if they are."""
 
     def fields(self, max_tokens: int) -> dict[str, Any]:
         """Return further fields of each request's body."""
-        return dict(self.whole_length(max_tokens)) if self.whole_length else {}
+        return dict(self.fixed_length_fields(max_tokens)) if self.fixed_length_fields else {}
 
     def shortest(self, model: str, scenario: Scenario) -> Ask:
         """Return a request like those of a scenario, for an answer of one token."""
@@ -56,15 +56,15 @@ def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Sc
     """
     known = find_model(model)
     stop = launched.stop if launched else known.stop if known else ()
-    template = None if engine.renders else _template(launched, known)
-    made_by: MadeBy = "engine" if engine.renders else "nobody" if template is None else "client"
+    template = None if engine.applies_chat_template else _template(launched, known)
+    made_by: MadeBy = "engine" if engine.applies_chat_template else "nobody" if template is None else "client"
     if not scenario.ignore_eos:
-        return Chat(made_by, template, () if engine.stops else stop)
-    if engine.whole_length is None:
+        return Chat(made_by, template, () if engine.handles_stop_tokens else stop)
+    if engine.fixed_length_fields is None:
         raise UsageError(
             f"--ignore-eos: {engine.title} cannot be asked for that; random weights never end by themselves."
         )
-    return Chat(made_by, template, whole_length=engine.whole_length)
+    return Chat(made_by, template, fixed_length_fields=engine.fixed_length_fields)
 
 
 def _template(launched: Launched | None, known: Model | None) -> str | None:

@@ -18,7 +18,15 @@ LABEL = "embedded engine, random weights"
 MODEL = ALIAS
 SHAPED = Model(
     name=MODEL,
-    shape=Shape(layers=6, hidden=256, heads=8, kv_heads=2, feed_forward=704, vocabulary=2048, context=8192),
+    shape=Shape(
+        num_hidden_layers=6,
+        hidden_size=256,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        intermediate_size=704,
+        vocab_size=2048,
+        context=8192,
+    ),
     dtype="float32",
 )
 """6 M parameters: some 2 ms a token on one core."""

@@ -42,7 +42,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
         gpus=order.placement.indices,
         free_before=free_bytes(order.placement.indices),
         log=str(log.absolute()),
-        kill=order.placement.launch.kill,
+        kill=order.placement.launch.needs_sigkill,
         container=f"loadgen-{engine_id}" if isinstance(order.placement.launch.runs_in, Container) else None,
         owner=processes.this_process(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -49,12 +49,12 @@ def _shape(config: Mapping[str, Any]) -> Shape | None:
         return None
     try:
         return Shape(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
-            feed_forward=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
+            num_hidden_layers=config["num_hidden_layers"],
+            hidden_size=config["hidden_size"],
+            num_attention_heads=config["num_attention_heads"],
+            num_key_value_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+            intermediate_size=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
             context=config["max_position_embeddings"],
             tied=bool(config.get("tie_word_embeddings")),
         )

@@ -48,7 +48,7 @@ class Order:
     @property
     def tokens(self) -> int:
         """What its KV cache has to hold."""
-        return self.context * self.engine.conversations(self.options)
+        return self.context * self.engine.reserved_sequences(self.options)
 
 
 def context_for(model: Model, wanted: int | None) -> int:
@@ -91,7 +91,7 @@ def _are_commands(given: object) -> bool:
 def served_name(order: Order, source: Source, ports: Ports) -> str:
     """Return what requests have to call the model; raises UsageError where the engine's file fails to tell."""
     try:
-        return order.engine.serves(start_of(order, source, ports))
+        return order.engine.served_model_name(start_of(order, source, ports))
     except Exception as error:
         raise UsageError(f"{order.engine.name}: `serves` fails: {type(error).__name__}: {error}.") from error
 
@@ -143,7 +143,7 @@ def launched(
         revision=source.revision,
         dtype=order.model.dtype,
         weight_bytes=None if order.model.shape is None else order.model.shape.weight_bytes(order.model.dtype),
-        weights="none" if launch.files == "none" else "random" if order.is_random else "trained",
+        weights="none" if launch.weight_format == "none" else "random" if order.is_random else "trained",
         template=order.model.template,
         stop=order.model.stop,
         context=order.context,

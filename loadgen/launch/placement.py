@@ -109,7 +109,7 @@ def check_memory(model: Model, placement: Placement, tokens: int) -> None:
     needed = needed_bytes(model, tokens)
     if not placement.gpus:
         free = int(psutil.virtual_memory().available)
-        if needed is not None and placement.launch.files != "none" and needed > free:
+        if needed is not None and placement.launch.weight_format != "none" and needed > free:
             raise UsageError(f"{model.name} needs {needed / _GB:.1f} GB of memory, {free / _GB:.1f} GB are free.")
         return
     share = OVERHEAD_BYTES + (needed or 0) // len(placement.gpus)

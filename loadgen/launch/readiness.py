@@ -113,7 +113,7 @@ def _end_of(log: Path) -> str:
 def says(engine: Engine, host: str) -> dict[str, Any]:
     """Return what the running engine tells of its version and flags, by route; what it does not tell is absent."""
     found: dict[str, Any] = {}
-    for route in engine.tells:
+    for route in engine.info_routes:
         try:
             reply = get(parse_target(host), route, PollWaiter(), timeout=_REQUEST_S)
         except WireError:

@@ -33,12 +33,12 @@ class Source:
 
 def check(model: Model, launch: Launch, *, is_random: bool) -> None:
     """Raise UsageError where a model cannot be had for an engine, as far as that shows without fetching anything."""
-    if launch.files == "none":
+    if launch.weight_format == "none":
         return
     if is_random:
         shape_of(model)
         return
-    if launch.files == "gguf":
+    if launch.weight_format == "gguf":
         _check_gguf(model)
         return
     if model.source is None:
@@ -53,11 +53,11 @@ def check(model: Model, launch: Launch, *, is_random: bool) -> None:
 
 def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
     """Return what the engine will be told to load, without getting it."""
-    if launch.files == "none":
+    if launch.weight_format == "none":
         return Source("")
     if is_random:
         return Source(str(model_path(model, _form(launch))), (cache_folder(),))
-    if launch.files == "gguf":
+    if launch.weight_format == "gguf":
         path = Path(model.gguf or f"{model.name}.gguf").absolute()  # there may be none yet
         return Source(str(path), (path.parent,))
     source = str(model.source)
@@ -69,7 +69,7 @@ def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
 
 def get(model: Model, launch: Launch, *, is_random: bool, status: Status) -> Source:
     """Get a model's files, made or fetched if they are not here; raises UsageError where that fails."""
-    if launch.files == "none":
+    if launch.weight_format == "none":
         return Source("")
     if is_random:
         form = _form(launch)
@@ -79,7 +79,7 @@ def get(model: Model, launch: Launch, *, is_random: bool, status: Status) -> Sou
             model, form, lambda share: status.now(f"making {model.name} of random weights: {share:.0%}")
         )
         return Source(str(path), (cache_folder(),))
-    if launch.files == "gguf":
+    if launch.weight_format == "gguf":
         path = Path(str(model.gguf)).absolute()
         return Source(str(path), (path.parent,))
     assert model.source is not None
@@ -95,9 +95,9 @@ def get(model: Model, launch: Launch, *, is_random: bool, status: Status) -> Sou
 
 
 def _form(launch: Launch) -> Form:
-    if launch.files == "gguf":
+    if launch.weight_format == "gguf":
         return "gguf"
-    return "config" if launch.makes_weights else "safetensors"
+    return "config" if launch.supports_dummy_weights else "safetensors"
 
 
 def _check_gguf(model: Model) -> None:

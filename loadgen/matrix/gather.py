@@ -90,7 +90,7 @@ def _result(matrix: Matrix, column: str, row: str, title: str) -> Result:
         time_factor=float(known.get("time_factor") or 1.0),
         input_tokens=_input_tokens(cells),
         prompt_tokens=_prompt_tokens(cells),
-        templates=engine.templates,
+        templates=engine.template_source,
         reservations=tuple(dict.fromkeys((*others, *(r for s in summaries for r in reservations(s))))),
     )
 

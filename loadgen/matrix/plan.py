@@ -60,7 +60,7 @@ class Planned:
             return None
         known = SPEED.get((reference_of(self.engine, self.said) or "", self.model.name))
         launch, gpus = self.order.placement.launch, self.order.placement.gpus
-        if launch.files == "none":  # simulated
+        if launch.weight_format == "none":  # simulated
             return None if known is None else known.value * float(self.said.options.get("time_factor", 1.0))
         name = kind(gpus)
         if name is None or self.model.shape is None:
@@ -99,7 +99,7 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool
         return Planned(cell, engine, said, model, None)
     is_random = config.weights == "random"
     context = context_of(config, cell.row, model)
-    tokens = context * engine.conversations(said.options)
+    tokens = context * engine.reserved_sequences(said.options)
     wanted = config.gpus if said.gpus is None else said.gpus
     try:
         usable = chosen_gpus(there, wanted)
@@ -130,9 +130,9 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool
 
 def refusal(config: Config, engine: Engine, said: EngineConfig, model: Model) -> str | None:
     """Return why engine and model do not go together, or the engine cannot do what is asked; None where they do."""
-    if config.ignore_eos and engine.whole_length is None:
+    if config.ignore_eos and engine.fixed_length_fields is None:
         return f"{engine.title} cannot be asked to ignore the end of sequence"
-    return engine.refuses(model, said.options)
+    return engine.unsupported_reason(model, said.options)
 
 
 def reference_of(engine: Engine, said: EngineConfig) -> str | None:
@@ -199,7 +199,7 @@ def _where(planned: Planned) -> str:
 
 
 def _memory(planned: Planned, config: Config) -> str:
-    conversations = planned.engine.conversations(planned.said.options)
+    conversations = planned.engine.reserved_sequences(planned.said.options)
     needed = needed_bytes(planned.model, conversations * context_of(config, planned.cell.row, planned.model))
     return ABSENT if needed is None or planned.said.host else f"{needed / _GB:.1f}"
 
@@ -223,10 +223,10 @@ def _disk(cells: Sequence[Planned], *, here: bool) -> str:
         launch = planned.order.placement.launch
         path = Path(sources.expected(planned.model, launch, is_random=planned.order.is_random).path or "/")
         if (
-            launch.files != "none"
+            launch.weight_format != "none"
             and not (here and path.exists())
             and planned.model.shape is not None
-            and not launch.makes_weights
+            and not launch.supports_dummy_weights
         ):
             needed[str(path)] = planned.model.shape.weight_bytes(planned.model.dtype) / _GB
         if isinstance(launch.runs_in, Environment) and not (

@@ -8,9 +8,33 @@ from collections.abc import Mapping
 from loadgen.models.model import Model
 from loadgen.models.shape import Shape
 
-_LLAMA_7B = Shape(layers=32, hidden=4096, heads=32, kv_heads=32, feed_forward=11008, vocabulary=32000, context=2048)
-_LLAMA_13B = Shape(layers=40, hidden=5120, heads=40, kv_heads=40, feed_forward=13824, vocabulary=32000, context=2048)
-_LLAMA_2_13B = Shape(layers=40, hidden=5120, heads=40, kv_heads=40, feed_forward=13824, vocabulary=32000, context=4096)
+_LLAMA_7B = Shape(
+    num_hidden_layers=32,
+    hidden_size=4096,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    intermediate_size=11008,
+    vocab_size=32000,
+    context=2048,
+)
+_LLAMA_13B = Shape(
+    num_hidden_layers=40,
+    hidden_size=5120,
+    num_attention_heads=40,
+    num_key_value_heads=40,
+    intermediate_size=13824,
+    vocab_size=32000,
+    context=2048,
+)
+_LLAMA_2_13B = Shape(
+    num_hidden_layers=40,
+    hidden_size=5120,
+    num_attention_heads=40,
+    num_key_value_heads=40,
+    intermediate_size=13824,
+    vocab_size=32000,
+    context=4096,
+)
 _LLAMA_LICENCE = "LLaMA, non-commercial"
 _LLAMA_2_LICENCE = "Llama 2 Community"
 
@@ -20,12 +44,12 @@ _ROWS = (
         source="mosaicml/mpt-7b-chat",
         shape=Shape(
             architecture="mpt",
-            layers=32,
-            hidden=4096,
-            heads=32,
-            kv_heads=32,
-            feed_forward=16384,
-            vocabulary=50432,
+            num_hidden_layers=32,
+            hidden_size=4096,
+            num_attention_heads=32,
+            num_key_value_heads=32,
+            intermediate_size=16384,
+            vocab_size=50432,
             context=2048,
             tied=True,
         ),
@@ -42,12 +66,12 @@ _ROWS = (
         source="tiiuae/falcon-7b-instruct",
         shape=Shape(
             architecture="falcon",
-            layers=32,
-            hidden=4544,
-            heads=71,
-            kv_heads=1,
-            feed_forward=18176,
-            vocabulary=65024,
+            num_hidden_layers=32,
+            hidden_size=4544,
+            num_attention_heads=71,
+            num_key_value_heads=1,
+            intermediate_size=18176,
+            vocab_size=65024,
             context=2048,
             tied=True,
         ),
@@ -83,7 +107,15 @@ _ROWS = (
     Model(
         name="oasst-30b",
         source="TheBloke/OpenAssistant-SFT-7-Llama-30B-HF",
-        shape=Shape(layers=60, hidden=6656, heads=52, kv_heads=52, feed_forward=17920, vocabulary=32016, context=2048),
+        shape=Shape(
+            num_hidden_layers=60,
+            hidden_size=6656,
+            num_attention_heads=52,
+            num_key_value_heads=52,
+            intermediate_size=17920,
+            vocab_size=32016,
+            context=2048,
+        ),
         template="oasst_llama",
         licence=_LLAMA_LICENCE,
         note="the specification does not say which OpenAssistant model of LLaMA 30B it is: this is sft-7, the one that "
@@ -93,7 +125,15 @@ _ROWS = (
     Model(
         name="llama2-70b-chat",
         source="meta-llama/Llama-2-70b-chat-hf",
-        shape=Shape(layers=80, hidden=8192, heads=64, kv_heads=8, feed_forward=28672, vocabulary=32000, context=4096),
+        shape=Shape(
+            num_hidden_layers=80,
+            hidden_size=8192,
+            num_attention_heads=64,
+            num_key_value_heads=8,
+            intermediate_size=28672,
+            vocab_size=32000,
+            context=4096,
+        ),
         template="llama-2",
         gated=True,
         licence=_LLAMA_2_LICENCE,
@@ -103,13 +143,29 @@ _ROWS = (
 _SHAPES = (
     Model(
         name="tiny-llama",
-        shape=Shape(layers=6, hidden=256, heads=8, kv_heads=2, feed_forward=704, vocabulary=2048, context=4096),
+        shape=Shape(
+            num_hidden_layers=6,
+            hidden_size=256,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+            intermediate_size=704,
+            vocab_size=2048,
+            context=4096,
+        ),
         dtype="float32",
         note="a shape without trained weights, some 2 ms a token on one core",
     ),
     Model(
         name="small-llama",
-        shape=Shape(layers=12, hidden=512, heads=8, kv_heads=8, feed_forward=1408, vocabulary=4096, context=4096),
+        shape=Shape(
+            num_hidden_layers=12,
+            hidden_size=512,
+            num_attention_heads=8,
+            num_key_value_heads=8,
+            intermediate_size=1408,
+            vocab_size=4096,
+            context=4096,
+        ),
         dtype="float32",
         note="a shape without trained weights, some 20 ms a token on one core",
     ),

@@ -47,13 +47,13 @@ def _dtype_of(tensor: Tensor, dtype: Dtype) -> Dtype:
 
 
 def _add_shape(writer: Any, shape: Shape) -> None:  # noqa: ANN401 gguf has no types
-    writer.add_vocab_size(shape.vocabulary)
+    writer.add_vocab_size(shape.vocab_size)
     writer.add_context_length(shape.context)
-    writer.add_embedding_length(shape.hidden)
-    writer.add_block_count(shape.layers)
-    writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_embedding_length(shape.hidden_size)
+    writer.add_block_count(shape.num_hidden_layers)
+    writer.add_feed_forward_length(shape.intermediate_size)
+    writer.add_head_count(shape.num_attention_heads)
+    writer.add_head_count_kv(shape.num_key_value_heads)
     if shape.architecture == "llama":
         writer.add_layer_norm_rms_eps(NORM_EPSILON)
     else:

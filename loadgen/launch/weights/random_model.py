@@ -71,21 +71,22 @@ def shape_of(model: Model) -> Shape:
 
 
 def _faults(shape: Shape) -> Iterator[str]:
-    numbers = (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.feed_forward, shape.context)
+    heads, kv_heads = shape.num_attention_heads, shape.num_key_value_heads
+    numbers = (shape.num_hidden_layers, shape.hidden_size, heads, kv_heads, shape.intermediate_size, shape.context)
     if min(numbers) < 1:
-        yield "its numbers have to be 1 at least"
+        yield "its numbers must be at least 1"
         return
-    if shape.hidden % shape.heads:
-        yield "hidden is no multiple of heads"
-    if shape.heads % shape.kv_heads:
-        yield "heads is no multiple of kv_heads"
-    if shape.architecture == "falcon" and shape.kv_heads != 1:
-        yield "falcon has kv_heads = 1, as that of 7B"
-    if shape.architecture == "mpt" and shape.kv_heads != shape.heads:
-        yield "mpt has as many kv_heads as heads"
-    if shape.architecture == "mpt" and shape.feed_forward != 4 * shape.hidden:
-        yield "mpt has a feed_forward of 4 times hidden"
-    if shape.vocabulary < LEAST:
+    if shape.hidden_size % heads:
+        yield "hidden_size is not a multiple of num_attention_heads"
+    if heads % kv_heads:
+        yield "num_attention_heads is not a multiple of num_key_value_heads"
+    if shape.architecture == "falcon" and kv_heads != 1:
+        yield "falcon has num_key_value_heads = 1, as in 7B"
+    if shape.architecture == "mpt" and kv_heads != heads:
+        yield "mpt has as many num_key_value_heads as num_attention_heads"
+    if shape.architecture == "mpt" and shape.intermediate_size != 4 * shape.hidden_size:
+        yield "mpt has an intermediate_size of 4 times hidden_size"
+    if shape.vocab_size < LEAST:
         yield f"bytes and special tokens alone take a vocabulary of {LEAST}"
 
 

@@ -24,7 +24,7 @@ class Recipe:
     tensors: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.vocabulary = vocabulary_of(self.shape.vocabulary, self.template)
+        self.vocabulary = vocabulary_of(self.shape.vocab_size, self.template)
         self.tensors = tensors_of(self.shape)
         self._quiet = self.vocabulary.quiet
         self._made = 0

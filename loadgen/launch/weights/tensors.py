@@ -93,9 +93,9 @@ def tensors_of(shape: Shape) -> list[Tensor]:
 
 
 def _tensors(shape: Shape, names: _Names) -> Iterator[Tensor]:
-    vocabulary = (shape.vocabulary, shape.hidden)
+    vocabulary = (shape.vocab_size, shape.hidden_size)
     yield Tensor(*names.embedding, vocabulary, "vocabulary")
-    for layer in range(shape.layers):
+    for layer in range(shape.num_hidden_layers):
         for name, gguf, size in names.layer:
             yield _tensor(shape, name.replace("#", str(layer)), gguf.replace("#", str(layer)), size)
     for name, gguf, size in names.norm:
@@ -112,4 +112,9 @@ def _tensor(shape: Shape, name: str, gguf: str, size: str) -> Tensor:
 
 def _dimensions(shape: Shape) -> dict[str, int]:
     """Return what the letters stand for: hidden, keys, feed-forward, and queries, keys and values in one."""
-    return {"H": shape.hidden, "K": shape.kv_size, "F": shape.feed_forward, "Q": shape.hidden + 2 * shape.kv_size}
+    return {
+        "H": shape.hidden_size,
+        "K": shape.kv_size,
+        "F": shape.intermediate_size,
+        "Q": shape.hidden_size + 2 * shape.kv_size,
+    }
