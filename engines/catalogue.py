@@ -46,6 +46,7 @@ ENGINES: Mapping[str, Engine] = {
 }
 
 RENAMED: Mapping[str, str] = {
+    "dialect": "apis (a tuple)",
     "tells": "info_routes",
     "serves": "served_model_name",
     "refuses": "unsupported_reason",

@@ -2,7 +2,7 @@
 
 from loadgen.engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
 from loadgen.engines.engine import Engine, Metrics, Names, ignore_eos
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 _KNOWN = [engine.METRICS for engine in (vllm, sglang, tgi, llamacpp, lmdeploy, tensorrt_llm)]
 
@@ -15,7 +15,7 @@ def _all(ours: str) -> Names:
 ENGINE = Engine(
     name="endpoint",
     title="endpoint",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     health=None,
     metrics=Metrics(
         prompt_tokens=_all("prompt_tokens"),

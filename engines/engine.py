@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from loadgen.models.model import Model
-from loadgen.wire.dialect import Dialect
+from loadgen.protocol.api import Api
 
 Command = Sequence[str]
 """One process. ``{bin}`` stands for the folder of the programs of the engine's environment."""
@@ -165,7 +165,8 @@ class Engine:
     """As ``--engine`` and ``matrix.toml`` have it."""
     title: str
     """As tables have it, with its version where we start it."""
-    dialect: Dialect
+    apis: tuple[Api, ...]
+    """Those it can be asked by, the one that is used by default first."""
     launches: Sequence[Launch] = ()
     """Ways to start it, the preferred one first; none: it runs somewhere already."""
     health: str | None = "/health"
@@ -200,6 +201,11 @@ class Engine:
         for route in (self.health, *self.info_routes):
             if route is not None and not route.startswith("/"):
                 raise ValueError(f"a route begins with a slash: {route!r}")
+
+    @property
+    def api(self) -> Api:
+        """The API by which it is asked."""
+        return self.apis[0]
 
     @property
     def spec(self) -> str:

@@ -6,7 +6,7 @@ Without a GPU it is the one that comes with this project, built for the CPU; wit
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Options, Start, ignore_eos
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 SLOTS = 16
 """Requests at once, unless ``slots`` says otherwise; others wait."""
@@ -39,7 +39,7 @@ def _image(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="llamacpp",
     title="llama.cpp",
-    dialect=OpenAIChat(extra={"cache_prompt": False}),
+    apis=(ChatApi(extra={"cache_prompt": False}),),
     launches=(
         Launch(
             runs_in=Container(image="ghcr.io/ggml-org/llama.cpp:server-cuda", port=8080),

@@ -7,7 +7,7 @@ strings become the tokens that contain them, and are left out where there is non
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "0.18.0"
 
@@ -41,7 +41,7 @@ def _serve(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="lmdeploy",
     title=f"LMDeploy {VERSION}",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(
             runs_in=Container(image=f"openmmlab/lmdeploy:v{VERSION}-cu12.8", port=23333, shared_memory_gb=32),

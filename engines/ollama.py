@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Launch, Options, Start
 from loadgen.models.template import render, template_text
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "0.33.0"
 SLOTS = 16
@@ -38,7 +38,7 @@ def _serve(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="ollama",
     title=f"Ollama {VERSION}",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(
             runs_in=Container(image=f"ollama/ollama:{VERSION}", port=11434, arguments=("--entrypoint", "sh")),

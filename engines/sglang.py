@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "0.5.23"
 
@@ -45,7 +45,7 @@ def _serve(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="sglang",
     title=f"SGLang {VERSION}",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(
             runs_in=Container(image=f"lmsysorg/sglang:v{VERSION}", port=30000, shared_memory_gb=32),

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "1.2.1"
 
@@ -56,7 +56,7 @@ def _path(start: Start) -> str:
 ENGINE = Engine(
     name="tensorrt-llm",
     title=f"TensorRT-LLM {VERSION}",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(
             runs_in=Container(

@@ -7,7 +7,7 @@ taken for adapters'. It reads the chat template from ``tokenizer_config.json`` a
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Launch, Metrics, Start
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "3.3.7"
 
@@ -38,7 +38,7 @@ def _tgi(_start: Start) -> str:
 ENGINE = Engine(
     name="tgi",
     title=f"TGI {VERSION}",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(
             runs_in=Container(image=f"ghcr.io/huggingface/text-generation-inference:{VERSION}", port=80, writes=True),

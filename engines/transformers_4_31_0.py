@@ -7,7 +7,7 @@ the tokens generated (``serve/inference.py``). The prompt is FastChat's template
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Engine, Environment, Launch, Start
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 REQUIREMENTS = (
     "fschat[model_worker]==0.2.23",
@@ -47,7 +47,7 @@ def _processes(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="transformers-4.31.0",
     title="Transformers 4.31.0",
-    dialect=OpenAIChat(ask_usage=False, uncounted_tokens=1),
+    apis=(ChatApi(ask_usage=False, uncounted_tokens=1),),
     launches=(
         Launch(
             runs_in=Environment(requirements=REQUIREMENTS, size_gb=1.2),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadgen.engines.engine import Command, Engine, Environment, Launch, Options, Start
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "5.23.0"
 SLOTS = 16
@@ -50,7 +50,7 @@ def _path(start: Start) -> str:
 ENGINE = Engine(
     name="transformers",
     title=f"Transformers {VERSION}",
-    dialect=OpenAIChat(ask_usage=False),
+    apis=(ChatApi(ask_usage=False),),
     launches=(
         Launch(
             runs_in=Environment(requirements=(f"transformers[serving]=={VERSION}", "torch==2.13.0"), size_gb=1.2),

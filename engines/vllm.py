@@ -7,7 +7,7 @@ nothing, and answers would not be greedy. On a machine without a GPU it is the C
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Container, Engine, Environment, Launch, Metrics, Start, ignore_eos, knows_no
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 VERSION = "0.33.0"
 CPU_VERSION = "0.32.0"
@@ -58,7 +58,7 @@ def _serve_on_cpu(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="vllm",
     title=f"vLLM {VERSION}",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(
             runs_in=Container(image=f"vllm/vllm-openai:v{VERSION}", port=8000, shared_memory_gb=32),

@@ -7,7 +7,7 @@ ends an answer by that template it leaves aside, so that it is sent along.
 from collections.abc import Sequence
 
 from loadgen.engines.engine import Command, Engine, Environment, Launch, Start, ignore_eos
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 BUILT_ON = ("torch==2.0.1", "numpy==1.26.4", "setuptools==68.2.2", "wheel", "ninja", "packaging")
 """Of its time: what pip would build against is newer than what would be installed."""
@@ -47,7 +47,7 @@ def _serve(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="vllm-0.1.3",
     title="vLLM 0.1.3",
-    dialect=OpenAIChat(ask_usage=False),
+    apis=(ChatApi(ask_usage=False),),
     launches=(
         Launch(
             runs_in=Environment(requirements=REQUIREMENTS, size_gb=8, built_on=BUILT_ON, programs=("nvcc",)),

@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     BROKEN_STREAM = "broken_stream"
     """The answer stopped before it was complete, or reported an error in its middle."""
     BAD_PROTOCOL = "bad_protocol"
-    """What came was not HTTP, not server-sent events, or not the JSON of the dialect."""
+    """What came was not HTTP, not server-sent events, or not the JSON of the API."""
     EMPTY = "empty"
     """HTTP 200 and a well-formed answer without a single token."""
     ABORTED = "aborted"

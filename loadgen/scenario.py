@@ -40,7 +40,7 @@ class Scenario:
     """What is asked of whom, and how; times in seconds. Build it with :func:`resolve`, which validates."""
 
     model: str | None = _option(None, "model to ask for; the first of /v1/models if not given", web_ui=True)
-    engine: str = _option("endpoint", "engine behind the host, for its dialect of the protocol", web_ui=True)
+    engine: str = _option("endpoint", "engine behind the host, for its API", web_ui=True)
     dataset: str = _option(
         "samples", "prompts: 'lima' (gated: needs HF_TOKEN), 'samples' (our own), or a JSONL file", web_ui=True
     )

@@ -18,7 +18,7 @@ SIMULATED = """\
 \"\"\"A new engine: one file.\"\"\"
 
 from loadgen.engines.engine import Engine, Environment, Launch, Start
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 
 def serve(start: Start) -> list[list[str]]:
@@ -29,7 +29,7 @@ def serve(start: Start) -> list[list[str]]:
 ENGINE = Engine(
     name="mine",
     title="Mine 1.0",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(Launch(runs_in=Environment(), commands=serve, weight_format="none", startup_s=1),),
     options=("gap",),
 )

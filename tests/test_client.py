@@ -31,12 +31,12 @@ from serving import (
 from loadgen.clock import MS, Ns, now
 from loadgen.engines.catalogue import ENGINES
 from loadgen.measure import metrics
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import Connection, WireError, new_socket
-from loadgen.wire.dialect import Ask
 from loadgen.wire.get import get
-from loadgen.wire.job import Job
 from loadgen.wire.read_loop import ReadLoop
 from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.target import parse_target
@@ -60,7 +60,7 @@ def kernel_stamping() -> Iterator[None]:
 
 def settings_for(server: ScriptServer | str, engine: str = "endpoint") -> Settings:
     url = server if isinstance(server, str) else server.url
-    return Settings(parse_target(url), ENGINES[engine].dialect, TIMEOUTS)
+    return Settings(parse_target(url), ENGINES[engine].api, TIMEOUTS)
 
 
 def ask(client: Client, *, streamed: bool = True, request_id: str = "r1") -> RequestRecord:

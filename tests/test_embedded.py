@@ -19,12 +19,12 @@ from loadgen.errors import UsageError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.measure import metrics
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
+from loadgen.protocol.openai_sdk import OpenAIClient
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
-from loadgen.wire.dialect import Ask
-from loadgen.wire.job import Job
-from loadgen.wire.openai_sdk import OpenAIClient
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
@@ -42,7 +42,7 @@ def engine() -> Iterator[ChildServer]:
 
 @pytest.fixture
 def settings(engine: ChildServer) -> Settings:
-    return Settings(parse_target(engine.host), ENGINES["llamacpp"].dialect, Timeouts(5, 60, 60, 120))
+    return Settings(parse_target(engine.host), ENGINES["llamacpp"].api, Timeouts(5, 60, 60, 120))
 
 
 def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[RequestRecord]:

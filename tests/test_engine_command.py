@@ -133,7 +133,7 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
         ("from engines.engine import Engine\n", "the package engines is now loadgen.engines"),
         (
             "from loadgen.engines.engine import Engine\nENGINE = Engine(name='a', title='A', tells=('/info',))\n",
-            "it uses 'tells', a name of version 0.1: tells is now info_routes, serves is now served_model_name",
+            "it uses 'tells', a name of version 0.1: dialect is now apis (a tuple), tells is now info_routes,",
         ),
     ],
 )

@@ -17,12 +17,12 @@ from loadgen.clock import now
 from loadgen.engines.catalogue import ENGINES
 from loadgen.engines.engine import ignore_eos
 from loadgen.measure.counters import parse
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import WireError
-from loadgen.wire.dialect import Ask
 from loadgen.wire.get import Reply, get
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
@@ -65,10 +65,10 @@ class Running:
         return "tgi" if self.name == "tgi" else "falcon-7b-instruct"
 
     def send(self, prompt: str, max_tokens: int, **more: Any) -> tuple[RequestRecord, Noted]:
-        """Ask, by the engine's own dialect; return what the client and what the server saw."""
+        """Ask, by the engine's own API; return what the client and what the server saw."""
         asked: dict[str, Any] = {"model": self.model, "temperature": 0.0, "stream": True} | more
-        dialect = ENGINES[self.name].dialect
-        settings = Settings(parse_target(self.url), dialect, Timeouts(5, 5, 5, 5))
+        api = ENGINES[self.name].api
+        settings = Settings(parse_target(self.url), api, Timeouts(5, 5, 5, 5))
         records: list[RequestRecord] = []
         self.sent += 1
         job = Job(f"{self.name}-{self.sent}", Ask(prompt, max_tokens=max_tokens, **asked), Phase.MEASURE, 0)

@@ -31,12 +31,12 @@ from serving import (
 )
 
 from loadgen.engines.catalogue import ENGINES
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord, to_line
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import WireError
-from loadgen.wire.dialect import Ask
 from loadgen.wire.get import get
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import Address, PollWaiter
@@ -49,7 +49,7 @@ KEY = "sk-proj-0123456789abcdef"
 
 def settings_for(server: ScriptServer | str, engine: str = "endpoint", timeouts: Timeouts = PATIENT) -> Settings:
     url = server if isinstance(server, str) else server.url
-    return Settings(parse_target(url, verify=False), ENGINES[engine].dialect, timeouts, api_key=KEY)
+    return Settings(parse_target(url, verify=False), ENGINES[engine].api, timeouts, api_key=KEY)
 
 
 def ask(

@@ -18,9 +18,9 @@ from launching import Home
 from loadgen.engines.catalogue import ENGINES
 from loadgen.matrix.gather import results
 from loadgen.matrix.matrix import reopen
+from loadgen.protocol.api import Ask
 from loadgen.record import CountedBy, RequestRecord
 from loadgen.results import store
-from loadgen.wire.dialect import Ask
 
 pytestmark = pytest.mark.engines
 
@@ -131,7 +131,7 @@ def test_an_engine_still_speaks_as_its_transcripts_have_it(home: Home, name: str
     assert running.launched is not None
     for kind in kinds:
         stream, options = KINDS[kind]
-        body = dict(ENGINES[name].dialect.body(Ask("Name three rivers.", running.launched.serves, 6, 0.0, stream)))
+        body = dict(ENGINES[name].api.body(Ask("Name three rivers.", running.launched.serves, 6, 0.0, stream)))
         if options:
             body["stream_options"] |= options
         told = exchange(running.host, body)

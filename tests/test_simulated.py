@@ -22,11 +22,11 @@ from loadgen.engines.simulated.script import Script, timeline
 from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
 from loadgen.measure import metrics
 from loadgen.measure.truth import errors
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
-from loadgen.wire.dialect import Ask
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
@@ -46,7 +46,7 @@ def simulated(tmp_path: Path, **options: Any) -> Iterator[SimulatedServer]:
 def ask(
     server: SimulatedServer, tokens: int = 8, *, stream: bool = True, is_logged: bool = True, **changes: Any
 ) -> tuple[RequestRecord, Truth]:
-    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(30, 30, 30, 60))
+    settings = Settings(parse_target(server.host), ENGINES["simulated"].api, Timeouts(30, 30, 30, 60))
     records: list[RequestRecord] = []
     client = Client(replace(settings, **changes), PollWaiter())
     client.send(Job("r1", Ask("a b c", "simulated", tokens, 0.0, stream), Phase.MEASURE, 0), records.append)
@@ -225,7 +225,7 @@ def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
 
 
 def ask_lazily(server: SimulatedServer, tokens: int, **changes: Any) -> tuple[RequestRecord, Truth]:
-    settings = Settings(parse_target(server.host), ENGINES["simulated"].dialect, Timeouts(30, 30, 30, 60))
+    settings = Settings(parse_target(server.host), ENGINES["simulated"].api, Timeouts(30, 30, 30, 60))
     records: list[RequestRecord] = []
     client = Client(replace(settings, **changes), PollWaiter())
     for number in range(2):  # the second one on a kept connection, where there is one

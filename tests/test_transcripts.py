@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from loadgen.clock import Ns
 from loadgen.engines.catalogue import ENGINES
+from loadgen.protocol.api import Ask
+from loadgen.protocol.decode import decode
+from loadgen.protocol.job import Job
+from loadgen.protocol.records import record_of
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.decode import decode
-from loadgen.wire.dialect import Ask
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Reception, Timeouts
-from loadgen.wire.recording import record_of
 from loadgen.wire.transcript import Transcript
 
 FOLDER = Path(__file__).parent / "transcripts"
@@ -104,7 +104,7 @@ def read_back(raw: bytes, cuts: list[int], expected: Expected, *, lazily: bool =
     arrivals = transcript.arrivals()
     transcript.settle_end(arrivals, Ns(0))
     transcript.lazy = lazily
-    answer = decode(transcript, arrivals, ENGINES[expected.engine].dialect, stream=expected.stream, in_full=not lazily)
+    answer = decode(transcript, arrivals, ENGINES[expected.engine].api, stream=expected.stream, in_full=not lazily)
     ask = Ask("?", "tiny", 8, 0.0, expected.stream)
     return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, arrivals, answer, None)
 

@@ -20,10 +20,10 @@ from loadgen.launch.weights.tokenizer import BEGIN, vocabulary_of
 from loadgen.models.model import Model
 from loadgen.models.shape import BYTES, Architecture, Dtype, Shape
 from loadgen.models.template import render, template_text
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
-from loadgen.wire.dialect import Ask
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
@@ -102,7 +102,7 @@ def ask(server: ChildServer, prompt: str, max_tokens: int) -> Answer:
 
 
 def stream(server: ChildServer, prompt: str, max_tokens: int) -> RequestRecord:
-    settings = Settings(parse_target(server.host), ENGINES["llamacpp"].dialect, Timeouts(5, 60, 60, 120))
+    settings = Settings(parse_target(server.host), ENGINES["llamacpp"].api, Timeouts(5, 60, 60, 120))
     records: list[RequestRecord] = []
     asked = Ask(prompt, "random-llama", max_tokens, 0.0, stream=True)
     Client(settings, PollWaiter()).send(Job("r", asked, Phase.MEASURE, 0), records.append)

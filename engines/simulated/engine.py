@@ -11,7 +11,7 @@ from loadgen.engines import vllm
 from loadgen.engines.engine import Command, Engine, Environment, Launch, Options, Start, ignore_eos
 from loadgen.engines.simulated.batching import PROFILES
 from loadgen.models.model import Model
-from loadgen.wire.openai_chat import OpenAIChat
+from loadgen.protocol.chat import ChatApi
 
 
 def _profile(model: Model, options: Options) -> str:
@@ -33,7 +33,7 @@ def _serve(start: Start) -> Sequence[Command]:
 ENGINE = Engine(
     name="simulated",
     title="simulated engine",
-    dialect=OpenAIChat(),
+    apis=(ChatApi(),),
     launches=(
         Launch(runs_in=Environment(), commands=_serve, weight_format="none", uses_gpu=False, split=None, startup_s=1),
     ),

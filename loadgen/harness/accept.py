@@ -18,12 +18,12 @@ from loadgen.harness.key_hosts import KeyHosts
 from loadgen.harness.messages import Orders
 from loadgen.harness.prepare import settings_of, tokenizer_of
 from loadgen.launch.registry import launched_at
+from loadgen.protocol.client import Settings
 from loadgen.results.files import write
 from loadgen.results.launched import Launched
 from loadgen.results.manifest import from_json
 from loadgen.results.store import MANIFEST, check_writable
 from loadgen.scenario import Scenario, resolve
-from loadgen.wire.client import Settings
 
 _RUN_ID = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,120}")
 _LONGEST_STOP_S = 86_400.0

@@ -61,10 +61,10 @@ def scenario_of(options: Namespace, kind: LoadKind, form: Mapping[str, str] | No
     _check_locusts_own(options, form or {})
     _check_kind(scenario, kind)
     try:
-        dialect = find_engine(scenario.engine).dialect
+        api = find_engine(scenario.engine).api
     except UsageError as error:
         raise UsageError(f"--engine: {error}") from None
-    if scenario.client == "openai" and not dialect.path(stream=True).startswith("/v1/"):
+    if scenario.client == "openai" and not api.path(stream=True).startswith("/v1/"):
         raise UsageError(f"--client openai: {scenario.engine} has no OpenAI route; use the own client.")
     return scenario
 

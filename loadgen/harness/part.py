@@ -15,12 +15,12 @@ from loadgen.harness.health import Health
 from loadgen.harness.messages import Go, Orders, Report
 from loadgen.measure import metrics
 from loadgen.measure.histogram import Histogram
+from loadgen.protocol.api import Ask
+from loadgen.protocol.job import Job
+from loadgen.protocol.records import dropped
 from loadgen.record import Phase, RequestRecord
 from loadgen.results.store import RecordFile
 from loadgen.scenario import Process, Scenario
-from loadgen.wire.dialect import Ask
-from loadgen.wire.job import Job
-from loadgen.wire.recording import dropped
 from loadgen.workload.arrivals import schedule, shard
 from loadgen.workload.plan import Assignment, assignments
 from loadgen.workload.prompts import Prompt

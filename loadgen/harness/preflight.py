@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from loadgen.errors import UsageError
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import WireError
-from loadgen.wire.dialect import Ask
 from loadgen.wire.get import Reply, get
-from loadgen.wire.job import Job
 from loadgen.wire.waiting import Waiter
 
 TIMEOUT_S = 30.0
@@ -115,7 +115,7 @@ def try_one(settings: Settings, ask: Ask, waiter: Waiter) -> None:
         case Outcome.HTTP_5XX:
             way_out = "See the server's log."
         case Outcome.BAD_PROTOCOL:
-            way_out = "Is it an OpenAI-compatible endpoint? If it speaks another dialect, name it with --engine."
+            way_out = "Is it an OpenAI-compatible endpoint? If it has another API, name the engine with --engine."
         case Outcome.REFUSED | Outcome.TLS | Outcome.DNS | Outcome.CONNECT_TIMEOUT:
             way_out = "It answered a moment ago: is it going down?"
         case _:

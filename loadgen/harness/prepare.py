@@ -15,13 +15,13 @@ from loadgen.launch.chat import Chat, chat_for
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.launch.registry import launched_at
+from loadgen.protocol.client import Settings
+from loadgen.protocol.tokenizer import open_tokenizer
 from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
 from loadgen.scenario import Scenario
-from loadgen.wire.client import Settings
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
-from loadgen.wire.tokenizer import open_tokenizer
 from loadgen.wire.waiting import Waiter
 from loadgen.workload import datasets
 from loadgen.workload.plan import Plan, draw
@@ -34,8 +34,8 @@ class Prepared:
 
     scenario: Scenario
     settings: Settings
-    dialect: str
-    """By whose rules the server is spoken to: an engine's name or file."""
+    engine_spec: str
+    """Name or file of the engine whose API the server is asked by."""
     engine: str
     """Its name, as reports have it."""
     model: str
@@ -85,7 +85,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     return Prepared(
         scenario=scenario,
         settings=settings,
-        dialect=name,
+        engine_spec=name,
         engine=simulated.ENGINE if is_simulated else spoken.name,
         model=found.model,
         called=called,
@@ -102,7 +102,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
 
 
 def _spoken_by(scenario: Scenario, launched: Launched | None) -> str:
-    """Return the engine whose dialect is spoken: the one that was named, else the one that was started there."""
+    """Return the engine whose API is used: the one that was named, else the one that was started there."""
     return launched.engine if launched and scenario.engine == "endpoint" else scenario.engine
 
 
@@ -131,7 +131,7 @@ def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts 
     target = parse_target(host, verify=not scenario.insecure)
     return Settings(
         target=target,
-        dialect=find_engine(engine).dialect,
+        api=find_engine(engine).api,
         timeouts=Timeouts(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),

@@ -19,10 +19,10 @@ from loadgen.harness.forked import is_fork
 from loadgen.harness.locust_tables import tell
 from loadgen.harness.part import Part
 from loadgen.harness.waiter import GeventWaiter
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import new_socket
-from loadgen.wire.job import Job
 from loadgen.wire.waiting import Waiter
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Process(ABC):
     def show_in_tables(self, record: RequestRecord) -> None:
         """Show a request in Locust's own tables."""
         if self.part is not None and self._settings is not None:
-            tell(self.environment, record, self._settings.dialect.path(stream=self.part.scenario.stream))
+            tell(self.environment, record, self._settings.api.path(stream=self.part.scenario.stream))
 
     def drain(self, timeout: float) -> None:
         """Make no more requests, wait for those in flight, and abort those that stay so; all get their records."""
@@ -170,7 +170,7 @@ def end_before_a_run(number: int) -> None:
 
 
 def _open_sdk(settings: Settings, waiter: Waiter) -> Sender:
-    from loadgen.wire.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
+    from loadgen.protocol.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
 
     return OpenAIClient(settings, waiter)
 

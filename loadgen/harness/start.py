@@ -83,7 +83,7 @@ def orders(prepared: Prepared, of: Manifest, folder: Path, stop_timeout_s: float
         shard=0,
         shards=1,
         scenario=of.scenario,
-        engine=prepared.dialect,
+        engine=prepared.engine_spec,
         model=prepared.model,
         host=prepared.settings.target.url,
         sample=[(prompt.row, prompt.text) for prompt in prepared.sample],

@@ -12,8 +12,8 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.part import Part
 from loadgen.harness.process import Sender, process_of
+from loadgen.protocol.job import Job
 from loadgen.record import Outcome, RequestRecord
-from loadgen.wire.job import Job
 
 AFTER_REFUSAL_S = 0.25
 """A user's pause after a connection that could not be opened."""

@@ -10,10 +10,10 @@ from loadgen.errors import UsageError
 from loadgen.models.model import Model
 from loadgen.models.table import find_model
 from loadgen.models.template import render, template_text
+from loadgen.protocol.api import Ask
 from loadgen.results.launched import Launched
 from loadgen.results.manifest import MadeBy
 from loadgen.scenario import Scenario
-from loadgen.wire.dialect import Ask
 from loadgen.workload.prompts import Prompt
 
 

@@ -10,7 +10,7 @@ from loadgen.models.model import Model
 from loadgen.models.shape import Shape
 
 ENGINE = "llamacpp"
-"""Its name among the dialects."""
+"""Its name among the engines."""
 
 LABEL = "embedded engine, random weights"
 """Said in every output of a run on it."""

@@ -13,12 +13,12 @@ import msgspec
 from loadgen.engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.live.status import Status
+from loadgen.protocol.api import Ask
+from loadgen.protocol.client import Client, Settings
+from loadgen.protocol.job import Job
 from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.wire.client import Client, Settings
 from loadgen.wire.connection import WireError
-from loadgen.wire.dialect import Ask
 from loadgen.wire.get import get
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
@@ -96,7 +96,7 @@ def _is_up(started: Started) -> bool:
 def _answers_with(started: Started, seconds: float) -> str | None:
     """Ask for an answer; return what came instead, None where it came."""
     limit = max(seconds, _REQUEST_S)
-    settings = Settings(parse_target(started.host), started.engine.dialect, Timeouts(10, limit, limit, limit))
+    settings = Settings(parse_target(started.host), started.engine.api, Timeouts(10, limit, limit, limit))
     records: list[RequestRecord] = []
     ask = Ask("Say hello.", started.serves, 8, 0.0, stream=False)
     Client(settings, PollWaiter()).send(Job("first", ask, Phase.WARMUP, 0), records.append)

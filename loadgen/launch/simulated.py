@@ -9,7 +9,7 @@ from loadgen.launch.child import ChildServer
 from loadgen.measure.truth import Truth
 
 ENGINE = "simulated"
-"""Its name among the dialects, and what its ``server`` header says."""
+"""Its name among the engines, and what its ``server`` header says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from loadgen.clock import Ns
+from loadgen.protocol.api import Api, ApiError, Ask
+from loadgen.protocol.chat import ChatApi, error_message
+from loadgen.protocol.client import Settings, concluded
+from loadgen.protocol.job import Job
 from loadgen.record import Outcome, Phase, RequestRecord, from_line, to_line
-from loadgen.wire.client import Settings, concluded
-from loadgen.wire.dialect import Ask, Dialect, DialectError
 from loadgen.wire.http1 import LONGEST_HEAD
-from loadgen.wire.job import Job
 from loadgen.wire.kept import described, kept, redacted_bytes
-from loadgen.wire.openai_chat import OpenAIChat, error_message
 from loadgen.wire.reception import READ_BYTES, Reception, Timeouts
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
@@ -176,13 +176,13 @@ def _chunked(chunks: Sequence[bytes]) -> bytes:
 
 
 @cache
-def _dialect(engine: str) -> Dialect:
+def _api(engine: str) -> Api:
     """Return how an engine speaks; the plain one without a look at the catalogue, which takes long under callgrind."""
     if engine == "endpoint":
-        return OpenAIChat()
+        return ChatApi()
     from loadgen.engines.catalogue import ENGINES
 
-    return ENGINES[engine].dialect
+    return ENGINES[engine].api
 
 
 @cache
@@ -240,18 +240,18 @@ def read_bytes(
     raw: bytes, cuts: Sequence[int] = (), *, engine: str = "endpoint", stream: bool = True, lazily: bool = False
 ) -> RequestRecord:
     """Read bytes as the client does, cut into the reads of a socket, and encode their record."""
-    dialect = _dialect(engine)
+    api = _api(engine)
     transcript = Transcript(sent=Ns(0), offset=0)
     # The same pieces in both ways: an answer without a length is over when a read ends in [DONE].
     edges = sorted({0, *cuts, *range(0, len(raw), READ_BYTES), len(raw)})
     sock: Any = PieceSocket([raw[a:b] for a, b in pairwise(edges)])
-    reception = Reception(sock, None, transcript, _TIMEOUTS, Ns(0), dialect.has_token if stream else None)
-    reception.lazy_mark = dialect.has_token if lazily else None
+    reception = Reception(sock, None, transcript, _TIMEOUTS, Ns(0), api.has_token if stream else None)
+    reception.lazy_mark = api.has_token if lazily else None
     while not reception.over:
         reception.take(None)
     transcript.outcome, transcript.error = reception.ended or (Outcome.OK, None)
     ask = Ask("?", "tiny", 8, 0.0, stream)
-    settings = Settings(Target("127.0.0.1", 1), dialect, _TIMEOUTS, api_key=KEY)
+    settings = Settings(Target("127.0.0.1", 1), api, _TIMEOUTS, api_key=KEY)
     return from_line(to_line(concluded(settings, Job("r", ask, Phase.MEASURE, 0), transcript)))
 
 
@@ -264,13 +264,13 @@ def read_apart(data: bytes) -> None:
     redacted_bytes(data, KEY)
     parse(data[:20_000].decode(errors="replace"), at_ns=0, names={"running": ("vllm:num_requests_running",)})
     for engine in ("endpoint", "tgi-1.0.1"):
-        dialect = _dialect(engine)
-        dialect.has_token(data)
-        dialect.text_span(data)
-        for read_one in (dialect.read_event, dialect.read_answer):
+        api = _api(engine)
+        api.has_token(data)
+        api.text_span(data)
+        for read_one in (api.read_event, api.read_answer):
             try:
                 read_one(data)
-            except DialectError:
+            except ApiError:
                 continue
 
 

@@ -15,8 +15,8 @@ sys.path.append(str(Path(__file__).parents[3] / "locustfiles"))
 from chat import Chat
 
 from loadgen.harness.part import Part
-from loadgen.wire import client
-from loadgen.wire.client import Client
+from loadgen.protocol import client
+from loadgen.protocol.client import Client
 from loadgen.wire.connection import Connection
 from loadgen.wire.read_loop import ReadLoop
 

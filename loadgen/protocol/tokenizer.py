@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from loadgen.errors import UsageError
-from loadgen.wire.recording import TokenCounter
+from loadgen.protocol.records import TokenCounter
 
 
 def open_tokenizer(name: str) -> TokenCounter:

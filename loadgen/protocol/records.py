@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Literal
 
+from loadgen.protocol.completion import Completion
+from loadgen.protocol.job import Job
 from loadgen.record import CountedBy, Outcome, RequestRecord
-from loadgen.wire.answer import Answer
-from loadgen.wire.job import Job
 from loadgen.wire.trace import trace_id
 from loadgen.wire.transcript import Arrivals, Transcript
 
@@ -17,7 +17,7 @@ def record_of(
     job: Job,
     transcript: Transcript,
     arrivals: Arrivals,
-    answer: Answer,
+    answer: Completion,
     count_tokens: TokenCounter | None,
     client: Literal["own", "openai"] = "own",
 ) -> RequestRecord:
@@ -85,14 +85,14 @@ def dropped(job: Job, why: str) -> RequestRecord:
     )
 
 
-def _told(answer: Answer) -> int | None:
+def _told(answer: Completion) -> int | None:
     """Return what the server itself said."""
     if answer.usage is None or answer.usage.output_tokens is None:
         return None
     return answer.usage.output_tokens - answer.usage.left_out
 
 
-def _counted(answer: Answer, text_tokens: int | None) -> tuple[int | None, CountedBy | None]:
+def _counted(answer: Completion, text_tokens: int | None) -> tuple[int | None, CountedBy | None]:
     """Return the output tokens of a complete answer and who counted them: the server, a tokenizer, or its chunks."""
     if answer.outcome is not Outcome.OK:
         return None, None
@@ -110,7 +110,7 @@ def _counted(answer: Answer, text_tokens: int | None) -> tuple[int | None, Count
     return None, None
 
 
-def _first_chunk_tokens(answer: Answer, output_tokens: int | None, counted_by: CountedBy | None) -> int | None:
+def _first_chunk_tokens(answer: Completion, output_tokens: int | None, counted_by: CountedBy | None) -> int | None:
     """Return the tokens of the first chunk where they are known: told, or one each as there are as many chunks."""
     if not answer.chunk_times:
         return None

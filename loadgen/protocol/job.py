@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from loadgen.clock import Ns
+from loadgen.protocol.api import Ask
 from loadgen.record import Phase
-from loadgen.wire.dialect import Ask
 from loadgen.wire.trace import traceparent
 
 

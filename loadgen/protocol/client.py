@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import msgspec
 
 from loadgen.clock import now
+from loadgen.protocol.api import Api
+from loadgen.protocol.decode import decode
+from loadgen.protocol.job import Job
+from loadgen.protocol.records import TokenCounter, record_of
 from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.connection import EARLY, Connection, WireError
-from loadgen.wire.decode import decode
-from loadgen.wire.dialect import Dialect
 from loadgen.wire.http1 import head_bytes, with_body
-from loadgen.wire.job import Job
 from loadgen.wire.reception import Timeouts, deadline
-from loadgen.wire.recording import TokenCounter, record_of
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Arrivals, Transcript
 from loadgen.wire.waiting import Waiter
@@ -24,7 +24,7 @@ class Settings:
     """What all requests of a run have in common."""
 
     target: Target
-    dialect: Dialect
+    api: Api
     timeouts: Timeouts
     keep_alive: bool = False
     api_key: str | None = None
@@ -103,7 +103,7 @@ class Client:
             transcript.silent = connection.check_silence()
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
             transcript.sent = connection.send(request, due)
-            connection.receive(transcript, timeouts, self._settings.dialect.has_token if stream else None, lazy=lazy)
+            connection.receive(transcript, timeouts, self._settings.api.has_token if stream else None, lazy=lazy)
         except BaseException:
             connection.close()
             raise
@@ -113,7 +113,7 @@ class Client:
             connection.close()
 
     def _request(self, job: Job) -> bytes:
-        body = msgspec.json.encode(self._settings.dialect.body(job.ask))
+        body = msgspec.json.encode(self._settings.api.body(job.ask))
         return with_body(self._heads[job.ask.stream], job.headers, body)
 
 
@@ -126,7 +126,7 @@ def concluded(settings: Settings, job: Job, transcript: Transcript) -> RequestRe
     arrivals = _arrivals(transcript)
     transcript.settle_end(arrivals, given_up_at)
     in_full = settings.count_tokens is not None
-    answer = decode(transcript, arrivals, settings.dialect, stream=job.ask.stream, in_full=in_full)
+    answer = decode(transcript, arrivals, settings.api, stream=job.ask.stream, in_full=in_full)
     if answer.outcome is Outcome.OK and transcript.outcome is not Outcome.OK:
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
     answer.redact(settings.api_key)
@@ -161,4 +161,4 @@ def _head(settings: Settings, *, stream: bool) -> bytes:
     }
     if settings.api_key:
         headers["Authorization"] = f"Bearer {settings.api_key}"
-    return head_bytes("POST", settings.target.base_path + settings.dialect.path(stream=stream), headers)
+    return head_bytes("POST", settings.target.base_path + settings.api.path(stream=stream), headers)

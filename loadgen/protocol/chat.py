@@ -7,17 +7,18 @@ from typing import Any
 
 import msgspec
 
-from loadgen.wire.dialect import (
+from loadgen.protocol.api import (
     LONGEST_MS,
+    ApiError,
     Ask,
     Delta,
-    DialectError,
     Timings,
     Usage,
     counts_of,
     decode_json,
     number_of,
 )
+from loadgen.protocol.errors import ErrorFields, error_in
 
 DONE = b"[DONE]"
 _TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments|name)": ?"(?!")')
@@ -75,16 +76,10 @@ class _Timings(msgspec.Struct):
     predicted_per_token_ms: msgspec.Raw = _MISSING
 
 
-class _Chunk(msgspec.Struct, gc=False):
+class _Chunk(ErrorFields, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: _Timings | None = None
-    error: Any = None
-    error_code: int | None = None
-    object: str | None = None
-    message: str | None = None
-    text: str | None = None
-    detail: Any = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -93,7 +88,7 @@ _DETAILS = msgspec.json.Decoder(_PromptDetails)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAIChat:
+class ChatApi:
     """``POST /v1/chat/completions``."""
 
     ask_usage: bool = True
@@ -159,7 +154,9 @@ class OpenAIChat:
         return self._delta(decode_json(_CHUNK, data, _COMPLETION))
 
     def _delta(self, chunk: _Chunk) -> Delta:
-        if (chunk.error or not chunk.choices) and (reported := _error_of(chunk)) is not None:
+        if (chunk.error or not chunk.choices) and (
+            reported := error_in(chunk, is_answer=chunk.choices is not None)
+        ) is not None:
             return Delta(error=reported)
         usage = None if chunk.usage is None else self._usage(chunk.usage)
         timings = None if chunk.timings is None else _timings(chunk.timings)
@@ -188,7 +185,7 @@ def _cached(usage: _Usage) -> msgspec.Raw:
         return _MISSING
     try:
         return decode_json(_DETAILS, usage.prompt_tokens_details, "details").cached_tokens
-    except DialectError:
+    except ApiError:
         return _MISSING
 
 
@@ -207,37 +204,6 @@ def _only_text(chunk: _Chunk) -> str | None:
 
 def _timings(timings: _Timings) -> Timings:
     return Timings(number_of(timings.prompt_ms, LONGEST_MS), number_of(timings.predicted_per_token_ms, LONGEST_MS))
-
-
-def error_message(body: bytes) -> str | None:
-    """Return the server's own message from the body of an error answer; None where it is no JSON of a known shape."""
-    try:
-        chunk = decode_json(_CHUNK, body, "an error")
-    except DialectError:
-        return None
-    return _error_of(chunk) or chunk.message
-
-
-def _error_of(chunk: _Chunk) -> str | None:
-    """Find an error in any of the shapes that engines give it."""
-    if chunk.error is not None:
-        return _text_of(chunk.error)
-    if chunk.object == "error" or chunk.error_code:
-        return chunk.message or chunk.text or "error without a message"
-    if chunk.detail is not None and chunk.choices is None:
-        return _text_of(chunk.detail)
-    return None
-
-
-def _text_of(value: object) -> str:
-    if isinstance(value, dict) and isinstance(value.get("message"), str):
-        return str(value["message"])
-    if isinstance(value, str):
-        return value
-    try:
-        return msgspec.json.encode(value).decode()
-    except (RecursionError, ValueError):  # nested too deep, or with numbers that are too long
-        return "an error that cannot be shown"
 
 
 def _text(said: _Message) -> str:

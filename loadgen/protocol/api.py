@@ -15,8 +15,8 @@ LONGEST_MS = 1e9
 _T = TypeVar("_T")
 
 
-class DialectError(Exception):
-    """What the server sent is not this dialect; ``data`` are the bytes, whole, as they have to be redacted first."""
+class ApiError(Exception):
+    """What the server sent is not of this API; ``data`` are the bytes, whole, as they have to be redacted first."""
 
     def __init__(self, message: str, data: bytes = b"") -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class DialectError(Exception):
 
 
 def decode_json(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, what: str) -> _T:
-    """Decode JSON from a server; raises DialectError, naming ``what`` it should have been, for any other bytes.
+    """Decode JSON from a server; raises ApiError, naming ``what`` it should have been, for any other bytes.
 
     Besides msgspec's own errors there are those of text that is no UTF-8, of integers with thousands of digits, and of
     values nested deeper than the interpreter's stack.
@@ -33,9 +33,9 @@ def decode_json(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, wh
     try:
         return decoder.decode(data)
     except RecursionError:
-        raise DialectError(f"not {what}: its JSON is nested too deep", bytes(data)) from None
+        raise ApiError(f"not {what}: its JSON is nested too deep", bytes(data)) from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise DialectError(f"not {what}: {error}", bytes(data)) from None
+        raise ApiError(f"not {what}: {error}", bytes(data)) from None
 
 
 def counts_of(told: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | None], str | None]:
@@ -72,7 +72,7 @@ def number_of(raw: msgspec.Raw, most: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question to an engine, before it is put into a dialect."""
+    """One question to an engine, before an API encodes it."""
 
     prompt: str
     model: str
@@ -119,13 +119,13 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
     """An error reported inside an answer that began as a success."""
     done: bool = False
-    """The dialect's own end of stream."""
+    """The API's own end of stream."""
     tokens: int | None = None
-    """Tokens in this event, where the dialect says so."""
+    """Tokens in this event, where the API says so."""
     timings: Timings | None = None
 
 
-class Dialect(Protocol):
+class Api(Protocol):
     """How an engine is asked, and how its answers are read. Without state and without I/O."""
 
     def path(self, *, stream: bool) -> str:
@@ -135,12 +135,12 @@ class Dialect(Protocol):
         """Return the JSON body of the request."""
 
     def read_event(self, data: bytes) -> Delta:
-        """Read one server-sent event; raises DialectError if it is not of this dialect."""
+        """Read one server-sent event; raises ApiError if it is not of this API."""
 
     def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
         """Read all events of a stream at once; one that is a piece of text and nothing else may be given as that text.
 
-        Raises DialectError as :meth:`read_event` does.
+        Raises ApiError as :meth:`read_event` does.
         """
 
     def has_token(self, data: bytes) -> object:
@@ -150,4 +150,4 @@ class Dialect(Protocol):
         """Return where in the bytes of a token's event its text seems to lie; None where there is no one place."""
 
     def read_answer(self, body: bytes) -> Delta:
-        """Read a whole answer that was not streamed; raises DialectError if it is not of this dialect."""
+        """Read a whole answer that was not streamed; raises ApiError if it is not of this API."""

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.wire.dialect import DialectError
+from loadgen.protocol.api import ApiError
 
 _BLANK = b"\n\n"
 _DATA = b"data:"
@@ -44,7 +44,7 @@ _PROBE = "probe"
 
 
 class Reader(Protocol):
-    """What a proof needs to know of a dialect."""
+    """What a proof needs to know of an API."""
 
     def read_events(self, events: Sequence[bytes]) -> Sequence[object]:
         """Read events; one that is a piece of text and nothing else may be given as that text."""
@@ -101,7 +101,7 @@ def _proven_until(body: bytes, start: int, end: int, events: Iterable[bytes], re
 def _template(event: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
     """Return what stands around the text of an event; None where it is not proven to be its text.
 
-    Proven means: with another text in that place, the dialect reads that other text, and nothing else.
+    Proven means: with another text in that place, the API reads that other text, and nothing else.
     """
     if not event.startswith(_DATA) or not event.endswith(_BLANK) or event.count(b"\n") != len(_BLANK):
         return None
@@ -114,7 +114,7 @@ def _template(event: bytes, reader: Reader) -> tuple[bytes, bytes] | None:
     probe = prefix + _PROBE.encode() + suffix
     try:
         read = reader.read_events([probe[len(_DATA) : -len(_BLANK)]])
-    except DialectError:
+    except ApiError:
         return None
     return (prefix, suffix) if list(read) == [_PROBE] else None
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from loadgen.clock import Ns
+from loadgen.protocol.api import Delta, Timings, Usage
 from loadgen.record import Outcome
-from loadgen.wire.dialect import Delta, Timings, Usage
 from loadgen.wire.kept import LONGEST_ERROR, kept
 
 FAILED_REASONS = frozenset({"error", "abort", "aborted", "cancelled", "canceled"})
@@ -13,7 +13,7 @@ OpenRouter."""
 
 
 @dataclass(slots=True)
-class Answer:
+class Completion:
     """The deltas of one response, added up, and the outcome they lead to."""
 
     outcome: Outcome
@@ -112,5 +112,5 @@ class Answer:
         elif stream and not self._done and self.finish_reason is None:
             self.outcome = Outcome.BROKEN_STREAM
             self.error = "the stream ended without a finish reason and without an end mark"
-        else:  # also where the connection broke, or stayed open, after the dialect's own end of stream
+        else:  # also where the connection broke, or stayed open, after the API's own end of stream
             self.outcome, self.error = Outcome.OK, None

@@ -12,12 +12,12 @@ from typing import Any
 import openai
 
 from loadgen.clock import Ns, now
+from loadgen.protocol.api import ApiError
+from loadgen.protocol.client import Settings
+from loadgen.protocol.completion import Completion
+from loadgen.protocol.job import Job
+from loadgen.protocol.records import record_of
 from loadgen.record import Outcome, RequestRecord
-from loadgen.wire.answer import Answer
-from loadgen.wire.client import Settings
-from loadgen.wire.dialect import DialectError
-from loadgen.wire.job import Job
-from loadgen.wire.recording import record_of
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import Waiter
 
@@ -47,7 +47,7 @@ class OpenAIClient:
     def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
         """Make the request and hand exactly one record to ``keep``, also if this is interrupted from outside."""
         transcript = Transcript()
-        answer = Answer(Outcome.ABORTED, transcript.error)
+        answer = Completion(Outcome.ABORTED, transcript.error)
         try:
             self._ask(job, transcript, answer)
             answer.outcome, answer.error = Outcome.OK, None
@@ -62,7 +62,7 @@ class OpenAIClient:
             answer.outcome, answer.error = Outcome.REFUSED, f"{error} {error.__cause__ or ''}".strip()
         except openai.OpenAIError as error:
             answer.outcome, answer.error = Outcome.BROKEN_STREAM, str(error)
-        except (DialectError, ValueError) as error:
+        except (ApiError, ValueError) as error:
             answer.outcome, answer.error = Outcome.BAD_PROTOCOL, str(error)
         except RecursionError:
             answer.outcome, answer.error = Outcome.BAD_PROTOCOL, "the answer's JSON is nested too deep"
@@ -79,8 +79,8 @@ class OpenAIClient:
     def close(self) -> None:
         """Nothing to close: the SDK's client is shared."""
 
-    def _ask(self, job: Job, transcript: Transcript, answer: Answer) -> None:
-        body = dict(self._settings.dialect.body(job.ask))
+    def _ask(self, job: Job, transcript: Transcript, answer: Completion) -> None:
+        body = dict(self._settings.api.body(job.ask))
         extra = {name: body.pop(name) for name in set(body) - _PARAMETERS}
         create: Any = self._client.chat.completions.create
         if job.not_before is not None:
@@ -88,7 +88,7 @@ class OpenAIClient:
         transcript.sent = now()
         got = create(**body, extra_body=extra, extra_headers=job.headers)
         transcript.response.status = 200
-        read = self._settings.dialect.read_event
+        read = self._settings.api.read_event
         if job.ask.stream:
             chunks: list[tuple[Ns, Any]] = []
             try:
@@ -99,7 +99,7 @@ class OpenAIClient:
                     if answer.take(delta):
                         answer.chunk_times.append(at)
         elif isinstance(got, str):
-            raise DialectError(f"not a chat completion: {got!r}")
+            raise ApiError(f"not a chat completion: {got!r}")
         else:
             answer.take(read(got.model_dump_json().encode()))
 
