@@ -71,10 +71,17 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     worker: int = 0
     step: int | None = None
     """Index of the load step, None where the run has no steps."""
-    prompt_row: int
-    """Row of the data set."""
+    user: int | None = None
+    """Number of the user, over all workers; None in the open loop, and in records of version 0.1."""
+    name: str | None = None
+    """Name that the user's code gave to requests of this kind."""
+    conversation: int | None = None
+    turn: int | None = None
+    """Index of the turn within the conversation."""
+    prompt_row: int | None = None
+    """Row of the data set; None where the prompt is from no data set."""
     round: int = 0
-    """How often the sample had been gone round before this request."""
+    """How many times the sample had been completed before this request."""
     client: Literal["own", "openai"] = "own"
     connection: Literal["new", "reused", "replaced"] | None = None
     """``replaced``: a kept connection had gone stale and was opened anew, before any byte of an answer."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from loadgen.errors import UsageError
+from loadgen.record import Outcome
 from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
 
@@ -25,6 +26,14 @@ SHORTEST_STEP_S = 1.0
 """Within less no step shows anything: processes report once a second."""
 
 LAST_PORT = 65_535
+
+LIMIT_OPTIONS: Mapping[Outcome, str] = {
+    Outcome.CONNECT_TIMEOUT: "--connect-timeout",
+    Outcome.FIRST_BYTE_TIMEOUT: "--first-byte-timeout",
+    Outcome.IDLE_TIMEOUT: "--idle-timeout",
+    Outcome.TOTAL_TIMEOUT: "--total-timeout",
+}
+"""Option that sets the limit which an outcome is about: errors of requests name it."""
 
 MetricsNames = Literal["llmload", "otel"]
 Client = Literal["own", "openai"]

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 import trustme
+from asking import question
 from serving import (
     DONE,
     HANG_UP,
@@ -31,11 +32,10 @@ from serving import (
 from loadgen.clock import MS, Ns, now
 from loadgen.engines.catalogue import ENGINES
 from loadgen.measure import metrics
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
-from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.connection import Connection, WireError, new_socket
+from loadgen.record import CountedBy, Outcome, RequestRecord
+from loadgen.wire.connection import Connection, new_socket
+from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
 from loadgen.wire.read_loop import ReadLoop
 from loadgen.wire.reception import Reception, Timeouts
@@ -64,11 +64,7 @@ def settings_for(server: ScriptServer | str, engine: str = "endpoint") -> Settin
 
 
 def ask(client: Client, *, streamed: bool = True, request_id: str = "r1") -> RequestRecord:
-    records: list[RequestRecord] = []
-    question = Ask("Why?", "scripted", 8, 0.0, streamed)
-    client.send(Job(request_id, question, Phase.MEASURE, 0), records.append)
-    (record,) = records
-    return record
+    return client.send(question(id=request_id, stream=streamed)).record
 
 
 def outcome(settings: Settings) -> tuple[Outcome, str | None]:
@@ -464,11 +460,8 @@ def test_without_kernel_stamps_no_time_is_called_exact(monkeypatch: pytest.Monke
 def test_a_request_with_a_time_of_its_own_finds_its_connection_open_and_does_not_leave_early() -> None:
     with serving(answer(2)) as server:
         client = Client(settings_for(server), PollWaiter())
-        records: list[RequestRecord] = []
         not_before = Ns(now() + 1000 * MS)
-        question = Ask("Why?", "scripted", 8, 0.0, stream=True)
-        client.send(Job("r1", question, Phase.MEASURE, 0, not_before=not_before), records.append)
-    (record,) = records
+        record = client.send(question(not_before=not_before)).record
     assert record.outcome is Outcome.OK
     assert record.connected_ns is not None
     assert record.sent_ns is not None

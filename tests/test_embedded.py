@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from asking import question
 from conftest import FIGURE, Finished, Locust, records_of
 from running import run_locustfile
 
@@ -19,11 +20,9 @@ from loadgen.errors import UsageError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.measure import metrics
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
 from loadgen.protocol.openai_sdk import OpenAIClient
-from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.connection import new_socket
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
@@ -46,12 +45,11 @@ def settings(engine: ChildServer) -> Settings:
 
 
 def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[RequestRecord]:
-    records: list[RequestRecord] = []
     prompts = [p for p in datasets.load("samples").single_turn if len(p.text) < 400][:count]
-    for i, p in enumerate(prompts):
-        ask = Ask(p.text, "random-llama", max_tokens, 0.0, stream=True)
-        client.send(Job(f"r{i}", ask, Phase.MEASURE, p.row), records.append)
-    return records
+    return [
+        client.send(question(p.text, id=f"r{i}", model="random-llama", max_tokens=max_tokens)).record
+        for i, p in enumerate(prompts)
+    ]
 
 
 def test_the_engines_own_clock_agrees(settings: Settings, record_property: Callable[[str, str], None]) -> None:

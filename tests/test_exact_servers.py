@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import question
 from conftest import ROOT, free_port
 from launching import wait_for
 
@@ -17,11 +18,9 @@ from loadgen.clock import now
 from loadgen.engines.catalogue import ENGINES
 from loadgen.engines.engine import ignore_eos
 from loadgen.measure.counters import parse
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
-from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
-from loadgen.wire.connection import WireError
+from loadgen.record import CountedBy, Outcome, RequestRecord
+from loadgen.wire.fault import WireError
 from loadgen.wire.get import Reply, get
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
@@ -69,12 +68,10 @@ class Running:
         asked: dict[str, Any] = {"model": self.model, "temperature": 0.0, "stream": True} | more
         api = ENGINES[self.name].api
         settings = Settings(parse_target(self.url), api, Timeouts(5, 5, 5, 5))
-        records: list[RequestRecord] = []
         self.sent += 1
-        job = Job(f"{self.name}-{self.sent}", Ask(prompt, max_tokens=max_tokens, **asked), Phase.MEASURE, 0)
-        Client(settings, PollWaiter()).send(job, records.append)
-        (record,) = records
-        (noted,) = [n for n in lines(self.record) if n["request_id"] == job.request_id]
+        request = question(prompt, id=f"{self.name}-{self.sent}", max_tokens=max_tokens, **asked)
+        record = Client(settings, PollWaiter()).send(request).record
+        (noted,) = [n for n in lines(self.record) if n["request_id"] == request.id]
         return record, noted
 
     def get(self, path: str) -> Reply:
@@ -189,7 +186,7 @@ def test_an_answer_is_as_long_as_asked_where_the_engine_can_be_asked(servers: Ma
     fixed_length_fields = ENGINES[name].fixed_length_fields
     assert (fixed_length_fields is ignore_eos) == (name not in {"tgi-1.0.1", "tgi", "ollama"})
     record, noted = servers[name].send(
-        "Hello.", 90, fields=fixed_length_fields(90) if fixed_length_fields else {}, stream=False
+        "Hello.", 90, body=fixed_length_fields(90) if fixed_length_fields else {}, stream=False
     )
     assert (record.output_tokens == 90) == (fixed_length_fields is not None)
     assert (noted["finish"] == "length") == (fixed_length_fields is not None)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 import trustme
+from asking import question
 from conftest import Locust
 from serving import (
     DONE,
@@ -31,11 +32,10 @@ from serving import (
 )
 
 from loadgen.engines.catalogue import ENGINES
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
-from loadgen.record import CountedBy, Outcome, Phase, RequestRecord, to_line
-from loadgen.wire.connection import WireError
+from loadgen.record import CountedBy, Outcome, RequestRecord, to_line
+from loadgen.scenario import LIMIT_OPTIONS
+from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
@@ -49,17 +49,13 @@ KEY = "sk-proj-0123456789abcdef"
 
 def settings_for(server: ScriptServer | str, engine: str = "endpoint", timeouts: Timeouts = PATIENT) -> Settings:
     url = server if isinstance(server, str) else server.url
-    return Settings(parse_target(url, verify=False), ENGINES[engine].api, timeouts, api_key=KEY)
+    return Settings(parse_target(url, verify=False), ENGINES[engine].api, timeouts, api_key=KEY, options=LIMIT_OPTIONS)
 
 
 def ask(
     settings: Settings, waiter: PollWaiter | None = None, *, lazy: bool = False, streamed: bool = True
 ) -> RequestRecord:
-    records: list[RequestRecord] = []
-    question = Ask("Why?", "scripted", 8, 0.0, streamed)
-    Client(settings, waiter or PollWaiter()).send(Job("r1", question, Phase.MEASURE, 0, lazy=lazy), records.append)
-    (record,) = records
-    return record
+    return Client(settings, waiter or PollWaiter()).send(question(stream=streamed, lazy=lazy)).record
 
 
 # Numbers and nesting.
@@ -267,11 +263,8 @@ def test_what_came_before_it_was_asked_for_is_no_answer() -> None:
     said = threading.Event()
     threading.Thread(target=speak_first, daemon=True).start()
     settings = settings_for(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    records: list[RequestRecord] = []
-    job = Job("r1", Ask("Why?", "m", 8, 0.0, stream=True), Phase.MEASURE, 0, not_before=0)  # type: ignore[arg-type]
-    Client(settings, SendsLater()).send(job, records.append)
+    record = Client(settings, SendsLater()).send(question(not_before=0)).record
     listener.close()
-    (record,) = records
     assert (record.outcome, record.error) == (Outcome.BAD_PROTOCOL, "the server answered before it was asked")
     assert record.first_token_ns is None
     assert record.first_byte_ns is None
@@ -470,12 +463,11 @@ def test_what_came_over_tls_before_it_was_asked_for_is_no_answer_either() -> Non
 
     thread = threading.Thread(target=speak_first, daemon=True)
     thread.start()
-    records: list[RequestRecord] = []
-    job = Job("r1", Ask("Why?", "m", 8, 0.0, stream=True), Phase.MEASURE, 0, not_before=0)  # type: ignore[arg-type]
-    Client(settings_for(f"https://127.0.0.1:{listener.getsockname()[1]}"), SendsLater()).send(job, records.append)
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    record = Client(settings_for(url), SendsLater()).send(question(not_before=0)).record
     listener.close()
     thread.join(30)
-    assert (records[0].outcome, records[0].error) == (
+    assert (record.outcome, record.error) == (
         Outcome.BAD_PROTOCOL,
         "the server answered before it was asked",
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
 from loadgen.workload import datasets
-from loadgen.workload.plan import assignments, draw
+from loadgen.workload.plan import draw, rounds
 from loadgen.workload.prompts import Dataset, Prompt, content_hash, read_jsonl
 
 
@@ -97,15 +97,14 @@ def test_the_warmup_is_from_outside_the_sample(sample: int, warmup: int, seed: i
 @given(st.integers(1, 30), st.integers())
 def test_each_round_goes_through_the_whole_sample(sample: int, seed: int) -> None:
     plan = draw(numbered(40), sample=sample, warmup=0, seed=seed)
-    asked = list(islice(assignments(plan.sample, plan.seed), 3 * sample))
-    assert [a.prompt for a in asked[:sample]] == list(plan.sample)
-    for turn in range(3):
-        part = asked[turn * sample : (turn + 1) * sample]
-        assert {a.prompt for a in part} == set(plan.sample)
-        assert {a.round for a in part} == {turn}
-    assert asked == list(
-        islice(assignments(draw(numbered(40), sample=sample, warmup=0, seed=seed).sample, seed), 3 * sample)
-    )
+    asked = list(islice(rounds(plan.sample, plan.seed), 3 * sample))
+    assert [prompt for prompt, _ in asked[:sample]] == list(plan.sample)
+    for number in range(3):
+        part = asked[number * sample : (number + 1) * sample]
+        assert {prompt for prompt, _ in part} == set(plan.sample)
+        assert {of_round for _, of_round in part} == {number}
+    again = draw(numbered(40), sample=sample, warmup=0, seed=seed)
+    assert asked == list(islice(rounds(again.sample, seed), 3 * sample))
 
 
 def test_the_content_hash_depends_on_texts_and_order() -> None:

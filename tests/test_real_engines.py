@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import msgspec
 import pytest
+from asking import question
 from conftest import CHAT, LOCUST, records_of
 from launching import Home
 
 from loadgen.engines.catalogue import ENGINES
 from loadgen.matrix.gather import results
 from loadgen.matrix.matrix import reopen
-from loadgen.protocol.api import Ask
 from loadgen.record import CountedBy, RequestRecord
 from loadgen.results import store
 
@@ -131,7 +132,8 @@ def test_an_engine_still_speaks_as_its_transcripts_have_it(home: Home, name: str
     assert running.launched is not None
     for kind in kinds:
         stream, options = KINDS[kind]
-        body = dict(ENGINES[name].api.body(Ask("Name three rivers.", running.launched.serves, 6, 0.0, stream)))
+        asked = question("Name three rivers.", model=running.launched.serves, max_tokens=6, stream=stream)
+        body = msgspec.to_builtins(ENGINES[name].api.body(asked))
         if options:
             body["stream_options"] |= options
         told = exchange(running.host, body)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import question
 from conftest import Locust, undisturbed
 
 from loadgen.engines.catalogue import ENGINES
@@ -22,9 +23,7 @@ from loadgen.engines.simulated.script import Script, timeline
 from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
 from loadgen.measure import metrics
 from loadgen.measure.truth import errors
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.connection import new_socket
 from loadgen.wire.reception import Timeouts
@@ -48,8 +47,8 @@ def ask(
 ) -> tuple[RequestRecord, Truth]:
     settings = Settings(parse_target(server.host), ENGINES["simulated"].api, Timeouts(30, 30, 30, 60))
     records: list[RequestRecord] = []
-    client = Client(replace(settings, **changes), PollWaiter())
-    client.send(Job("r1", Ask("a b c", "simulated", tokens, 0.0, stream), Phase.MEASURE, 0), records.append)
+    client = Client(replace(settings, **changes), PollWaiter(), records.append)
+    client.send(question("a b c", max_tokens=tokens, stream=stream))
     client.close()
     deadline = time.monotonic() + 60
     while (
@@ -227,10 +226,9 @@ def test_a_modelled_engine_streams_too(tmp_path: Path) -> None:
 def ask_lazily(server: SimulatedServer, tokens: int, **changes: Any) -> tuple[RequestRecord, Truth]:
     settings = Settings(parse_target(server.host), ENGINES["simulated"].api, Timeouts(30, 30, 30, 60))
     records: list[RequestRecord] = []
-    client = Client(replace(settings, **changes), PollWaiter())
+    client = Client(replace(settings, **changes), PollWaiter(), records.append)
     for number in range(2):  # the second one on a kept connection, where there is one
-        job = Job(f"r{number}", Ask("a b c", "simulated", tokens, 0.0, stream=True), Phase.MEASURE, 0, lazy=True)
-        client.send(job, records.append)
+        client.send(question("a b c", id=f"r{number}", max_tokens=tokens, lazy=True))
     client.close()
     deadline = time.monotonic() + 60
     while "r1" not in server.truths() and time.monotonic() < deadline:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import question
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clock import Ns
 from loadgen.engines.catalogue import ENGINES
-from loadgen.protocol.api import Ask
+from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.decode import decode
-from loadgen.protocol.job import Job
+from loadgen.protocol.outcome import decide
 from loadgen.protocol.records import record_of
-from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.transcript import Transcript
 
@@ -92,21 +93,19 @@ class CutSocket:
 def read_back(raw: bytes, cuts: list[int], expected: Expected, *, lazily: bool = False) -> RequestRecord:
     """Receive a response in parts and return its record; as if drained lazily, if asked for."""
     edges = [0, *sorted(set(cuts)), len(raw)]
-    transcript = Transcript(sent=Ns(0), offset=0)
+    transcript = Transcript(sent=Ns(0), offset=0, stream_end=ChatApi.stream_end)
     sock: Any = CutSocket([raw[a:b] for a, b in pairwise(edges)])
     reception = Reception(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
     while not reception.over:
         reception.take(None)
-    if reception.ended is None:
-        transcript.outcome, transcript.error = Outcome.OK, None
-    else:
-        transcript.outcome, transcript.error = reception.ended
+    transcript.fault = reception.ended
     arrivals = transcript.arrivals()
     transcript.settle_end(arrivals, Ns(0))
     transcript.lazy = lazily
-    answer = decode(transcript, arrivals, ENGINES[expected.engine].api, stream=expected.stream, in_full=not lazily)
-    ask = Ask("?", "tiny", 8, 0.0, expected.stream)
-    return record_of(Job("r", ask, Phase.MEASURE, 0), transcript, arrivals, answer, None)
+    api = ENGINES[expected.engine].api
+    answer = decode(transcript, arrivals, api, stream=expected.stream, in_full=not lazily)
+    answer.outcome, answer.error = decide(transcript.fault, transcript.response.status, answer, api.produces)
+    return record_of(question(stream=expected.stream), transcript, arrivals, answer, None)
 
 
 def said(r: RequestRecord) -> Expected:
@@ -191,7 +190,7 @@ def test_role_chunk_and_usage_chunk_have_no_part_in_the_times() -> None:
 def test_an_answer_is_over_with_its_last_chunk_though_other_bytes_follow_in_the_same_read() -> None:
     raw = (FOLDER / "vllm.http").read_bytes()
     last_chunk = raw.rindex(b"0\r\n\r\n")
-    transcript = Transcript(sent=Ns(0), offset=0)
+    transcript = Transcript(sent=Ns(0), offset=0, stream_end=ChatApi.stream_end)
     sock: Any = CutSocket([raw[:last_chunk], raw[last_chunk:] + b"HTTP/1.1 200 OK\r\nX: y"])
     reception = Reception(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
     reception.take(None)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gguf
 import numpy as np
 import pytest
+from asking import question
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
@@ -20,10 +21,8 @@ from loadgen.launch.weights.tokenizer import BEGIN, vocabulary_of
 from loadgen.models.model import Model
 from loadgen.models.shape import BYTES, Architecture, Dtype, Shape
 from loadgen.models.template import render, template_text
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
-from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
@@ -103,11 +102,8 @@ def ask(server: ChildServer, prompt: str, max_tokens: int) -> Answer:
 
 def stream(server: ChildServer, prompt: str, max_tokens: int) -> RequestRecord:
     settings = Settings(parse_target(server.host), ENGINES["llamacpp"].api, Timeouts(5, 60, 60, 120))
-    records: list[RequestRecord] = []
-    asked = Ask(prompt, "random-llama", max_tokens, 0.0, stream=True)
-    Client(settings, PollWaiter()).send(Job("r", asked, Phase.MEASURE, 0), records.append)
-    (record,) = records
-    return record
+    asked = question(prompt, model="random-llama", max_tokens=max_tokens)
+    return Client(settings, PollWaiter()).send(asked).record
 
 
 @pytest.fixture(

@@ -63,7 +63,8 @@ class Means:
     folder: RunFolder
     own: Part
     """Its own part: the whole of a run of one process, the warm-up of others."""
-    new_client: Callable[[], Sender | None]
+    new_client: Callable[[Callable[[RequestRecord], None]], Sender | None]
+    """Returns a client that hands its records to the function it is given."""
     set_users: Callable[[int], None]
     """Have so many users, over all processes; returns when they are there."""
     counters: Callable[[], EngineCounters | None]
@@ -314,7 +315,7 @@ class Conductor:
 
     def _warm_up(self) -> None:
         """Make the warm-up's requests from this process."""
-        prompts = deque(self.prepared.warmup)
+        prompts = deque(self.prepared.plan.warmup)
         records: list[RequestRecord] = []
         own = self.means.own
 
@@ -324,13 +325,13 @@ class Conductor:
             self.live.warmed_up(record)
 
         def make() -> None:
-            client = self.means.new_client()
+            client = self.means.new_client(keep)
             while prompts and client is not None and not own.finishing:
-                job = own.warm_up_job(prompts.popleft())
+                request = own.warm_up_request(prompts.popleft())
                 try:
-                    client.send(job, keep)
+                    client.send(request)
                 except Exception as error:  # noqa: BLE001 logged once, there
-                    own.give_up(job)
+                    own.give_up(request)
                     self.means.on_bug(error)
 
         makers = [own.requests.spawn(make) for _ in range(min(self._load.warm_up_users, len(prompts)))]

@@ -55,7 +55,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     host: str
     sample: list[tuple[int, str]]
-    """Rows, and texts as they are sent."""
+    """Rows and texts of the prompts."""
+    template: str | None = None
+    """Text of the chat template, where the engine does not apply it."""
     stop: tuple[str, ...]
     """Texts that end an answer, sent with each request."""
     fields: dict[str, Any]

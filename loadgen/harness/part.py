@@ -7,23 +7,23 @@ from typing import cast
 
 import gevent
 import gevent.pool
-import msgspec
 from gevent.event import Event
+from msgspec.structs import replace
 
 from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.harness.health import Health
 from loadgen.harness.messages import Go, Orders, Report
 from loadgen.measure import metrics
 from loadgen.measure.histogram import Histogram
-from loadgen.protocol.api import Ask
-from loadgen.protocol.job import Job
+from loadgen.protocol.completion import Exchange
 from loadgen.protocol.records import dropped
 from loadgen.record import Phase, RequestRecord
+from loadgen.request import Place, Request
 from loadgen.results.store import RecordFile
 from loadgen.scenario import Process, Scenario
 from loadgen.workload.arrivals import schedule, shard
-from loadgen.workload.plan import Assignment, assignments
 from loadgen.workload.prompts import Prompt
+from loadgen.workload.source import RequestDefaults, SampleSource, Source, asked
 
 OPEN_AHEAD_MS = 50
 """Connections for requests with a time of their own are opened so long before it, lest connecting delay them."""
@@ -39,7 +39,7 @@ _RATES = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metr
 
 
 class Part:
-    """The requests of one process. Users ask :meth:`next_job` what to do, and hand what becomes of it to :meth:`keep`.
+    """The requests of one process. Users call :meth:`next_request`; records come to :meth:`keep`.
 
     Nothing is handed out before :meth:`go`, and nothing after :meth:`finish`.
     """
@@ -65,8 +65,16 @@ class Part:
         self._disk_is_full = False
         self._file = file
         self._on_record, self._on_done, self._count_users = on_record, on_done, count_users
+        self._defaults = RequestDefaults(
+            model=orders.model,
+            max_tokens=scenario.max_tokens,
+            temperature=scenario.temperature,
+            stream=scenario.stream,
+            stop=orders.stop,
+            body=orders.fields,
+        )
         sample = [Prompt(row, text) for row, text in orders.sample]
-        self._assignments = assignments(sample, scenario.seed, orders.shard, orders.shards)
+        self._source: Source = SampleSource(sample, self._defaults, scenario.seed, orders.shard, orders.shards)
         self._quota = None if orders.planned is None else len(range(orders.shard, orders.planned, orders.shards))
         self._handed_out = self._kept = 0
         self._go: Go | None = None
@@ -108,7 +116,7 @@ class Part:
         self._enrolled += 1
         return self._enrolled - 1
 
-    def next_job(self, user: int) -> Job | None:
+    def next_request(self, user: int) -> Request | None:
         """Return the next request for a user to make, None when there is none.
 
         Waits until the run has begun, and before a user's first request for its turn: starts are spread.
@@ -120,9 +128,14 @@ class Part:
         if self._is_finishing():
             self._released.wait()
             return None
-        return self._job(next(self._assignments), not_before=not_before)
+        request = self._source.next(user * self.orders.shards + self.orders.shard)
+        return None if request is None else self._handed_out_now(request, not_before=not_before)
 
-    def arrivals(self) -> Iterator[Job]:
+    def answered(self, request: Request, exchange: Exchange) -> None:
+        """Note what became of a request, for the source."""
+        self._source.done(request, exchange)
+
+    def arrivals(self) -> Iterator[Request]:
         """Yield the requests of this part of an open loop's schedule, each just before it is due; waits for the start.
 
         A request yielded has to be made or dropped.
@@ -141,7 +154,10 @@ class Part:
             self._sleep_until(Ns(due - OPEN_AHEAD_MS * MS))
             if self._is_finishing():
                 return
-            yield self._job(next(self._assignments), not_before=due, scheduled=due)
+            request = self._source.next(None)
+            if request is None:
+                return
+            yield self._handed_out_now(request, not_before=due, due=due)
 
     def sent_all(self) -> None:
         """Note that the schedule has ended: what was planned is what was handed out."""
@@ -153,13 +169,14 @@ class Part:
         """Wait for the end of the run."""
         self._released.wait()
 
-    def warm_up_job(self, prompt: Prompt) -> Job:
+    def warm_up_request(self, prompt: Prompt) -> Request:
         """Return a request of the warm-up, to be made at once."""
-        return self._job(Assignment(Phase.WARMUP, prompt))
+        place = Place(phase=Phase.WARMUP, prompt_row=prompt.row)
+        return self._handed_out_now(self._defaults.request(asked(prompt), place))
 
-    def drop(self, job: Job, why: str) -> None:
+    def drop(self, request: Request, why: str) -> None:
         """Keep the record of a request that was due and is not made."""
-        self.keep(dropped(job, why))
+        self.keep(dropped(request, why))
 
     def keep(self, record: RequestRecord) -> None:
         """Take the record of a request that has ended: to disk first, then to whoever looks on.
@@ -177,9 +194,9 @@ class Part:
                 if self.done:
                     self._on_done()
 
-    def give_up(self, job: Job) -> None:
-        """Forget a request that has no record, because code of ours failed: nobody has to wait for it."""
-        self.in_flight.pop(job.request_id, None)
+    def give_up(self, request: Request) -> None:
+        """Forget a request that has no record, because our code failed: nobody has to wait for it."""
+        self.in_flight.pop(request.id, None)
 
     def report(self, *, last: bool = False) -> Report:
         """Return what has ended since the last report. After the last one nothing is recorded any more."""
@@ -198,7 +215,7 @@ class Part:
             loop_lag=self._health.recent(),
             users=self._count_users(),
             done=self.done,
-            instrument=msgspec.structs.replace(self._health.stop(), worker=self.orders.number) if last else None,
+            instrument=replace(self._health.stop(), worker=self.orders.number) if last else None,
         )
 
     def finish(self) -> None:
@@ -259,35 +276,23 @@ class Part:
         while not self.finishing and (left := at - now()) > 0:
             gevent.sleep(min(left / SECOND, 0.5))
 
-    def _job(self, assignment: Assignment, *, not_before: Ns | None = None, scheduled: Ns | None = None) -> Job:
+    def _handed_out_now(self, request: Request, *, not_before: Ns | None = None, due: Ns | None = None) -> Request:
+        """Return a source's request with its identity, worker, step and timing; from now on it is in flight."""
         self.started += 1
-        measured = assignment.phase is Phase.MEASURE
+        measured = request.place.phase is Phase.MEASURE
         self._handed_out += measured
-        scenario, orders = self.scenario, self.orders
-        ask = Ask(
-            assignment.prompt.text,
-            orders.model,
-            scenario.max_tokens,
-            scenario.temperature,
-            scenario.stream,
-            orders.stop,
-            orders.fields,
-        )
-        job = Job(
-            f"{orders.run_id}-{orders.number}-{self.started:06d}",
-            ask,
-            assignment.phase,
-            assignment.prompt.row,
-            assignment.round,
+        orders = self.orders
+        request = replace(
+            request,
+            id=f"{orders.run_id}-{orders.number}-{self.started:06d}",
+            place=replace(request.place, worker=orders.number, step=None if self._go is None else self._go.step),
             not_before=not_before,
-            scheduled=scheduled,
-            lazy=ask.stream and measured and self._is_lazy(),
-            worker=orders.number,
-            step=None if self._go is None else self._go.step,
+            due=due,
+            lazy=request.stream and measured and self._is_lazy(),
         )
         # Sent at the earliest now, or when its time has come: a bound for all that is not known yet.
-        self.in_flight[job.request_id] = max(now(), not_before or Ns(0))
-        return job
+        self.in_flight[request.id] = max(now(), not_before or Ns(0))
+        return request
 
     def _is_lazy(self) -> bool:
         """Tell whether the next stream is drained lazily.

@@ -6,11 +6,10 @@ from typing import Any
 import msgspec
 
 from loadgen.errors import UsageError
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
-from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.wire.connection import WireError
+from loadgen.record import Outcome
+from loadgen.request import Request
+from loadgen.wire.fault import WireError
 from loadgen.wire.get import Reply, get
 from loadgen.wire.waiting import Waiter
 
@@ -95,12 +94,9 @@ def _first(models: list[_Model], reply: Reply, settings: Settings) -> str:
     )
 
 
-def try_one(settings: Settings, ask: Ask, waiter: Waiter) -> None:
-    """Ask for an answer; raises UsageError naming the flag and the way out."""
-    records: list[RequestRecord] = []
-    client = Client(replace(settings, keep_alive=False), waiter)
-    client.send(Job("preflight", ask, Phase.WARMUP, prompt_row=-1), records.append)
-    record = records[0]
+def try_one(settings: Settings, request: Request, waiter: Waiter) -> None:
+    """Make one request; raises UsageError naming the flag and the way out."""
+    record = Client(replace(settings, keep_alive=False), waiter).send(request).record
     if record.http_status in _MAY_PASS:
         return
     match record.outcome:
@@ -120,7 +116,7 @@ def try_one(settings: Settings, ask: Ask, waiter: Waiter) -> None:
             way_out = "It answered a moment ago: is it going down?"
         case _:
             return
-    raise UsageError(f"--host {settings.target.url}, model {ask.model!r}: {record.error}. {way_out}")
+    raise UsageError(f"--host {settings.target.url}, model {request.model!r}: {record.error}. {way_out}")
 
 
 def _key_advice(settings: Settings, message: str) -> str:

@@ -1,6 +1,5 @@
 """From a scenario to a run that can begin: everything that may be wrong is looked at here, before the first request."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from loadgen.errors import UsageError
 from loadgen.harness import preflight
 from loadgen.harness.key_hosts import KeyHosts
 from loadgen.launch import simulated
-from loadgen.launch.chat import Chat, chat_for
+from loadgen.launch.chat import Chat, applied, chat_for
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.launch.registry import launched_at
@@ -19,13 +18,12 @@ from loadgen.protocol.client import Settings
 from loadgen.protocol.tokenizer import open_tokenizer
 from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
-from loadgen.scenario import Scenario
+from loadgen.scenario import LIMIT_OPTIONS, Scenario
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import Waiter
 from loadgen.workload import datasets
 from loadgen.workload.plan import Plan, draw
-from loadgen.workload.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +45,6 @@ class Prepared:
     plan: Plan
     chat: Chat
     """How its prompts are sent."""
-    sample: Sequence[Prompt]
-    """Of the plan, as they are sent."""
-    warmup: Sequence[Prompt]
-    """The same."""
     embedded: str | None
     """What the embedded engine is, where it is used."""
     simulated: bool
@@ -80,7 +74,8 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
     chat = chat_for(spoken, launched, called, scenario)
-    sample, warmup = [[chat.sent(prompt) for prompt in prompts] for prompts in (plan.sample, plan.warmup)]
+    chat.check([*plan.sample, *plan.warmup])
+    settings = with_template(settings, chat.template)
     preflight.try_one(settings, chat.shortest(found.model, scenario), waiter)
     return Prepared(
         scenario=scenario,
@@ -92,8 +87,6 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         server=found.server,
         plan=plan,
         chat=chat,
-        sample=sample,
-        warmup=warmup,
         embedded=LABEL if engine else None,
         simulated=is_simulated,
         metrics=spoken.metrics,
@@ -123,6 +116,11 @@ def tokenizer_of(launched: Launched) -> Path:
     return Path(launched.source) / "tokenizer.json"
 
 
+def with_template(settings: Settings, template: str | None) -> Settings:
+    """Return settings that apply a chat template here, if there is one."""
+    return settings if template is None else replace(settings, template=applied(template))
+
+
 def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts | None) -> Settings:
     """Return how requests are made, without a key if ``key_hosts`` is None.
 
@@ -138,4 +136,5 @@ def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts 
         keep_alive=scenario.keep_alive,
         api_key=None if key_hosts is None else key_hosts.key_for(target),
         count_tokens=open_tokenizer(scenario.tokenizer) if scenario.tokenizer else None,
+        options=LIMIT_OPTIONS,
     )

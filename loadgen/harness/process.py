@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import ParamSpec, Protocol
+from typing import TYPE_CHECKING, ParamSpec, Protocol
 
 import gevent
 from locust.env import Environment
@@ -20,10 +20,13 @@ from loadgen.harness.locust_tables import tell
 from loadgen.harness.part import Part
 from loadgen.harness.waiter import GeventWaiter
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
+from loadgen.protocol.completion import Exchange
 from loadgen.record import RequestRecord
+from loadgen.request import Request
 from loadgen.wire.connection import new_socket
-from loadgen.wire.waiting import Waiter
+
+if TYPE_CHECKING:
+    import openai
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +43,10 @@ P = ParamSpec("P")
 
 
 class Sender(Protocol):
-    """What users send through: the own client, or the SDK's."""
+    """What users send through: our client, or the SDK's."""
 
-    def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
-        """Make a request and hand its record over."""
+    def send(self, request: Request) -> Exchange:
+        """Make a request; return its record and the answer."""
 
     def close(self) -> None:
         """Close what is open."""
@@ -59,7 +62,7 @@ class Process(ABC):
         self.waiter = GeventWaiter()
         self._runner = runner
         self._settings: Settings | None = None
-        self._sdk: Sender | None = None
+        self._sdk: openai.OpenAI | None = None
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
         self._stamping = new_socket()
 
@@ -94,13 +97,17 @@ class Process(ABC):
         """Have a part in a run from now on."""
         part.on_full_disk = self.note_full_disk
         self.part, self._settings = part, settings
-        self._sdk = _open_sdk(settings, self.waiter) if part.scenario.client == "openai" else None
+        self._sdk = _open_sdk(settings) if part.scenario.client == "openai" else None
 
-    def new_client(self) -> Sender | None:
-        """Return a client for one user; None if there is no run."""
+    def new_client(self, keep: Callable[[RequestRecord], None]) -> Sender | None:
+        """Return a client for one user, which hands its records to ``keep``; None if there is no run."""
         if self._settings is None:
             return None
-        return self._sdk or Client(self._settings, self.waiter)
+        if self._sdk is None:
+            return Client(self._settings, self.waiter, keep)
+        from loadgen.protocol.openai_sdk import OpenAIClient
+
+        return OpenAIClient(self._sdk, self._settings, self.waiter, keep)
 
     def show_in_tables(self, record: RequestRecord) -> None:
         """Show a request in Locust's own tables."""
@@ -169,10 +176,10 @@ def end_before_a_run(number: int) -> None:
     raise SystemExit(INCONCLUSIVE)
 
 
-def _open_sdk(settings: Settings, waiter: Waiter) -> Sender:
-    from loadgen.protocol.openai_sdk import OpenAIClient  # takes a second to import, and draws random numbers
+def _open_sdk(settings: Settings) -> "openai.OpenAI":
+    from loadgen.protocol.openai_sdk import open_sdk  # takes a second to import, and draws random numbers
 
-    return OpenAIClient(settings, waiter)
+    return open_sdk(settings)
 
 
 _PROCESSES: dict[int, Process] = {}

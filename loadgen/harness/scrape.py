@@ -5,7 +5,7 @@ from loadgen.engines.engine import Metrics
 from loadgen.measure.counters import parse
 from loadgen.measure.facts import EngineCounters
 from loadgen.protocol.client import Settings
-from loadgen.wire.connection import WireError
+from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
 from loadgen.wire.waiting import Waiter
 

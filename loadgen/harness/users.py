@@ -1,6 +1,5 @@
 """The users of a run, as Locust starts them."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,8 +11,8 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.part import Part
 from loadgen.harness.process import Sender, process_of
-from loadgen.protocol.job import Job
 from loadgen.record import Outcome, RequestRecord
+from loadgen.request import Request
 
 AFTER_REFUSAL_S = 0.25
 """A user's pause after a connection that could not be opened."""
@@ -45,14 +44,14 @@ class OurUser(User):
             raise StopUser
         return self.process.part
 
-    def _send(self, client: Sender, job: Job, part: Part, keep: Callable[[RequestRecord], None]) -> None:
-        """Send a request; what our own code raises meanwhile ends the run, and this user."""
+    def _send(self, client: Sender, request: Request, part: Part) -> None:
+        """Send a request and note what became of it; what our code raises meanwhile ends the run, and this user."""
         try:
-            client.send(job, keep)
+            part.answered(request, client.send(request))
         except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):  # a listener's wish
             raise
         except Exception as error:  # noqa: BLE001 logged once, there
-            part.give_up(job)
+            part.give_up(request)
             self.process.note_bug(error)
             raise StopUser from None
 
@@ -68,17 +67,19 @@ class ClosedLoopUser(OurUser):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self._client = self.process.new_client()
+        self._client: Sender | None = None
         self._unreachable = False
         self._number = self.process.part.enrol() if self.process.part is not None else 0
 
     def ask_next_prompt(self) -> None:
         """Send the next prompt of the run and record what becomes of it."""
         part = self.part
-        job = part.next_job(self._number)
-        if job is None or self._client is None:
+        request = part.next_request(self._number)
+        if self._client is None:
+            self._client = self.process.new_client(partial(self._keep, part))
+        if request is None or self._client is None:
             raise StopUser
-        self._send(self._client, job, part, partial(self._keep, part))
+        self._send(self._client, request, part)
         if self._unreachable:
             # A server that is gone would be asked thousands of times a second.
             gevent.sleep(AFTER_REFUSAL_S)
@@ -113,20 +114,20 @@ class OpenLoopUser(OurUser):
         """Send this process's part of the schedule, then wait for the end of the run."""
         part = self.part
         most = len(range(part.orders.shard, part.scenario.max_in_flight, part.orders.shards))
-        for job in part.arrivals():
+        for request in part.arrivals():
             if len(part.requests) >= most:
-                part.drop(job, f"{part.scenario.max_in_flight} requests were in flight (--max-in-flight)")
+                part.drop(request, f"{part.scenario.max_in_flight} requests were in flight (--max-in-flight)")
             else:
-                part.requests.spawn(self._ask, part, job)
+                part.requests.spawn(self._ask, part, request)
         part.sent_all()
         part.wait_for_release()
         raise StopUser
 
-    def _ask(self, part: Part, job: Job) -> None:
-        client = self.process.new_client()
+    def _ask(self, part: Part, request: Request) -> None:
+        client = self.process.new_client(part.keep)
         assert client is not None
         try:
-            self._send(client, job, part, part.keep)
+            self._send(client, request, part)
         except StopUser:  # that is for a user's own greenlet
             return
         finally:

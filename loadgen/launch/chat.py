@@ -1,16 +1,21 @@
 """What of a chat is done here, as the engine does not: making the prompt's text, and telling it what ends an answer."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from loadgen.engines.engine import Engine, FixedLengthFields
 from loadgen.errors import UsageError
 from loadgen.models.model import Model
 from loadgen.models.table import find_model
-from loadgen.models.template import render, template_text
-from loadgen.protocol.api import Ask
+from loadgen.models.template import render_chat, template_text
+from loadgen.protocol.client import Template
+from loadgen.record import Phase
+from loadgen.request import Message, Place, Request
 from loadgen.results.launched import Launched
 from loadgen.results.manifest import MadeBy
 from loadgen.scenario import Scenario
@@ -33,19 +38,36 @@ class Chat:
         """Return further fields of each request's body."""
         return dict(self.fixed_length_fields(max_tokens)) if self.fixed_length_fields else {}
 
-    def shortest(self, model: str, scenario: Scenario) -> Ask:
+    def shortest(self, model: str, scenario: Scenario) -> Request:
         """Return a request like those of a scenario, for an answer of one token."""
-        return Ask("Hello.", model, 1, scenario.temperature, scenario.stream, self.stop, self.fields(1))
+        return Request(
+            id="preflight",
+            input=(Message("user", "Hello."),),
+            model=model,
+            max_tokens=1,
+            temperature=scenario.temperature,
+            stream=scenario.stream,
+            stop=self.stop,
+            body=self.fields(1),
+            place=Place(phase=Phase.WARMUP),
+        )
 
-    def sent(self, prompt: Prompt) -> Prompt:
-        """Return a prompt as the engine gets it; raises UsageError where the template fails."""
+    def check(self, prompts: Iterable[Prompt]) -> None:
+        """Raise UsageError where the chat template, if it is applied here, fails on one of the prompts."""
         if self.template is None:
-            return prompt
+            return
+        template = applied(self.template)
         try:
-            return Prompt(prompt.row, render(self.template, prompt.text))
+            for prompt in prompts:
+                template((Message("user", prompt.text),))
         except Exception as error:  # noqa: BLE001 a template may do anything
             said = f"{type(error).__name__}: {error}"
             raise UsageError(f"the model's chat template cannot be rendered here: {said}.") from None
+
+
+def applied(template: str) -> Template:
+    """Return the function that applies a chat template to the messages of a chat."""
+    return lambda messages: render_chat(template, msgspec.to_builtins(messages))
 
 
 def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Scenario) -> Chat:

@@ -13,11 +13,10 @@ import msgspec
 from loadgen.engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.live.status import Status
-from loadgen.protocol.api import Ask
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.job import Job
-from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.wire.connection import WireError
+from loadgen.record import Outcome, Phase
+from loadgen.request import Place, Request
+from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
 from loadgen.wire.reception import Timeouts
 from loadgen.wire.target import parse_target
@@ -97,10 +96,9 @@ def _answers_with(started: Started, seconds: float) -> str | None:
     """Ask for an answer; return what came instead, None where it came."""
     limit = max(seconds, _REQUEST_S)
     settings = Settings(parse_target(started.host), started.engine.api, Timeouts(10, limit, limit, limit))
-    records: list[RequestRecord] = []
-    ask = Ask("Say hello.", started.serves, 8, 0.0, stream=False)
-    Client(settings, PollWaiter()).send(Job("first", ask, Phase.WARMUP, 0), records.append)
-    (record,) = records
+    place = Place(phase=Phase.WARMUP)
+    request = Request(id="first", input="Say hello.", model=started.serves, max_tokens=8, stream=False, place=place)
+    record = Client(settings, PollWaiter()).send(request).record
     if record.outcome is Outcome.OK and (record.output_tokens or record.output_characters):
         return None
     return record.error or "its answer was empty"

@@ -117,7 +117,9 @@ def _input_tokens(cells: Sequence[Cell]) -> dict[int, int] | None:
                 continue
             _, records = store.read(folder)
             found = {
-                r.prompt_row: r.input_tokens for r in records if r.outcome is Outcome.OK and r.input_tokens is not None
+                r.prompt_row: r.input_tokens
+                for r in records
+                if r.outcome is Outcome.OK and r.prompt_row is not None and r.input_tokens is not None
             }
             if found:
                 return found

@@ -1,10 +1,11 @@
 """What an engine's way of speaking is made of. Engines' own files build on these types and on nothing else of ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
+
+from loadgen.request import Request
 
 MOST_TOKENS = 2**31 - 1
 """No answer has more tokens: a greater number is no count. Sums of smaller ones stay exact wherever they are stored."""
@@ -70,21 +71,6 @@ def number_of(raw: msgspec.Raw, most: float) -> float | None:
     return value if 0 <= value <= most else None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question to an engine, before an API encodes it."""
-
-    prompt: str
-    model: str
-    max_tokens: int
-    temperature: float
-    stream: bool
-    stop: tuple[str, ...] = ()
-    """Texts that end an answer."""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """Further ones of the body, as this engine knows them."""
-
-
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts as the server reports them."""
 
@@ -123,15 +109,25 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     tokens: int | None = None
     """Tokens in this event, where the API says so."""
     timings: Timings | None = None
+    items: int = 0
+    """Vectors or scores in it, of an API that produces those."""
+
+
+Product = Literal["tokens", "vectors", "scores"]
 
 
 class Api(Protocol):
     """How an engine is asked, and how its answers are read. Without state and without I/O."""
 
+    produces: ClassVar[Product]
+    """What a successful answer has to contain."""
+    stream_end: ClassVar[bytes | None]
+    """Line that ends a stream, as some servers never close the connection after it; None if the API has none."""
+
     def path(self, *, stream: bool) -> str:
         """Return the route below the base URL, with its leading slash."""
 
-    def body(self, ask: Ask) -> Mapping[str, Any]:
+    def body(self, request: Request) -> Mapping[str, Any]:
         """Return the JSON body of the request."""
 
     def read_event(self, data: bytes) -> Delta:

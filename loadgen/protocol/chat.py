@@ -3,15 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from loadgen.protocol.api import (
     LONGEST_MS,
     ApiError,
-    Ask,
     Delta,
+    Product,
     Timings,
     Usage,
     counts_of,
@@ -19,6 +19,7 @@ from loadgen.protocol.api import (
     number_of,
 )
 from loadgen.protocol.errors import ErrorFields, error_in
+from loadgen.request import Request
 
 DONE = b"[DONE]"
 _TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments|name)": ?"(?!")')
@@ -97,25 +98,27 @@ class ChatApi:
     """Fields of the body that only this engine knows."""
     uncounted_tokens: int = 0
     """Tokens by which this engine's ``completion_tokens`` falls short."""
+    produces: ClassVar[Product] = "tokens"
+    stream_end: ClassVar[bytes | None] = b"data: " + DONE
 
     def path(self, *, stream: bool) -> str:  # noqa: ARG002 one route for both
         """Return the chat route."""
         return "/v1/chat/completions"
 
-    def body(self, ask: Ask) -> Mapping[str, Any]:
-        """Return the body: one user message."""
+    def body(self, request: Request) -> Mapping[str, Any]:
+        """Return the body."""
         body: dict[str, Any] = {
             **self.extra,
-            **ask.fields,
-            "model": ask.model,
-            "messages": [{"role": "user", "content": ask.prompt}],
-            "max_tokens": ask.max_tokens,
-            "temperature": ask.temperature,
-            "stream": ask.stream,
+            **request.body,
+            "model": request.model,
+            "messages": request.messages,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "stream": request.stream,
         }
-        if ask.stop:
-            body["stop"] = list(ask.stop)
-        if ask.stream and self.ask_usage:
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.stream and self.ask_usage:
             body["stream_options"] = {"include_usage": True}
         return body
 

@@ -1,22 +1,30 @@
-"""Sends requests, one after another, and makes a record of each."""
+"""Sends requests, one after another: encoded by an API, over the wire, and back to a record and an answer."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from loadgen.clock import now
 from loadgen.protocol.api import Api
+from loadgen.protocol.completion import Exchange
 from loadgen.protocol.decode import decode
-from loadgen.protocol.job import Job
+from loadgen.protocol.outcome import decide
 from loadgen.protocol.records import TokenCounter, record_of
 from loadgen.record import Outcome, RequestRecord
-from loadgen.wire.connection import EARLY, Connection, WireError
+from loadgen.request import Message, Request
+from loadgen.wire.connection import EARLY, Connection
+from loadgen.wire.fault import Fault, WireError
 from loadgen.wire.http1 import head_bytes, with_body
 from loadgen.wire.reception import Timeouts, deadline
 from loadgen.wire.target import Target
+from loadgen.wire.trace import trace_headers
 from loadgen.wire.transcript import Arrivals, Transcript
 from loadgen.wire.waiting import Waiter
+
+Template = Callable[[Sequence[Message]], str]
+"""Makes the text of a prompt from the messages of a chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +38,43 @@ class Settings:
     api_key: str | None = None
     count_tokens: TokenCounter | None = None
     """Counts the tokens of an answer's text where the server reports none."""
+    template: Template | None = None
+    """Applied here, where the engine does not apply the model's chat template itself."""
+    options: Mapping[Outcome, str] = field(default_factory=dict)
+    """Name of the option that sets the limit which an outcome is about, for its error."""
+
+    def body(self, request: Request) -> Mapping[str, Any]:
+        """Return the JSON body of a request."""
+        if self.template is not None and not isinstance(request.input, str):
+            request = msgspec.structs.replace(request, input=self.template(request.input))
+        return self.api.body(request)
 
 
 class Client:
-    """Sends one request at a time over a socket of our own; one client per user."""
+    """Sends one request at a time over its own socket; one client per user."""
 
-    def __init__(self, settings: Settings, waiter: Waiter) -> None:
+    def __init__(
+        self, settings: Settings, waiter: Waiter, keep: Callable[[RequestRecord], None] = lambda _record: None
+    ) -> None:
+        """Send by these settings. ``keep`` is handed each record, also if the request is interrupted from outside."""
         self._settings = settings
         self._waiter = waiter
+        self._keep = keep
         self._kept: Connection | None = None
         self._heads = {stream: _head(settings, stream=stream) for stream in (False, True)}
 
-    def send(self, job: Job, keep: Callable[[RequestRecord], None]) -> None:
-        """Make the request and hand exactly one record to ``keep``, also if this is interrupted from outside."""
-        transcript = Transcript()
+    def send(self, request: Request) -> Exchange:
+        """Make a request; return its record and the answer. The server's faults are outcomes; none is raised."""
+        transcript = Transcript(stream_end=self._settings.api.stream_end)
         try:
-            self._exchange(job, transcript)
-            transcript.outcome, transcript.error = Outcome.OK, None
-        except WireError as failure:
-            transcript.outcome, transcript.error = failure.outcome, failure.message
+            self._exchange(request, transcript)
+            transcript.fault = None
+        except WireError as error:
+            transcript.fault = error.fault
         finally:
-            keep(concluded(self._settings, job, transcript))
+            exchange = conclude(self._settings, request, transcript)
+            self._keep(exchange.record)
+        return exchange
 
     def close(self) -> None:
         """Close a kept connection."""
@@ -58,8 +82,8 @@ class Client:
             self._kept.close()
             self._kept = None
 
-    def _exchange(self, job: Job, transcript: Transcript) -> None:
-        request = self._request(job)
+    def _exchange(self, request: Request, transcript: Transcript) -> None:
+        data = self._encoded(request)
         connection = self._kept
         self._kept = None
         if connection is not None and not connection.idle:
@@ -68,12 +92,12 @@ class Client:
             transcript.connection = "replaced"
         if connection is not None:
             transcript.connection = "reused"
-            self._wait_for(job)
+            self._wait_for(request)
             try:
-                self._converse(connection, request, transcript, stream=job.ask.stream, lazy=job.lazy)
-            except WireError as failure:
+                self._converse(connection, data, transcript, request)
+            except WireError as error:
                 # A kept connection may have gone stale: it is replaced once, before any byte of an answer.
-                if failure.outcome is not Outcome.BROKEN_STREAM or transcript.data:
+                if error.outcome is not Outcome.BROKEN_STREAM or transcript.data:
                     raise
                 transcript.begin_again()
                 transcript.connection = "replaced"
@@ -85,25 +109,24 @@ class Client:
         try:
             connection.open(deadline(transcript.connect, self._settings.timeouts.connect))
             transcript.connected = now()
-            self._wait_for(job)
-            self._converse(connection, request, transcript, stream=job.ask.stream, lazy=job.lazy)
+            self._wait_for(request)
+            self._converse(connection, data, transcript, request)
         except BaseException:
             connection.close()
             raise
 
-    def _wait_for(self, job: Job) -> None:
-        if job.not_before is not None:
-            self._waiter.sleep_until(job.not_before)
+    def _wait_for(self, request: Request) -> None:
+        if request.not_before is not None:
+            self._waiter.sleep_until(request.not_before)
 
-    def _converse(
-        self, connection: Connection, request: bytes, transcript: Transcript, *, stream: bool, lazy: bool
-    ) -> None:
+    def _converse(self, connection: Connection, data: bytes, transcript: Transcript, request: Request) -> None:
         timeouts = self._settings.timeouts
+        has_token = self._settings.api.has_token if request.stream else None
         try:
             transcript.silent = connection.check_silence()
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
-            transcript.sent = connection.send(request, due)
-            connection.receive(transcript, timeouts, self._settings.api.has_token if stream else None, lazy=lazy)
+            transcript.sent = connection.send(data, due)
+            connection.receive(transcript, timeouts, has_token, lazy=request.lazy)
         except BaseException:
             connection.close()
             raise
@@ -112,13 +135,13 @@ class Client:
         else:
             connection.close()
 
-    def _request(self, job: Job) -> bytes:
-        body = msgspec.json.encode(self._settings.api.body(job.ask))
-        return with_body(self._heads[job.ask.stream], job.headers, body)
+    def _encoded(self, request: Request) -> bytes:
+        body = msgspec.json.encode(self._settings.body(request))
+        return with_body(self._heads[request.stream], trace_headers(request.id), body)
 
 
-def concluded(settings: Settings, job: Job, transcript: Transcript) -> RequestRecord:
-    """Return the record of a request whose response is over or given up; raises nothing, whatever the server sent."""
+def conclude(settings: Settings, request: Request, transcript: Transcript) -> Exchange:
+    """Return the record and the answer of a request whose response is over or given up; raises nothing."""
     given_up_at = now()
     if not transcript.too_long:
         transcript.response.flush(transcript.data)
@@ -126,11 +149,19 @@ def concluded(settings: Settings, job: Job, transcript: Transcript) -> RequestRe
     arrivals = _arrivals(transcript)
     transcript.settle_end(arrivals, given_up_at)
     in_full = settings.count_tokens is not None
-    answer = decode(transcript, arrivals, settings.api, stream=job.ask.stream, in_full=in_full)
-    if answer.outcome is Outcome.OK and transcript.outcome is not Outcome.OK:
+    completion = decode(transcript, arrivals, settings.api, stream=request.stream, in_full=in_full)
+    fault = None if transcript.fault is None else _with_option(transcript.fault, settings.options)
+    completion.outcome, completion.error = decide(fault, transcript.response.status, completion, settings.api.produces)
+    if completion.outcome is Outcome.OK and fault is not None:
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
-    answer.redact(settings.api_key)
-    return record_of(job, transcript, arrivals, answer, settings.count_tokens)
+    completion.redact(settings.api_key)
+    return Exchange(record_of(request, transcript, arrivals, completion, settings.count_tokens), completion)
+
+
+def _with_option(fault: Fault, options: Mapping[Outcome, str]) -> Fault:
+    """Return a fault that names the option by which the user sets the limit that was exceeded."""
+    option = options.get(fault.outcome)
+    return fault if option is None else Fault(fault.outcome, f"{fault.message} ({option})")
 
 
 def _arrivals(transcript: Transcript) -> Arrivals:
@@ -145,7 +176,7 @@ def _arrivals(transcript: Transcript) -> Arrivals:
     if arrivals.begins_before(transcript.silent):
         transcript.offset = None
     else:
-        transcript.reject(Outcome.BAD_PROTOCOL, EARLY)
+        transcript.reject(EARLY)
     return transcript.arrivals()
 
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from operator import eq
 
@@ -10,12 +11,12 @@ from loadgen.protocol.api import Api, ApiError, Delta
 from loadgen.protocol.completion import Completion
 from loadgen.protocol.errors import error_message
 from loadgen.protocol.uniform import holds_tokens_only
-from loadgen.record import Outcome
 from loadgen.wire.http1 import Response
 from loadgen.wire.kept import described
 from loadgen.wire.sse import parse_sse, split_both_ends, split_plain
 from loadgen.wire.transcript import Arrivals, Transcript
 
+_OK = 200
 _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 """Fields of server-sent events; the empty one is a comment's."""
 
@@ -24,34 +25,49 @@ _EVENT_ENDS = (b"\n\n\r\n", b"\n\n", b"\r\n\r\n\r\n", b"\r\r\r\n", b"\r\r")
 
 
 def decode(transcript: Transcript, arrivals: Arrivals, api: Api, *, stream: bool, in_full: bool = True) -> Completion:
-    """Read the answer out of a transcript. The server's faults become outcomes; nothing is raised for them.
+    """Read the answer out of a transcript; its outcome is not decided yet. Nothing is raised, whatever the server sent.
 
-    ``in_full``: the text is needed, so that a stream that was drained lazily is parsed token by token after all.
+    ``in_full``: the text is needed, so that a lazily drained stream is decoded token by token after all.
     """
     response = transcript.response
-    if response.status and response.status != 200:  # noqa: PLR2004
-        return _refusal(transcript)
-    answer = Completion(transcript.outcome, transcript.error)
-    if transcript.too_long:  # what was read is of no use, and parsing it would hold up everybody else
-        return answer
-    complete = transcript.outcome is Outcome.OK
-    as_stream = _is_stream(response, asked=stream)
-    body = response.body
+    if response.status not in {0, _OK}:
+        return Completion(refusal=_refusal(response))
+    completion = Completion(streamed=_is_stream(response, asked=stream))
+    if transcript.too_long:  # what was read is of no use, and decoding it would delay everybody else
+        return completion
     try:
-        if as_stream:
-            clock = _Clock(transcript, arrivals)
-            if not transcript.lazy or in_full or not _read_both_ends(answer, api, body, response.pieces, clock):
-                events, ends = _events(answer, response, body, complete=complete)
-                _take(answer, api.read_events(events), ends, clock)
-        elif complete and body.strip():
-            answer.take(api.read_answer(body))
+        _read(completion, transcript, arrivals, api, in_full=in_full)
     except ApiError as error:
         said = described(error.data, response.headers.get("content-type", "")) if error.data else ""
-        answer.outcome, answer.error = Outcome.BAD_PROTOCOL, f"{error.message}: {said}" if said else error.message
-    except RecursionError:  # of JSON that was decoded, and is too deep for what is done with it
-        answer.outcome, answer.error = Outcome.BAD_PROTOCOL, "the answer's JSON is nested too deep"
-    answer.judge(stream=as_stream)
-    return answer
+        completion.unreadable = f"{error.message}: {said}" if said else error.message
+    except RecursionError:  # of JSON that was decoded, and is nested too deep for what is done with it
+        completion.unreadable = "the answer's JSON is nested too deep"
+    return completion
+
+
+def _read(completion: Completion, transcript: Transcript, arrivals: Arrivals, api: Api, *, in_full: bool) -> None:
+    response = transcript.response
+    body, complete = response.body, transcript.fault is None
+    if not completion.streamed:
+        if complete and body.strip():
+            completion.add(api.read_answer(body))
+        return
+    lookup = ArrivalLookup(transcript, arrivals)
+    if transcript.lazy and not in_full and _read_both_ends(completion, api, body, response.pieces, lookup):
+        completion.decode_text = partial(_whole_text, response, body, api, complete=complete)
+        return
+    events, ends = _events(completion, response, body, complete=complete)
+    _add(completion, api.read_events(events), ends, lookup)
+
+
+def _whole_text(response: Response, body: bytes, api: Api, *, complete: bool) -> str:
+    whole = Completion(streamed=True)
+    for said in api.read_events(_events(whole, response, body, complete=complete)[0]):
+        if isinstance(said, str):
+            whole.add_text(said)
+        else:
+            whole.add(said)
+    return whole.text
 
 
 def _is_stream(response: Response, *, asked: bool) -> bool:
@@ -59,19 +75,17 @@ def _is_stream(response: Response, *, asked: bool) -> bool:
     return "event-stream" in kind or (asked and "json" not in kind)
 
 
-def _refusal(transcript: Transcript) -> Completion:
-    response = transcript.response
-    classes = {3: Outcome.HTTP_3XX, 4: Outcome.HTTP_4XX, 5: Outcome.HTTP_5XX}
-    outcome = classes.get(response.status // 100, Outcome.BAD_PROTOCOL)
+def _refusal(response: Response) -> str:
+    """Return status, message and advice when to retry, of a response that is not 200."""
     body = response.body
     said = error_message(body) or (described(body, response.headers.get("content-type", "")) if body.strip() else None)
     retry = response.headers.get("retry-after")
     message = f"HTTP {response.status}: {said or 'no message'}"
-    return Completion(outcome, message + (f" (retry-after: {retry})" if retry else ""))
+    return message + (f" (retry-after: {retry})" if retry else "")
 
 
 def _events(
-    answer: Completion, response: Response, body: bytes, *, complete: bool
+    completion: Completion, response: Response, body: bytes, *, complete: bool
 ) -> tuple[Sequence[bytes], Sequence[int]]:
     """Return the data of each event and the offset at which it ends; raises ApiError where there are none."""
     if (plain := split_plain(body)) is not None:
@@ -83,24 +97,26 @@ def _events(
     for event in events:
         if event.name == b"error":
             said = error_message(event.data) or event.data.decode(errors="replace").strip()
-            answer.take(Delta(error=said or "an error event without a message"))
+            completion.add(Delta(error=said or "an error event without a message"))
     said_by = [e for e in events if e.data.strip() and e.name != b"error"]
     return [e.data for e in said_by], [e.end for e in said_by]
 
 
-def _take(answer: Completion, said: Sequence[Delta | str], ends: Sequence[int], clock: "_Clock") -> None:
+def _add(completion: Completion, said: Sequence[Delta | str], ends: Sequence[int], lookup: "ArrivalLookup") -> None:
     """Add what the events of a stream say, and when those with a token had arrived."""
     chunks: list[int] = []
     for index, piece in enumerate(said):
         if isinstance(piece, str):
-            answer.take_text(piece)
+            completion.add_text(piece)
             chunks.append(index)
-        elif answer.take(piece):
+        elif completion.add(piece):
             chunks.append(index)
-    clock.tell(answer, ends, chunks)
+    lookup.stamp(completion, ends, chunks)
 
 
-def _read_both_ends(answer: Completion, api: Api, body: bytes, pieces: Sequence[bytes], clock: "_Clock") -> bool:
+def _read_both_ends(
+    completion: Completion, api: Api, body: bytes, pieces: Sequence[bytes], lookup: "ArrivalLookup"
+) -> bool:
     """Read a stream up to its first token and from its last one on.
 
     Returns False, with nothing read, unless all events in between are proven to be tokens: otherwise an error among
@@ -116,13 +132,13 @@ def _read_both_ends(answer: Completion, api: Api, body: bytes, pieces: Sequence[
     said = api.read_events(both.parts)
     if not any(map(_has_text, said[: both.head])) or not any(map(_has_text, said[both.head :])):
         return False
-    _take(answer, said, both.ends, clock)
-    answer.skipped = True
-    if answer.usage is None or answer.usage.output_tokens is None:
+    _add(completion, said, both.ends, lookup)
+    completion.skipped = True
+    if completion.usage is None or completion.usage.output_tokens is None:
         start, end = both.between
         parts = split_plain(body[start:end])
         between = api.read_events(parts[0]) if parts is not None else ()
-        answer.counted_chunks = len(answer.chunk_times) + sum(map(_has_text, between))
+        completion.counted_chunks = len(completion.chunk_times) + sum(map(_has_text, between))
     return True
 
 
@@ -130,8 +146,8 @@ def _has_text(said: Delta | str) -> bool:
     return bool(said if isinstance(said, str) else said.text)
 
 
-class _Clock:
-    """Tells when the bytes up to an offset of the body had arrived.
+class ArrivalLookup:
+    """Finds when the bytes up to an offset of the body had arrived.
 
     The stamp of a read is that of its newest byte. It is the exact time of an event that nothing follows in the same
     read but the line end of its own chunk; of any other event only an interval is known.
@@ -141,8 +157,8 @@ class _Clock:
         self._transcript = transcript
         self._arrivals = arrivals
 
-    def tell(self, answer: Completion, ends: Sequence[int], chunks: Sequence[int]) -> None:
-        """Give an answer the times of those of its events, by their ends, that hold a token."""
+    def stamp(self, completion: Completion, ends: Sequence[int], chunks: Sequence[int]) -> None:
+        """Set the times of a completion's chunks: those of its events, by their ends, that hold a token."""
         if not chunks:
             return
         response, arrivals = self._transcript.response, self._arrivals
@@ -150,9 +166,9 @@ class _Clock:
         body_ends = [piece_ends[pieces] for pieces in response.pieces_until]
         reads = [bisect_left(body_ends, end) for end in ends]
         at = arrivals.at
-        answer.chunk_times = [at[reads[chunk]] for chunk in chunks]
+        completion.chunk_times = [at[reads[chunk]] for chunk in chunks]
         shared = [*map(eq, reads, reads[1:]), False]
-        answer.coalesced = sum(shared[chunk] for chunk in chunks)
+        completion.coalesced = sum(shared[chunk] for chunk in chunks)
 
         def width(chunk: int) -> Ns:
             read = reads[chunk]
@@ -161,4 +177,4 @@ class _Clock:
             known = is_last_of_read and ends_read and arrivals.is_exact(read)
             return Ns(0) if known else arrivals.width(read)
 
-        answer.first_width, answer.last_width = width(chunks[0]), width(chunks[-1])
+        completion.first_width, completion.last_width = width(chunks[0]), width(chunks[-1])

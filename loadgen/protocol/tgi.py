@@ -6,11 +6,12 @@ One event per token; the last one carries ``generated_text`` and, with ``details
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from loadgen.protocol.api import Ask, Delta, Usage, counts_of, decode_json
+from loadgen.protocol.api import Delta, Product, Usage, counts_of, decode_json
+from loadgen.request import Request
 
 
 class _Token(msgspec.Struct):
@@ -37,18 +38,21 @@ _GENERATION = msgspec.json.Decoder(_Generation)
 class TgiApi:
     """``POST /generate`` and ``/generate_stream``."""
 
+    produces: ClassVar[Product] = "tokens"
+    stream_end: ClassVar[bytes | None] = None
+
     def path(self, *, stream: bool) -> str:
         """Return the native route."""
         return "/generate_stream" if stream else "/generate"
 
-    def body(self, ask: Ask) -> Mapping[str, Any]:
+    def body(self, request: Request) -> Mapping[str, Any]:
         """Return the body; the model is whatever the server was started with."""
-        parameters: dict[str, Any] = {"max_new_tokens": ask.max_tokens, "details": True}
-        if ask.temperature > 0:
-            parameters |= {"do_sample": True, "temperature": ask.temperature}
-        if ask.stop:
-            parameters["stop"] = list(ask.stop)
-        return {"inputs": ask.prompt, "parameters": parameters}
+        parameters: dict[str, Any] = {"max_new_tokens": request.max_tokens, "details": True}
+        if request.temperature > 0:
+            parameters |= {"do_sample": True, "temperature": request.temperature}
+        if request.stop:
+            parameters["stop"] = list(request.stop)
+        return {"inputs": request.text, "parameters": parameters}
 
     def read_event(self, data: bytes) -> Delta:
         """Read one token."""

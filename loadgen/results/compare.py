@@ -49,7 +49,7 @@ def _differing(first: Manifest, second: Manifest) -> list[str]:
 
 def _by_prompt(records: Sequence[RequestRecord]) -> dict[tuple[int, int], RequestRecord]:
     measured = (r for r in records if r.phase is Phase.MEASURE and r.outcome is Outcome.OK)
-    return {(r.prompt_row, r.round): r for r in measured}
+    return {(r.prompt_row, r.round): r for r in measured if r.prompt_row is not None}
 
 
 def _row(

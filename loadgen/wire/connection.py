@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from loadgen.clock import MS, SECOND, Ns, now, realtime_offset
 from loadgen.record import Outcome
+from loadgen.wire.fault import Fault, WireError
 from loadgen.wire.reception import Reception, Timeouts
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
@@ -25,19 +26,7 @@ left. A lost SYN is sent again after 1 s (RFC 6298)."""
 _HANDSHAKE_BYTES = 16_384
 _PLAINTEXT_BYTES = 65_536
 
-_OPTION = "(--connect-timeout)"
-
-
-EARLY = "the server answered before it was asked"
-
-
-class WireError(Exception):
-    """A fault of the server or of the way to it: an outcome for the record, never an error of ours."""
-
-    def __init__(self, outcome: Outcome, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-        self.message = message
+EARLY = Fault(Outcome.BAD_PROTOCOL, "the server answered before it was asked")
 
 
 class Connection:
@@ -104,10 +93,10 @@ class Connection:
         with suppress(OSError):  # nothing has come, or the connection is gone, which sending will show
             if self._tls is None:
                 if self._socket.recv(1, _socket.MSG_PEEK):
-                    raise WireError(Outcome.BAD_PROTOCOL, EARLY)
+                    raise WireError(EARLY.outcome, EARLY.message)
             elif data := self._socket.recv(_HANDSHAKE_BYTES):  # session tickets come early, and rightly
                 if self._tls.decrypt(data):
-                    raise WireError(Outcome.BAD_PROTOCOL, EARLY)
+                    raise WireError(EARLY.outcome, EARLY.message)
                 if self._tls.fault is not None:
                     raise WireError(Outcome.TLS, self._tls.fault)
         return at
@@ -129,7 +118,7 @@ class Connection:
         reception.reset()
         transcript.offset = None if self._clock_stepped() else self._offset
         if reception.ended is not None:
-            raise WireError(*reception.ended)
+            raise WireError(reception.ended.outcome, reception.ended.message)
 
     def _clock_stepped(self) -> bool:
         """Whether the realtime clock was set since the last request was sent: then its stamps cannot be mapped."""
@@ -140,7 +129,7 @@ class Connection:
         try:
             return self._waiter.resolve(host, self.target.port, deadline)
         except TimeoutError:
-            raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long {_OPTION}") from None
+            raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long") from None
         except socket.gaierror as error:
             raise WireError(Outcome.DNS, f"cannot resolve {host}: {error.strerror}") from None
         except OSError as error:
@@ -159,7 +148,7 @@ class Connection:
         if error == errno.EALREADY:
             if not self._waiter.writable(sock.fileno(), deadline):
                 where = f"{address[0]}:{address[1]}"
-                raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} in time {_OPTION}")
+                raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} in time")
             error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         if error not in {0, errno.EISCONN}:
             raise WireError(Outcome.REFUSED, f"{address[0]}:{address[1]}: {os.strerror(error).lower()}")
@@ -171,7 +160,7 @@ class Connection:
                 self._send_raw(self._tls.outgoing(), deadline, timeout=Outcome.CONNECT_TIMEOUT)
                 data = self._read_handshake(deadline)
                 if data is None:
-                    raise WireError(Outcome.CONNECT_TIMEOUT, f"the TLS handshake took too long {_OPTION}")
+                    raise WireError(Outcome.CONNECT_TIMEOUT, "the TLS handshake took too long")
                 if not data:
                     raise WireError(Outcome.TLS, "the server closed the connection during the TLS handshake")
                 self._tls.feed(data)
@@ -181,7 +170,6 @@ class Connection:
 
     def _send_raw(self, data: bytes, deadline: Ns, timeout: Outcome = Outcome.FIRST_BYTE_TIMEOUT) -> Ns:
         assert self._socket is not None
-        option = _OPTION if timeout is Outcome.CONNECT_TIMEOUT else "(--first-byte-timeout)"
         left = memoryview(data)
         at = now()
         while left:
@@ -190,7 +178,7 @@ class Connection:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
                 if not self._waiter.writable(self._socket.fileno(), deadline):
-                    raise WireError(timeout, f"the server did not take the request in time {option}") from None
+                    raise WireError(timeout, "the server did not take the request in time") from None
             except OSError as error:
                 raise WireError(Outcome.BROKEN_STREAM, f"sending: {error.strerror}") from None
         return at

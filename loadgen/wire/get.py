@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from loadgen.clock import now
-from loadgen.wire.connection import Connection, WireError
+from loadgen.wire.connection import Connection
+from loadgen.wire.fault import WireError
 from loadgen.wire.http1 import head_bytes
 from loadgen.wire.kept import LONGEST_ERROR, kept, redacted_bytes
 from loadgen.wire.reception import Timeouts, deadline

@@ -9,6 +9,10 @@ LONGEST_HEAD = 256 * 1024
 """Bytes of a response's head, informational ones before it included; servers themselves take 8 to 64 KiB."""
 
 
+_TAIL_BYTES = 64
+"""Of a body, kept to find the line that ends a stream."""
+
+
 class HttpError(Exception):
     """What the server sent is not HTTP; ``data`` are the bytes, whole, as they have to be redacted first."""
 
@@ -43,7 +47,9 @@ class Response:
     the reads when one is there. So the cost of a read on the way is a comparison of its last bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream_end: bytes | None = None) -> None:
+        """Read a response. ``stream_end``: line that ends a stream whose end only the connection's end announces."""
+        self._stream_end = stream_end
         self.status = 0
         self.headers: dict[str, str] = {}
         self.complete = False
@@ -86,7 +92,7 @@ class Response:
                     self._feed(reads[index])
                 finally:
                     self._note_pieces()
-        self.complete = self.complete or self._stream_says_done()
+        self.complete = self.complete or self._stream_has_ended()
         return self.complete
 
     def add_end(self, reads: Sequence[bytes]) -> bool:
@@ -126,14 +132,14 @@ class Response:
             del self.pieces[self._whole :]
         if self._close_delimited:
             new = self.pieces[self.pieces_until[-1] if self.pieces_until else 0 :]
-            self._tail = (self._tail + b"".join(new))[-32:]
+            self._tail = (self._tail + b"".join(new))[-_TAIL_BYTES:]
         self.pieces_until.append(len(self.pieces))
 
-    def _stream_says_done(self) -> bool:
-        """Whether a body that only the connection's end delimits has reached ``[DONE]``: nothing comes after it."""
-        if not self._close_delimited:
+    def _stream_has_ended(self) -> bool:
+        """Whether a body that only the connection's end delimits has reached the line that ends its stream."""
+        if not self._close_delimited or self._stream_end is None:
             return False
-        return self._tail.rstrip().endswith(b"data: [DONE]") and self._tail.endswith((b"\n", b"\r"))
+        return self._tail.rstrip().endswith(self._stream_end) and self._tail.endswith((b"\n", b"\r"))
 
     # What llhttp calls.
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.record import Outcome
+from loadgen.wire.fault import Fault
 from loadgen.wire.http1 import HttpError
 from loadgen.wire.kept import described
 from loadgen.wire.transcript import SWEPT, Transcript
@@ -136,7 +137,7 @@ class Reception:
         self.transcript = transcript
         self.read_bytes = READ_BYTES
         self.over = False
-        self.ended: tuple[Outcome, str] | None = None
+        self.ended: Fault | None = None
         self.bug: Exception | None = None
         """An error of ours while it was read, for who waits to raise."""
         self.wake: Callable[[], None] = _nobody
@@ -198,7 +199,7 @@ class Reception:
         """End it if its time is up; otherwise note when that may be."""
         timeouts = self._timeouts
         if at >= self._total_due:
-            self._end(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s (--total-timeout)")
+            self._end(Outcome.TOTAL_TIMEOUT, f"not complete after {timeouts.total:g} s")
             return
         self._look()
         if self.over:
@@ -207,8 +208,7 @@ class Reception:
             self.due = min(self._first_byte_due, self._total_due, deadline(at, timeouts.idle))
             if at >= self._first_byte_due:
                 what = "byte of an answer" if self._has_token is None else "token"
-                within = f"within {timeouts.first_byte:g} s (--first-byte-timeout)"
-                self._end(Outcome.FIRST_BYTE_TIMEOUT, f"no {what} {within}")
+                self._end(Outcome.FIRST_BYTE_TIMEOUT, f"no {what} within {timeouts.first_byte:g} s")
             return
         self._check_idle(at)
 
@@ -217,7 +217,7 @@ class Reception:
         idle_due = deadline(self._progressed_at(), timeouts.idle)
         self.due = min(idle_due, self._total_due)
         if at >= idle_due and not self.over:  # reading may have ended it
-            self._end(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer (--idle-timeout)")
+            self._end(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer")
 
     def _has_begun(self) -> bool:
         """Whether the answer proper has begun: a token of a stream, or a byte of another body.
@@ -306,7 +306,7 @@ class Reception:
     def _end(self, outcome: Outcome, message: str, data: bytes = b"") -> None:
         """End it; ``data`` is what the server sent in place of an answer, for the message."""
         self.over = True
-        self.ended = (outcome, f"{message}: {described(data[:_SHOWN_BYTES], '')}" if data else message)
+        self.ended = Fault(outcome, f"{message}: {described(data[:_SHOWN_BYTES], '')}" if data else message)
 
     # Lazily drained streams.
 

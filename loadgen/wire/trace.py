@@ -13,6 +13,11 @@ def trace_id(request_id: str) -> str:
     return _digest(request_id)[:_TRACE].hex()
 
 
+def trace_headers(request_id: str) -> dict[str, str]:
+    """Return the headers by which a server's logs and traces name a request."""
+    return {"x-request-id": request_id, "traceparent": traceparent(request_id)}
+
+
 def traceparent(request_id: str) -> str:
     """Return the value of the header ``traceparent`` of a request."""
     digest = _digest(request_id)

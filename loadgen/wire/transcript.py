@@ -7,7 +7,7 @@ from operator import sub
 from typing import Literal, cast
 
 from loadgen.clock import SECOND, Ns
-from loadgen.record import Outcome
+from loadgen.wire.fault import ABORTED, Fault
 from loadgen.wire.http1 import Response
 
 _STAMP_BYTES = 16
@@ -38,7 +38,9 @@ class Transcript:
     """When user space had it."""
     empty_at: list[Ns | None] = field(default_factory=list)
     """The last time before it at which the socket was found empty, as far as that is known."""
-    response: Response = field(default_factory=Response)
+    stream_end: bytes | None = None
+    """Line that ends a stream, where the connection's end may come later."""
+    response: Response = field(init=False)
     lazy: bool = False
     """Whether it was drained in large reads after its first token."""
     too_long: bool = False
@@ -51,11 +53,13 @@ class Transcript:
     """End of the response, or of the attempt."""
     end_width: Ns | None = None
     """Width of the interval in which the response ended, 0 where its end is known exactly; None if it did not."""
-    outcome: Outcome = Outcome.ABORTED
-    """As far as the wire can tell; OK is to be confirmed by the answer's content."""
-    error: str | None = "ended by us before the answer was complete"
+    fault: Fault | None = ABORTED
+    """Why the response is not complete, None if it is."""
     offset: int | None = None
     """CLOCK_REALTIME minus the monotonic clock while it was received; None if the clock was set meanwhile."""
+
+    def __post_init__(self) -> None:
+        self.response = Response(self.stream_end)
 
     def arrivals(self) -> "Arrivals":
         """Return the times of the reads; to be called once, when the response is over."""
@@ -77,7 +81,7 @@ class Transcript:
         """Set the end: of a complete message the arrival of its last byte, otherwise when we gave it up."""
         if self.end is not None:  # with the connection's end
             return
-        if self.outcome is Outcome.OK:
+        if self.fault is None:
             self.end_with_last_byte(arrivals)
         else:
             self.end = gave_up_at
@@ -88,10 +92,10 @@ class Transcript:
         self.end = arrivals.at[last]
         self.end_width = Ns(0) if arrivals.is_exact(last) else arrivals.width(last)
 
-    def reject(self, outcome: Outcome, error: str) -> None:
-        """Give up all that came, with its times: it is no answer to this request."""
-        self.outcome, self.error = outcome, error
-        self.response = Response()
+    def reject(self, fault: Fault) -> None:
+        """Discard all that came, with its times: it is not an answer to this request."""
+        self.fault = fault
+        self.response = Response(self.stream_end)
         self.data, self.control, self.read_at, self.empty_at = [], [], [], []
         self.inexact, self.swept = set(), set()
         self.end = self.end_width = None
@@ -99,7 +103,7 @@ class Transcript:
     def begin_again(self) -> None:
         """Forget an attempt that brought no byte."""
         self.sent = self.end = self.end_width = self.offset = None
-        self.response = Response()
+        self.response = Response(self.stream_end)
 
 
 class Arrivals:

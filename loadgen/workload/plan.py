@@ -1,4 +1,4 @@
-"""Which prompt is asked when: the warm-up, then the sample, gone round as often as is needed."""
+"""Which prompt is asked when: the warm-up, then the sample, repeated as often as needed."""
 
 import hashlib
 import json
@@ -8,18 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from loadgen.errors import UsageError
-from loadgen.record import Phase
 from loadgen.workload.prompts import Dataset, Prompt, content_hash
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One request to be made."""
-
-    phase: Phase
-    prompt: Prompt
-    round: int = 0
-    """How often the sample has been gone round before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +34,22 @@ class Plan:
         }
 
 
-def assignments(sample: Sequence[Prompt], seed: int, shard: int = 0, shards: int = 1) -> Iterator[Assignment]:
-    """Go round the sample without end: first in the order drawn, then in a seeded order for each round.
+def rounds(sample: Sequence[Prompt], seed: int, shard: int = 0, shards: int = 1) -> Iterator[tuple[Prompt, int]]:
+    """Repeat a sample without end: first in the order drawn, then in a seeded order for each round.
 
-    A shard gets every ``shards``-th of them: disjoint ones, which together are the same whatever their number.
+    Yields prompts with the number of their round, 0, 1, ... A shard gets every ``shards``-th of them: the shards are
+    disjoint, and together they are the same sequence whatever their number.
     """
     return islice(_rounds(sample, seed), shard, None, shards)
 
 
-def _rounds(sample: Sequence[Prompt], seed: int) -> Iterator[Assignment]:
+def _rounds(sample: Sequence[Prompt], seed: int) -> Iterator[tuple[Prompt, int]]:
     order = list(sample)
-    turn = 0
+    number = 0
     while True:
-        yield from (Assignment(Phase.MEASURE, prompt, turn) for prompt in order)
-        turn += 1
-        random.Random(f"{seed}/round/{turn}").shuffle(order)
+        yield from ((prompt, number) for prompt in order)
+        number += 1
+        random.Random(f"{seed}/round/{number}").shuffle(order)
 
 
 def draw(dataset: Dataset, *, sample: int, warmup: int, seed: int) -> Plan:

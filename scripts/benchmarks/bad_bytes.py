@@ -14,11 +14,11 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from loadgen.clock import Ns
-from loadgen.protocol.api import Api, ApiError, Ask
+from loadgen.protocol.api import Api, ApiError
 from loadgen.protocol.chat import ChatApi, error_message
-from loadgen.protocol.client import Settings, concluded
-from loadgen.protocol.job import Job
-from loadgen.record import Outcome, Phase, RequestRecord, from_line, to_line
+from loadgen.protocol.client import Settings, conclude
+from loadgen.record import RequestRecord, from_line, to_line
+from loadgen.request import Request
 from loadgen.wire.http1 import LONGEST_HEAD
 from loadgen.wire.kept import described, kept, redacted_bytes
 from loadgen.wire.reception import READ_BYTES, Reception, Timeouts
@@ -241,7 +241,7 @@ def read_bytes(
 ) -> RequestRecord:
     """Read bytes as the client does, cut into the reads of a socket, and encode their record."""
     api = _api(engine)
-    transcript = Transcript(sent=Ns(0), offset=0)
+    transcript = Transcript(sent=Ns(0), offset=0, stream_end=api.stream_end)
     # The same pieces in both ways: an answer without a length is over when a read ends in [DONE].
     edges = sorted({0, *cuts, *range(0, len(raw), READ_BYTES), len(raw)})
     sock: Any = PieceSocket([raw[a:b] for a, b in pairwise(edges)])
@@ -249,10 +249,10 @@ def read_bytes(
     reception.lazy_mark = api.has_token if lazily else None
     while not reception.over:
         reception.take(None)
-    transcript.outcome, transcript.error = reception.ended or (Outcome.OK, None)
-    ask = Ask("?", "tiny", 8, 0.0, stream)
+    transcript.fault = reception.ended
+    request = Request(id="r", input="?", model="tiny", max_tokens=8, stream=stream)
     settings = Settings(Target("127.0.0.1", 1), api, _TIMEOUTS, api_key=KEY)
-    return from_line(to_line(concluded(settings, Job("r", ask, Phase.MEASURE, 0), transcript)))
+    return from_line(to_line(conclude(settings, request, transcript).record))
 
 
 def read_apart(data: bytes) -> None:

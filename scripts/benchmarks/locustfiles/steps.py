@@ -23,7 +23,7 @@ from loadgen.wire.read_loop import ReadLoop
 __all__ = ["Chat"]
 
 STEPS = (
-    (Client, "_request", "write the request"),
+    (Client, "_encoded", "write the request"),
     (Connection, "open", "open the connection"),
     (Connection, "send", "send the request"),
     (ReadLoop, "poll", "read, and parse HTTP"),
