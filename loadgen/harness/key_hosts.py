@@ -44,7 +44,7 @@ def key_hosts(hosts: Iterable[str | None]) -> KeyHosts:
     """
     origins = set(allowed_by_variable())
     for host in hosts:
-        with suppress(UsageError):
+        with suppress(ValueError):
             origins.add(origin_of(host or ""))
     return KeyHosts(frozenset(origins))
 
@@ -72,7 +72,7 @@ def allowed_by_variable() -> frozenset[str]:
 def _origin(entry: str) -> str:
     url = entry if "://" in entry else f"https://{entry}"
     if "/" not in url.partition("://")[2].removesuffix("/"):  # a key is for a server, not for a path
-        with suppress(UsageError):
+        with suppress(ValueError):
             return origin_of(url)
     shown = "an entry with credentials" if "@" in entry else repr(entry)
     raise UsageError(

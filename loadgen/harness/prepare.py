@@ -15,12 +15,13 @@ from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.launch.registry import launched_at
 from loadgen.protocol.client import Settings
+from loadgen.protocol.records import TokenCounter
 from loadgen.protocol.tokenizer import open_tokenizer
 from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
 from loadgen.scenario import LIMIT_OPTIONS, Scenario
 from loadgen.wire.reception import Timeouts
-from loadgen.wire.target import parse_target
+from loadgen.wire.target import Target, parse_target
 from loadgen.wire.waiting import Waiter
 from loadgen.workload import datasets
 from loadgen.workload.plan import Plan, draw
@@ -106,7 +107,7 @@ def _with_tokenizer(scenario: Scenario, engine: Engine, launched: Launched | Non
     file = tokenizer_of(launched)
     try:
         open_tokenizer(str(file))
-    except UsageError:  # there is none, or none that we can read: nobody asked for it
+    except ValueError:  # there is none, or none that we can read: nobody asked for it
         return scenario
     return replace(scenario, tokenizer=str(file))
 
@@ -126,7 +127,7 @@ def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts 
 
     Raises UsageError where the tokenizer cannot be read, or where the key is not for this host.
     """
-    target = parse_target(host, verify=not scenario.insecure)
+    target = _target_of(host, verify=not scenario.insecure)
     return Settings(
         target=target,
         api=find_engine(engine).api,
@@ -135,6 +136,21 @@ def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts 
         ),
         keep_alive=scenario.keep_alive,
         api_key=None if key_hosts is None else key_hosts.key_for(target),
-        count_tokens=open_tokenizer(scenario.tokenizer) if scenario.tokenizer else None,
+        count_tokens=_counter_of(scenario.tokenizer) if scenario.tokenizer else None,
         options=LIMIT_OPTIONS,
     )
+
+
+def _target_of(host: str, *, verify: bool) -> Target:
+    try:
+        return parse_target(host, verify=verify)
+    except ValueError as error:
+        shown = "" if "@" in host else f" {host}"
+        raise UsageError(f"--host{shown}: {error}") from None
+
+
+def _counter_of(tokenizer: str) -> TokenCounter:
+    try:
+        return open_tokenizer(tokenizer)
+    except ValueError as error:
+        raise UsageError(f"--tokenizer {error}") from None

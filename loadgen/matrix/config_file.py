@@ -120,16 +120,23 @@ def _check_machine(config: Config, name: str) -> None:
     )
 
 
+def _check_host(host: str, where: str) -> None:
+    try:
+        parse_target(host)
+    except ValueError as error:
+        raise UsageError(f"{where}: host: {error}") from None
+
+
 def _check_column(config: Config, column: str, name: str) -> None:
     where = f"{name}, engine {column!r}"
     engine, said = engine_of(config, column, name)
     try:
         check_options(engine, said.options)
         _check_throughput(throughput_of(config, column))
-        if said.host is not None:
-            parse_target(said.host)
     except (UsageError, msgspec.ValidationError) as error:
         raise UsageError(f"{where}: {error}") from None
+    if said.host is not None:
+        _check_host(said.host, where)
     if not engine.launches and said.host is None:
         raise UsageError(f"{where}: it is not started from here: say at which host it runs.")
     if said.key is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said.key):

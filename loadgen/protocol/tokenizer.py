@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from loadgen.errors import UsageError
 from loadgen.protocol.records import TokenCounter
 
 
 def open_tokenizer(name: str) -> TokenCounter:
-    """Return a counter of a text's tokens, special ones not added; raises UsageError naming --tokenizer."""
+    """Return a counter of a text's tokens, special ones not added; raises ValueError for anything else."""
     from tokenizers import Tokenizer
 
     path = Path(name)
@@ -15,5 +14,5 @@ def open_tokenizer(name: str) -> TokenCounter:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001 the library raises bare Exception
-        raise UsageError(f"--tokenizer {file}: not a tokenizer.json ({error}).") from None
+        raise ValueError(f"{file}: not a tokenizer.json ({error}).") from None
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -43,40 +43,46 @@ def _default_port(*, secure: bool) -> int:
 
 
 def parse_target(url: str, *, verify: bool = True) -> Target:
-    """Take a base URL apart; a path is kept, ``/v1`` at its end is not doubled. Raises UsageError naming --host."""
+    """Take a base URL apart; a path is kept, ``/v1`` at its end is not doubled.
+
+    Raises ValueError, see :func:`_address`.
+    """
     parts, host, port = _address(url)
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return Target(host, port, path, open_context(verify=verify) if parts.scheme == "https" else None)
 
 
 def origin_of(url: str) -> str:
-    """Return the origin of a base URL, spelt as :attr:`Target.origin` is; raises UsageError naming --host."""
+    """Return the origin of a base URL, spelt as :attr:`Target.origin` is; raises ValueError, see :func:`_address`."""
     parts, host, port = _address(url)
     return f"{parts.scheme}://{_authority(host, port, secure=parts.scheme == 'https')}"
 
 
 def _address(url: str) -> tuple[SplitResult, str, int]:
-    """Return the parts of a base URL, its host and its port; raises UsageError naming --host."""
+    """Return the parts of a base URL, its host and its port.
+
+    Raises ValueError: a sentence about the URL that does not repeat it, as there may be credentials in it.
+    """
     if "@" in url:  # first, so that no other message repeats it
-        raise UsageError("--host: no credentials in the URL, it shows in process lists; set OPENAI_API_KEY instead.")
+        raise ValueError("no credentials in the URL, it shows in process lists; set OPENAI_API_KEY instead.")
     try:
         url.encode("ascii")
         parts = urlsplit(url.strip())
         port = parts.port
     except UnicodeEncodeError:
-        raise UsageError(f"--host {url}: write it in ASCII, a host name in punycode, a path with %XX.") from None
+        raise ValueError("write it in ASCII: a host name in punycode, a path with %XX.") from None
     except ValueError as error:
-        raise UsageError(f"--host {url}: {error}.") from None
+        raise ValueError(f"{error}.") from None
     if "://" in url and parts.scheme not in {"http", "https"}:
-        raise UsageError(f"--host {url}: only http:// and https:// are spoken.")
+        raise ValueError("only http:// and https:// are spoken.")
     if parts.scheme not in {"http", "https"}:
-        raise UsageError(f"--host {url}: the scheme is missing; write http://{url} or https://{url}.")
+        raise ValueError(f"the scheme is missing; write http://{url} or https://{url}.")
     if not parts.hostname:
-        raise UsageError(f"--host {url}: there is no host name in it; write http://HOST:PORT.")
+        raise ValueError("it has no host name; write http://HOST:PORT.")
     if port == 0:
-        raise UsageError(f"--host {url}: 0 is no port.")
+        raise ValueError("port 0 is not valid; choose 1 to 65535.")
     if parts.query or parts.fragment:
-        raise UsageError(f"--host {url}: a base URL has no '?' and no '#'.")
+        raise ValueError("a base URL has no '?' and no '#'.")
     return parts, parts.hostname, port or _default_port(secure=parts.scheme == "https")
 
 
