@@ -8,10 +8,10 @@
 
 from locust import task
 
-from loadgen.harness import RampedUser
+from loadgen.harness import SweepUser
 
 
-class Sweep(RampedUser):
+class Sweep(SweepUser):
     """Asks one prompt after another, each as soon as the answer before it is complete."""
 
     @task

@@ -8,7 +8,7 @@ class LoadKind(StrEnum):
 
     CLOSED = "closed"
     """Always as many users, each waiting for an answer before the next question."""
-    RAMP = "ramp"
-    """The same, with ever more users."""
+    SWEEP = "sweep"
+    """More users in each step; each waits for an answer before the next question."""
     OPEN = "open"
     """Requests at times of a schedule, whatever has become of those before."""

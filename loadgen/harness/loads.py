@@ -1,4 +1,4 @@
-"""How the load is applied: a plain closed loop, ramped concurrency, an open loop."""
+"""How the load is applied: a plain closed loop, a sweep, an open loop."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -41,7 +41,7 @@ class Closed:
             conductor.wait()
 
 
-class Ramp:
+class Sweep:
     """Ever more users, step by step."""
 
     warm_up_users = 8

@@ -76,7 +76,7 @@ def check_command(options: Namespace, kind: LoadKind) -> None:
         return  # its master has looked at everything
     scenario_of(options, kind)
     if kind is not LoadKind.CLOSED and options.num_users is not None:
-        way = "--steps says how many there are" if kind is LoadKind.RAMP else "--rate says how many requests there are"
+        way = "--steps says how many there are" if kind is LoadKind.SWEEP else "--rate says how many requests there are"
         raise UsageError(f"--users: this locustfile has none of its own choosing; {way}.")
     processes = options.processes or 1
     users = 1 if options.num_users is None else int(options.num_users)
@@ -107,11 +107,11 @@ def _check_kind(scenario: Scenario, kind: LoadKind) -> None:
             raise UsageError("--rate is needed: how many requests per second are to be sent?")
     elif scenario.rate is not None:
         raise UsageError("--rate is for an open loop: use locustfiles/rate.py.")
-    if kind is LoadKind.RAMP:
+    if kind is LoadKind.SWEEP:
         if scenario.requests is not None:
             raise UsageError("--requests is not for a sweep: --step-time and --precision say how long its steps are.")
     elif scenario.steps != "auto":
-        raise UsageError("--steps is for ramped concurrency: use locustfiles/sweep.py.")
+        raise UsageError("--steps has an effect only with locustfiles/sweep.py.")
 
 
 def _check_locusts_own(options: Namespace, form: Mapping[str, str]) -> None:

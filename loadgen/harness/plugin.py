@@ -138,7 +138,7 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
 def _follow(environment: Environment, session: Session) -> None:
     on = environment.events
     on.test_start.add_listener(_listener(session, session.begin))
-    on.spawning_complete.add_listener(_listener(session, session.ramped))
+    on.spawning_complete.add_listener(_listener(session, session.users_started))
     on.quitting.add_listener(_listener(session, session.quitting))
     on.test_stopping.add_listener(_listener(session, session.stopping))
     on.test_stop.add_listener(_listener(session, session.finish))

@@ -113,7 +113,7 @@ class Session(Process):
 
     def first_users(self) -> int | None:
         """Return how many users Locust starts with."""
-        if self.kind is LoadKind.RAMP:
+        if self.kind is LoadKind.SWEEP:
             return start.first_step(scenario_of(self.options, self.kind))
         return 1 if self.kind is LoadKind.OPEN else self.options.num_users
 
@@ -270,7 +270,7 @@ class Session(Process):
         if self._workers is not None:
             self._workers.heard(client_id, data)
 
-    def ramped(self) -> None:
+    def users_started(self) -> None:
         """Note that Locust has started the users, and whether they are as many as the run began with."""
         self._spawned.set()
         run = self.conductor

@@ -12,7 +12,7 @@ import msgspec
 
 from loadgen.harness.conductor import LoadModel, wall_time
 from loadgen.harness.load_kind import LoadKind
-from loadgen.harness.loads import Closed, Open, Ramp
+from loadgen.harness.loads import Closed, Open, Sweep
 from loadgen.harness.messages import Orders
 from loadgen.harness.options import SPREAD_S
 from loadgen.harness.prepare import Prepared
@@ -26,11 +26,11 @@ from loadgen.scenario import Scenario
 
 def load_model(kind: LoadKind, scenario: Scenario, users: int, spawn_rate: float | None) -> LoadModel:
     """Return what applies the load."""
-    if kind is LoadKind.RAMP:
+    if kind is LoadKind.SWEEP:
         import scipy.fft  # half a second each, which would otherwise be one of the measurement
         import scipy.special  # noqa: F401 see above
 
-        return Ramp(scenario)
+        return Sweep(scenario)
     if kind is LoadKind.OPEN:
         return Open()
     return Closed(users, SPREAD_S if spawn_rate is None else users / spawn_rate)
@@ -38,7 +38,7 @@ def load_model(kind: LoadKind, scenario: Scenario, users: int, spawn_rate: float
 
 def first_step(scenario: Scenario) -> int:
     """Return how many users a ramp begins with."""
-    return Ramp(scenario).first
+    return Sweep(scenario).first
 
 
 def manifest(prepared: Prepared, kind: LoadKind, *, users: int, run_time: float | None) -> Manifest:
@@ -116,7 +116,7 @@ def _kind(kind: LoadKind, users: int) -> Kind:
 
 def _planned(scenario: Scenario, kind: LoadKind, run_time: float | None) -> int | None:
     """Return how many requests are to be measured: --requests, else the sample once, else as many as time allows."""
-    if kind is LoadKind.RAMP:
+    if kind is LoadKind.SWEEP:
         return None
     if scenario.requests is not None:
         return scenario.requests

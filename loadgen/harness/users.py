@@ -94,11 +94,11 @@ class ClosedLoopUser(OurUser):
             self._client.close()
 
 
-class RampedUser(ClosedLoopUser):
-    """The same, of whom there are more with each step of ``--steps``."""
+class SweepUser(ClosedLoopUser):
+    """A closed-loop user; each step of ``--steps`` has more of them."""
 
     abstract = True
-    kind = LoadKind.RAMP
+    kind = LoadKind.SWEEP
 
 
 class OpenLoopUser(OurUser):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-_USERS = {"closed": "ClosedLoopUser", "ramped": "RampedUser"}
+_USERS = {"closed": "ClosedLoopUser", "sweep": "SweepUser"}
 
 _LOCUSTFILE = '''\
 """What the locustfile of this load does."""
@@ -32,7 +32,7 @@ _INTERRUPTED_S = 90.0
 
 
 def start_client(
-    load: Literal["closed", "ramped"],
+    load: Literal["closed", "sweep"],
     options: Mapping[str, object],
     folder: Path,
     *,

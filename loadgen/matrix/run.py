@@ -150,7 +150,7 @@ def _run_part(matrix: Matrix, planned: Planned, part: Part, host: str, live: Liv
 
 def _options(
     config: Config, planned: Planned, part: Part, host: str
-) -> tuple[Literal["closed", "ramped"], Mapping[str, object]]:
+) -> tuple[Literal["closed", "sweep"], Mapping[str, object]]:
     options: dict[str, object] = {
         "--host": host,
         "--engine": planned.engine.spec,
@@ -171,7 +171,7 @@ def _options(
         options |= {"--steps": asked.steps, "--step-time": asked.step_time, "--precision": asked.precision}
         options |= {"--slo": asked.slo} if asked.slo else {}
         options |= {"--max-tokens": asked.max_tokens} if asked.max_tokens else {}
-        return "ramped", options
+        return "sweep", options
     options["--users"] = 1
     if part == "speed":
         options["--no-stream"] = True

@@ -66,7 +66,7 @@ class Evidence:
     kind: str = "throughput"
     workers: Sequence[WorkerFacts] = ()
     steps: Sequence[StepFacts] = ()
-    """Of ramped concurrency."""
+    """Of a sweep."""
     arrivals: Arrivals | None = None
     """Of an open loop, with the window in which it is looked at."""
     schedule: NDArray[np.int64] | None = None

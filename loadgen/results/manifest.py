@@ -90,7 +90,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     workers: list[WorkerFacts] = []
     """All processes of the run."""
     steps: list[StepFacts] = []
-    """Of ramped concurrency; empty for other loads."""
+    """Of a sweep; empty for other loads."""
     arrivals: Arrivals | None = None
     """Of an open loop."""
     counters: tuple[EngineCounters, EngineCounters] | None = None
