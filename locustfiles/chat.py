@@ -7,7 +7,7 @@ Without --host a small real engine is started on this machine. Without --headles
 
 from locust import task
 
-from loadgen.harness import ClosedLoopUser
+from loadgen import ClosedLoopUser
 
 
 class Chat(ClosedLoopUser):

@@ -8,7 +8,7 @@ Requests are sent at the times of a schedule that was drawn beforehand, and thei
 
 from locust import task
 
-from loadgen.harness import OpenLoopUser
+from loadgen import OpenLoopUser
 
 
 class Arrivals(OpenLoopUser):

@@ -8,7 +8,7 @@
 
 from locust import task
 
-from loadgen.harness import SweepUser
+from loadgen import SweepUser
 
 
 class Sweep(SweepUser):

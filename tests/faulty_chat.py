@@ -12,7 +12,7 @@ from locust import events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadgen.harness import ClosedLoopUser
+from loadgen import ClosedLoopUser
 
 ANSWERS = 5
 """So many are there when it breaks."""

@@ -11,7 +11,7 @@ WITH_KEY = {"OPENAI_API_KEY": KEY}
 
 CHAT_WITH_HOST = """
 from locust import task
-from loadgen.harness import ClosedLoopUser
+from loadgen import ClosedLoopUser
 
 
 class Chat(ClosedLoopUser):

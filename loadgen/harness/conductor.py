@@ -26,7 +26,7 @@ from loadgen.record import RequestRecord
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Ended, Manifest
 from loadgen.results.report import write_reports
-from loadgen.results.store import RecordFile, RunFolder, merge, read
+from loadgen.results.store import RecordFile, RunFolder, merge, read_run
 from loadgen.results.summary import Summary, summarise
 
 logger = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ class Conductor:
         path = self.means.folder.path
         self._to_disk(self.save)
         self._to_disk(lambda: merge(path))
-        summary = summarise(self.manifest, read(path)[1])
+        summary = summarise(self.manifest, read_run(path)[1])
         self._to_disk(lambda: write_reports(path, summary))
         return summary
 

@@ -15,7 +15,7 @@ _LOCUSTFILE = '''\
 
 from locust import task
 
-from loadgen.harness import {user}
+from loadgen import {user}
 
 
 class Chat({user}):

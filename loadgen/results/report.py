@@ -17,7 +17,7 @@ def report(folder: Path) -> Summary:
     Raises UsageError where it is none, and OSError where they cannot be written.
     """
     store.merge_late(folder)
-    summary = summarise(*store.read(folder))
+    summary = summarise(*store.read_run(folder))
     write_reports(folder, summary)
     return summary
 

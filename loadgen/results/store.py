@@ -149,7 +149,7 @@ def _unwritable(parent: Path, error: OSError) -> UsageError:
     return UsageError(f"--results {parent}: cannot write there ({error.strerror}); name another folder.")
 
 
-def read(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
+def read_run(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
     """Read a run back, merged or not; raises UsageError where the folder is none of ours.
 
     A last line that the end of a process cut in two is left out: it is a request that was in flight.

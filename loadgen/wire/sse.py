@@ -31,7 +31,7 @@ def parse_sse(body: bytes, *, complete: bool = True) -> list[SseEvent]:
     """Split the whole body of a stream into its events, in time proportional to its length.
 
     ``complete`` says that the body did not break off: then a last event without its blank line counts as well,
-    as some servers end on ``data: [DONE]`` and a single line end.
+    as some servers end on their last event and a single line end.
     """
     events: list[SseEvent] = []
     data: list[bytes] = []

@@ -98,7 +98,7 @@ def observe(load: Load, setup: Setup) -> Run:
         if usage.timed_out or usage.status not in {0, _INVALID, _INCONCLUSIVE}:
             raise RunError(f"our client ended with status {usage.status}: {usage.tail}")
         results = _results(folder)
-        _, records = store.read(results)
+        _, records = store.read_run(results)
         summary = msgspec.json.decode((results / "summary.json").read_bytes())
         return Run(load, setup, records, server.truths(), summary, usage, server_cpu_s)
 
@@ -120,7 +120,7 @@ def command_of(setup: Setup, python: str, load: Load, folder: Path) -> list[str]
 
 
 def _reported(folder: Path) -> Reported:
-    _, records = store.read(_results(folder))
+    _, records = store.read_run(_results(folder))
     measured = ((r, metrics.ttft_ms(r)) for r in records if r.phase is Phase.MEASURE)
     return Reported(tuple(Answer(t, tuple(metrics.icl_ms(r)), r.request_id) for r, t in measured if t is not None))
 

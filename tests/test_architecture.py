@@ -1,0 +1,85 @@
+"""The structure: what docs/architecture.md says of it, what can be imported, and from where."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+import loadgen
+from loadgen import moved
+
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that has imported nothing yet, away from the checkout."""
+    return subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=False)
+
+
+def test_the_table_of_layers_is_the_import_contract() -> None:
+    (contract,) = (c for c in CONTRACTS if c["id"] == "layers")
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("| layer |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(loadgen\.\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    assert rows == [layer.split(" | ") for layer in contract["layers"]]
+
+
+def test_each_package_and_module_has_a_layer() -> None:
+    (contract,) = (c for c in CONTRACTS if c["id"] == "layers")
+    placed = {name for layer in contract["layers"] for name in layer.split(" | ")}
+    found = {f"loadgen.{path.stem}" for path in (ROOT / "loadgen").iterdir() if path.suffix in {"", ".py"}}
+    assert found - placed - {"loadgen.__pycache__"} == {"loadgen.__init__", "loadgen.moved"}
+
+
+def test_importing_the_package_imports_neither_locust_nor_gevent() -> None:
+    done = python("import sys, loadgen; assert not {'locust', 'gevent', 'numpy'} & sys.modules.keys()")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_public_name_can_be_imported_and_the_package_is_typed() -> None:
+    done = python(f"from loadgen import {', '.join(loadgen.__all__)}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (ROOT / "loadgen" / "py.typed").exists()
+    assert dir(loadgen) == sorted(loadgen.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = loadgen.nothing
+
+
+@pytest.mark.parametrize(("old", "new"), moved.MODULES.items())
+def test_the_old_name_of_a_module_is_an_error_that_gives_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=re.escape(f"{old} is now {new}")):
+        __import__(old)
+    __import__(new)
+
+
+def test_the_old_name_of_a_user_class_is_an_error_that_gives_the_new_one() -> None:
+    done = python("from loadgen.harness import RampedUser")
+    assert "loadgen.harness.RampedUser is now loadgen.SweepUser" in done.stderr
+
+
+def test_engines_are_installed_below_the_package_and_nowhere_else() -> None:
+    done = python("import loadgen.engines.simulated, loadgen.engines.engine; import engines")
+    assert "No module named 'engines'" in done.stderr
+    found = python(f"from setuptools import find_packages; print(*find_packages({str(ROOT)!r}, include=['loadgen*']))")
+    packages = found.stdout.split()
+    assert "loadgen.engines.simulated" in packages
+    assert all(name.split(".")[0] == "loadgen" for name in packages)
+
+
+@pytest.mark.parametrize("package", ["wire", "protocol"])
+def test_the_core_names_no_option(package: str) -> None:
+    named = {
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "loadgen" / package).glob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"(?<![\w-])--[a-z]", line)
+    }
+    assert named == set()
+
+
+def test_the_wire_knows_no_api() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "loadgen" / "wire").glob("*.py"))
+    for word in ("[DONE]", "choices", "finish_reason", "/v1/chat"):
+        assert word not in text
