@@ -13,6 +13,7 @@ MODULES = {
     "loadgen.wire.job": "loadgen.request",
     "loadgen.wire.openai_chat": "loadgen.protocol.chat",
     "loadgen.wire.openai_sdk": "loadgen.protocol.openai_sdk",
+    "loadgen.wire.reception": "loadgen.wire.response_reader",
     "loadgen.wire.recording": "loadgen.protocol.records",
     "loadgen.wire.tokenizer": "loadgen.protocol.tokenizer",
     "loadgen.wire.uniform": "loadgen.protocol.uniform",

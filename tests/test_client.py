@@ -38,7 +38,7 @@ from loadgen.wire.connection import Connection, new_socket
 from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
 from loadgen.wire.read_loop import ReadLoop
-from loadgen.wire.reception import Reception, Timeouts
+from loadgen.wire.response_reader import ResponseReader, Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import PollWaiter
@@ -104,10 +104,10 @@ def test_times_of_a_client_that_reads_late_are_still_the_servers() -> None:
     delivered, was_read = threading.Event(), threading.Event()
 
     class Sleepy(PollWaiter):
-        def receive(self, reception: Reception) -> None:
+        def receive(self, reader: ResponseReader) -> None:
             loop = ReadLoop(select.epoll())
-            loop.add(reception)
-            while not reception.over:
+            loop.add(reader)
+            while not reader.over:
                 delivered.wait(60)
                 delivered.clear()
                 time.sleep(0.04)
@@ -143,9 +143,9 @@ class LateOnce(PollWaiter):
     def __init__(self, wait: Callable[[], object]) -> None:
         self.wait = wait
 
-    def receive(self, reception: Reception) -> None:
+    def receive(self, reader: ResponseReader) -> None:
         self.wait()
-        super().receive(reception)
+        super().receive(reader)
 
 
 def test_a_close_that_comes_before_the_read_makes_the_end_an_interval() -> None:

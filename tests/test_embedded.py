@@ -24,7 +24,7 @@ from loadgen.protocol.client import Client, Settings
 from loadgen.protocol.openai_sdk import OpenAIClient
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.connection import new_socket
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 from loadgen.workload import datasets

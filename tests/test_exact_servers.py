@@ -22,7 +22,7 @@ from loadgen.protocol.client import Client, Settings
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.fault import WireError
 from loadgen.wire.get import Reply, get
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 

@@ -37,7 +37,7 @@ from loadgen.record import CountedBy, Outcome, RequestRecord, to_line
 from loadgen.scenario import LIMIT_OPTIONS
 from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import Address, PollWaiter
 

@@ -21,7 +21,7 @@ from loadgen.protocol.outcome import decide
 from loadgen.record import Outcome, Phase
 from loadgen.request import Message, Place, Request
 from loadgen.wire.fault import ABORTED, Fault
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 from loadgen.workload.prompts import Prompt
@@ -97,7 +97,7 @@ def test_the_text_of_an_answer_is_there_for_whoever_asks(*, lazy: bool) -> None:
 
 def test_a_request_that_is_interrupted_has_its_record_all_the_same() -> None:
     class Interrupts(PollWaiter):
-        def receive(self, reception: Any) -> None:  # noqa: ARG002
+        def receive(self, reader: Any) -> None:  # noqa: ARG002
             raise KeyboardInterrupt
 
     records = []

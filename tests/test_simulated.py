@@ -26,7 +26,7 @@ from loadgen.measure.truth import errors
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 from loadgen.wire.connection import new_socket
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 

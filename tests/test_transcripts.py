@@ -19,7 +19,7 @@ from loadgen.protocol.decode import decode
 from loadgen.protocol.outcome import decide
 from loadgen.protocol.records import record_of
 from loadgen.record import CountedBy, Outcome, RequestRecord
-from loadgen.wire.reception import Reception, Timeouts
+from loadgen.wire.response_reader import ResponseReader, Timeouts
 from loadgen.wire.transcript import Transcript
 
 FOLDER = Path(__file__).parent / "transcripts"
@@ -95,10 +95,10 @@ def read_back(raw: bytes, cuts: list[int], expected: Expected, *, lazily: bool =
     edges = [0, *sorted(set(cuts)), len(raw)]
     transcript = Transcript(sent=Ns(0), offset=0, stream_end=ChatApi.stream_end)
     sock: Any = CutSocket([raw[a:b] for a, b in pairwise(edges)])
-    reception = Reception(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
-    while not reception.over:
-        reception.take(None)
-    transcript.fault = reception.ended
+    reader = ResponseReader(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
+    while not reader.over:
+        reader.read_once(None)
+    transcript.fault = reader.ended
     arrivals = transcript.arrivals()
     transcript.settle_end(arrivals, Ns(0))
     transcript.lazy = lazily
@@ -192,12 +192,12 @@ def test_an_answer_is_over_with_its_last_chunk_though_other_bytes_follow_in_the_
     last_chunk = raw.rindex(b"0\r\n\r\n")
     transcript = Transcript(sent=Ns(0), offset=0, stream_end=ChatApi.stream_end)
     sock: Any = CutSocket([raw[:last_chunk], raw[last_chunk:] + b"HTTP/1.1 200 OK\r\nX: y"])
-    reception = Reception(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
-    reception.take(None)
-    assert not reception.over
-    reception.take(None)
-    assert reception.over
-    assert reception.ended is None
+    reader = ResponseReader(sock, None, transcript, Timeouts(1, 1, 1, 1), Ns(0))
+    reader.read_once(None)
+    assert not reader.over
+    reader.read_once(None)
+    assert reader.over
+    assert reader.ended is None
 
 
 def test_tokens_that_share_a_read_arrived_in_an_interval() -> None:

@@ -23,7 +23,7 @@ from loadgen.models.shape import BYTES, Architecture, Dtype, Shape
 from loadgen.models.template import render, template_text
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import Outcome, RequestRecord
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 from loadgen.workload.datasets import load

@@ -20,7 +20,7 @@ from loadgen.protocol.tokenizer import open_tokenizer
 from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
 from loadgen.scenario import LIMIT_OPTIONS, Scenario
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import Target, parse_target
 from loadgen.wire.waiting import Waiter
 from loadgen.workload import datasets

@@ -11,7 +11,7 @@ from gevent.hub import get_hub
 from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.harness.alarm import Alarm
 from loadgen.wire.read_loop import ReadLoop
-from loadgen.wire.reception import SWEEP_MS, Reception
+from loadgen.wire.response_reader import SWEEP_MS, ResponseReader
 from loadgen.wire.waiting import Address, PollPoller, lookup
 
 _READ, _WRITE = 1, 2
@@ -82,20 +82,20 @@ class GeventWaiter:
         if (host, port) in self._resolved:
             self._resolved[host, port][1].sort(key=lambda other: other != address)
 
-    def receive(self, reception: Reception) -> None:
+    def receive(self, reader: ResponseReader) -> None:
         """Sleep until a response is over."""
         slot = Slot(self._hub)
-        reception.wake = lambda: self._hub.loop.run_callback(slot.switch, None)
+        reader.wake = lambda: self._hub.loop.run_callback(slot.switch, None)
         if self._busy:
             # Many starts in a row would keep the hub from its ticks, and tokens waiting: they are read in between.
             self._loop.poll_if_older_than(MS)
-        self._loop.add(reception)
+        self._loop.add(reader)
         self._watch()
         try:
-            while not reception.over:
+            while not reader.over:
                 slot.get()
         finally:
-            self._loop.remove(reception)
+            self._loop.remove(reader)
             self._watch()
 
     def sleep_until(self, at: Ns) -> None:

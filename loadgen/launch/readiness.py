@@ -18,7 +18,7 @@ from loadgen.record import Outcome, Phase
 from loadgen.request import Place, Request
 from loadgen.wire.fault import WireError
 from loadgen.wire.get import get
-from loadgen.wire.reception import Timeouts
+from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
 

@@ -17,7 +17,7 @@ from loadgen.request import Message, Request
 from loadgen.wire.connection import EARLY, Connection
 from loadgen.wire.fault import Fault, WireError
 from loadgen.wire.http1 import head_bytes, with_body
-from loadgen.wire.reception import Timeouts, deadline
+from loadgen.wire.response_reader import Timeouts, deadline
 from loadgen.wire.target import Target
 from loadgen.wire.trace import trace_headers
 from loadgen.wire.transcript import Arrivals, Transcript

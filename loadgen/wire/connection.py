@@ -11,7 +11,7 @@ from contextlib import suppress
 from loadgen.clock import MS, SECOND, Ns, now, realtime_offset
 from loadgen.record import Outcome
 from loadgen.wire.fault import Fault, WireError
-from loadgen.wire.reception import Reception, Timeouts
+from loadgen.wire.response_reader import ResponseReader, Timeouts
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import TokenMark, Waiter
@@ -110,15 +110,15 @@ class Connection:
         from its ciphertext.
         """
         assert self._socket is not None
-        reception = Reception(self._socket, self._tls, transcript, timeouts, self._sent_at, has_token)
-        reception.lazy_mark = has_token if lazy and self._tls is None else None
-        self._waiter.receive(reception)
-        if reception.bug is not None:
-            raise reception.bug
-        reception.reset()
+        reader = ResponseReader(self._socket, self._tls, transcript, timeouts, self._sent_at, has_token)
+        reader.lazy_mark = has_token if lazy and self._tls is None else None
+        self._waiter.receive(reader)
+        if reader.bug is not None:
+            raise reader.bug
+        reader.reset()
         transcript.offset = None if self._clock_stepped() else self._offset
-        if reception.ended is not None:
-            raise WireError(reception.ended.outcome, reception.ended.message)
+        if reader.ended is not None:
+            raise WireError(reader.ended.outcome, reader.ended.message)
 
     def _clock_stepped(self) -> bool:
         """Whether the realtime clock was set since the last request was sent: then its stamps cannot be mapped."""

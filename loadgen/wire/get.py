@@ -7,7 +7,7 @@ from loadgen.wire.connection import Connection
 from loadgen.wire.fault import WireError
 from loadgen.wire.http1 import head_bytes
 from loadgen.wire.kept import LONGEST_ERROR, kept, redacted_bytes
-from loadgen.wire.reception import Timeouts, deadline
+from loadgen.wire.response_reader import Timeouts, deadline
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import Waiter

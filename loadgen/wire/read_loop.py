@@ -1,10 +1,10 @@
-"""One loop over all receptions of a process: polls, sweeps, looks whose time is up, and wakes who waits."""
+"""One loop over all readers of a process: polls, sweeps, looks whose time is up, and wakes who waits."""
 
 from collections import defaultdict
 from typing import Protocol
 
 from loadgen.clock import MS, Ns, now
-from loadgen.wire.reception import Reception
+from loadgen.wire.response_reader import ResponseReader
 
 _SWEPT_AT_ONCE = 128
 """Lazy streams looked at in one sweep; where there are more, each is looked at that much less often. A look costs some
@@ -31,12 +31,12 @@ class Poller(Protocol):
 
 
 class ReadLoop:
-    """All receptions of a process: reads whichever are ready, wakes who waits for those that are over."""
+    """All readers of a process: reads whichever are ready, wakes who waits for those that are over."""
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
-        self._receptions: dict[int, Reception] = {}
-        self._sweeps: defaultdict[int, list[Reception]] = defaultdict(list)
+        self._readers: dict[int, ResponseReader] = {}
+        self._sweeps: defaultdict[int, list[ResponseReader]] = defaultdict(list)
         """Lazy streams by the number of the sweep in which they are to be looked at."""
         self._sweep = 0
         self._polled_at: Ns | None = None
@@ -47,38 +47,38 @@ class ReadLoop:
         """How many were."""
 
     def __len__(self) -> int:
-        return len(self._receptions)
+        return len(self._readers)
 
-    def add(self, reception: Reception) -> None:
+    def add(self, reader: ResponseReader) -> None:
         """Begin to receive."""
-        self._receptions[reception.fd] = reception
-        reception.become_lazy = self._drain_lazily
-        self._poller.register(reception.fd, _READABLE)
+        self._readers[reader.fd] = reader
+        reader.become_lazy = self._drain_lazily
+        self._poller.register(reader.fd, _READABLE)
 
-    def remove(self, reception: Reception) -> None:
+    def remove(self, reader: ResponseReader) -> None:
         """Stop receiving, also in mid-answer."""
-        if self._receptions.get(reception.fd) is reception:
-            del self._receptions[reception.fd]
-            self._poller.unregister(reception.fd)
-        reception.over = True  # for the sweep, which may still hold it
+        if self._readers.get(reader.fd) is reader:
+            del self._readers[reader.fd]
+            self._poller.unregister(reader.fd)
+        reader.over = True  # for the sweep, which may still hold it
 
     def poll(self, timeout: float = 0.0) -> None:
         """Read all sockets that are ready."""
-        receptions = self._receptions
+        readers = self._readers
         lower = self._polled_at
         started = now()
-        ready = self._poller.poll(timeout, len(receptions) + 1)
+        ready = self._poller.poll(timeout, len(readers) + 1)
         self.polls += 1
         self.reads += len(ready)
         for fd, _ in ready:
-            reception = receptions[fd]
+            reader = readers[fd]
             try:
-                if reception.take(lower):
-                    self._end(reception)
+                if reader.read_once(lower):
+                    self._end(reader)
             except BlockingIOError:
                 continue
             except Exception as bug:  # noqa: BLE001 raised where the response is waited for
-                self._fail(reception, bug)
+                self._fail(reader, bug)
         self._polled_at = started
 
     def poll_if_older_than(self, age: int) -> None:
@@ -92,41 +92,41 @@ class ReadLoop:
         self._sweep += 1
         wanted = self._sweeps.pop(self._sweep, [])
         self._sweeps[self._sweep + 1] += wanted[_SWEPT_AT_ONCE:]
-        for reception in wanted[:_SWEPT_AT_ONCE]:
-            if reception.over:
+        for reader in wanted[:_SWEPT_AT_ONCE]:
+            if reader.over:
                 continue
             try:
-                ended = reception.sweep(at)
+                ended = reader.sweep(at)
             except Exception as bug:  # noqa: BLE001 raised where the response is waited for
-                self._fail(reception, bug)
+                self._fail(reader, bug)
                 continue
             if ended:
-                self._end(reception)
+                self._end(reader)
             else:
-                self._sweeps[self._sweep + reception.sweeps_off(at)].append(reception)
+                self._sweeps[self._sweep + reader.sweeps_off(at)].append(reader)
         if at - self._dues_checked_at >= _DUE_MS * MS:
             self._dues_checked_at = at
-            for reception in [r for r in self._receptions.values() if at >= r.due]:
-                self._check_time(reception, at)
+            for reader in [r for r in self._readers.values() if at >= r.due]:
+                self._check_time(reader, at)
 
-    def _check_time(self, reception: Reception, at: Ns) -> None:
+    def _check_time(self, reader: ResponseReader, at: Ns) -> None:
         try:
-            reception.check_time(at)
+            reader.check_time(at)
         except Exception as bug:  # noqa: BLE001 raised where the response is waited for
-            self._fail(reception, bug)
+            self._fail(reader, bug)
             return
-        if reception.over:
-            self._end(reception)
+        if reader.over:
+            self._end(reader)
 
-    def _drain_lazily(self, reception: Reception) -> None:
-        reception.drain_lazily()
-        self._sweeps[self._sweep + 1].append(reception)
+    def _drain_lazily(self, reader: ResponseReader) -> None:
+        reader.drain_lazily()
+        self._sweeps[self._sweep + 1].append(reader)
 
-    def _fail(self, reception: Reception, bug: Exception) -> None:
-        """End a reception that an error of ours stops: raised in the loop it would be lost, and its user wait on."""
-        reception.bug = bug
-        self._end(reception)
+    def _fail(self, reader: ResponseReader, bug: Exception) -> None:
+        """End a reader that an error of ours stops: raised in the loop it would be lost, and its user wait on."""
+        reader.bug = bug
+        self._end(reader)
 
-    def _end(self, reception: Reception) -> None:
-        self.remove(reception)
-        reception.wake()
+    def _end(self, reader: ResponseReader) -> None:
+        self.remove(reader)
+        reader.wake()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.wire.read_loop import ReadLoop
-from loadgen.wire.reception import SWEEP_MS, Reception
+from loadgen.wire.response_reader import SWEEP_MS, ResponseReader
 
 Address = tuple[socket.AddressFamily, tuple[str, int]]
 """Family, and what ``connect`` takes (of IPv6 addresses the first two parts)."""
@@ -36,7 +36,7 @@ class Waiter(Protocol):
     def sleep_until(self, at: Ns) -> None:
         """Wait until a time."""
 
-    def receive(self, reception: Reception) -> None:
+    def receive(self, reader: ResponseReader) -> None:
         """Wait until a response is over."""
 
 
@@ -62,16 +62,16 @@ class PollWaiter:
         """Sleep."""
         time.sleep(max(0, at - now()) / SECOND)
 
-    def receive(self, reception: Reception) -> None:
+    def receive(self, reader: ResponseReader) -> None:
         """Read a response to its end."""
         loop = ReadLoop(select.epoll() if hasattr(select, "epoll") else PollPoller())
-        loop.add(reception)
+        loop.add(reader)
         try:
-            while not reception.over:
+            while not reader.over:
                 loop.poll(SWEEP_MS / 1000)
                 loop.sweep()
         finally:
-            loop.remove(reception)
+            loop.remove(reader)
 
 
 class PollPoller:

@@ -21,7 +21,7 @@ from loadgen.record import RequestRecord, from_line, to_line
 from loadgen.request import Request
 from loadgen.wire.http1 import LONGEST_HEAD
 from loadgen.wire.kept import described, kept, redacted_bytes
-from loadgen.wire.reception import READ_BYTES, Reception, Timeouts
+from loadgen.wire.response_reader import READ_BYTES, ResponseReader, Timeouts
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
 
@@ -245,11 +245,11 @@ def read_bytes(
     # The same pieces in both ways: an answer without a length is over when a read ends in [DONE].
     edges = sorted({0, *cuts, *range(0, len(raw), READ_BYTES), len(raw)})
     sock: Any = PieceSocket([raw[a:b] for a, b in pairwise(edges)])
-    reception = Reception(sock, None, transcript, _TIMEOUTS, Ns(0), api.has_token if stream else None)
-    reception.lazy_mark = api.has_token if lazily else None
-    while not reception.over:
-        reception.take(None)
-    transcript.fault = reception.ended
+    reader = ResponseReader(sock, None, transcript, _TIMEOUTS, Ns(0), api.has_token if stream else None)
+    reader.lazy_mark = api.has_token if lazily else None
+    while not reader.over:
+        reader.read_once(None)
+    transcript.fault = reader.ended
     request = Request(id="r", input="?", model="tiny", max_tokens=8, stream=stream)
     settings = Settings(Target("127.0.0.1", 1), api, _TIMEOUTS, api_key=KEY)
     return from_line(to_line(conclude(settings, request, transcript).record))

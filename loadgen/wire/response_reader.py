@@ -90,7 +90,7 @@ class Decrypter(Protocol):
         """What makes all further bytes unreadable, in words: an alert, or a record that is corrupt."""
 
 
-class Reception:
+class ResponseReader:
     """One response being received. It is over when ``ended`` is set: None for a complete message, or the fault."""
 
     __slots__ = (
@@ -144,7 +144,7 @@ class Reception:
         self.lazy_mark: Callable[[bytes], object] | None = None
         """Finds a token in a read; a stream that has one is drained lazily from its first token on."""
         self.lazily = False
-        self.become_lazy: Callable[[Reception], None] = Reception.drain_lazily
+        self.become_lazy: Callable[[ResponseReader], None] = ResponseReader.drain_lazily
         self._begun = begun
         self._timeouts = timeouts
         self._first_byte_due = deadline(begun, timeouts.first_byte)
@@ -164,7 +164,7 @@ class Reception:
         self._grown: deque[tuple[int, Ns, Ns | None]] = deque(maxlen=_GROWTH_KEPT)
         """What sweeps saw: bytes that wait in the socket, when, and when they were fewer."""
 
-    def take(self, lower: Ns | None) -> bool:
+    def read_once(self, lower: Ns | None) -> bool:
         """Read once; return whether that may have ended it. Raises BlockingIOError where nothing is there."""
         transcript = self.transcript
         try:
@@ -239,7 +239,7 @@ class Reception:
         """Return when something last came that was more than a comment; what waits in the socket is read for that."""
         if self.lazily:
             with suppress(BlockingIOError):
-                self.take(self._swept_at)
+                self.read_once(self._swept_at)
         transcript = self.transcript
         for index in range(len(transcript.data) - 1, self._progress, -1):
             if not _KEEP_ALIVE.fullmatch(transcript.data[index]):
@@ -327,7 +327,7 @@ class Reception:
             self._pending = waiting
             self._grown.append((waiting, at, self._swept_at))
         elif waiting and self._has_stopped(at):
-            self.take(self._swept_at)
+            self.read_once(self._swept_at)
         self._swept_at = at
         return self.over
 
