@@ -80,7 +80,7 @@ def find_engine(name: str) -> Engine:
 @cache
 def _from_file(path: Path) -> Engine:
     if not path.is_file():
-        raise UsageError(f"engine {path}: there is no such file.")
+        raise UsageError(f"engine {path}: the file does not exist.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""What an engine's file is made of. It declares one :class:`Engine`: data, from which others start it."""
+"""The types that an engine's file is made of. It declares one :class:`Engine`: data, from which it is started."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,7 +11,7 @@ Command = Sequence[str]
 """One process. ``{bin}`` stands for the folder of the programs of the engine's environment."""
 
 Options = Mapping[str, str | int | float | bool]
-"""What ``matrix.toml``, or ``--option``, says beside, for this engine's own use."""
+"""Options of this engine alone, from ``matrix.toml`` or ``--option``."""
 
 Split = Literal["tensor", "layers"]
 """How a model is spread over GPUs: all of them work at each layer, or one after the other."""
@@ -42,7 +42,7 @@ class Start:
 
 
 FixedLengthFields = Callable[[int], Mapping[str, Any]]
-"""Returns the fields of a request that make its answer so many tokens long."""
+"""Returns the fields of a request that make its answer exactly that many tokens long."""
 
 
 def ignore_eos(_max_tokens: int) -> Mapping[str, Any]:
@@ -103,7 +103,7 @@ class Container:
     shared_memory_gb: int = 1
     """Largest ``/dev/shm``: processes of one engine on several GPUs exchange tensors through it."""
     writes: bool = False
-    """Whether it writes beside the weights, as it converts those that are no safetensors."""
+    """Whether it writes next to the weights, as it converts those that are not safetensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Its own metrics: route, and the names that it has, or had in some version, for what we know; none: not told."""
+    """Its metrics: the route, and the names that each of ours has or had there; no name: the engine exposes none."""
 
     path: str = "/metrics"
     prompt_tokens: Names = ()
@@ -162,40 +162,40 @@ class Engine:
     """What is particular to an engine."""
 
     name: str
-    """As ``--engine`` and ``matrix.toml`` have it."""
+    """Name in ``--engine`` and ``matrix.toml``."""
     title: str
-    """As tables have it, with its version where we start it."""
+    """Title in tables; with its version, where it is started from here."""
     apis: tuple[Api, ...]
-    """Those it can be asked by, the one that is used by default first."""
+    """APIs that it serves, the default first."""
     launches: Sequence[Launch] = ()
-    """Ways to start it, the preferred one first; none: it runs somewhere already."""
+    """Ways to start it, the preferred one first; empty: it is already running somewhere."""
     health: str | None = "/health"
-    """Route that answers 200 when it is up; None where there is none, and the first generation has to tell."""
+    """Route that answers 200 when it is up; None: it has none, and is up once it generates something."""
     info_routes: tuple[str, ...] = ()
-    """Routes at which a running engine tells its version and flags."""
+    """Routes at which a running engine reports its version and flags."""
     metrics: Metrics | None = None
     served_model_name: Callable[[Start], str] = _by_name
-    """Name by which requests have to ask for the model."""
+    """Returns the model name that requests must use."""
     unsupported_reason: Callable[[Model, Options], str | None] = _nothing
-    """Tells why it cannot serve a model, if so."""
+    """Returns why it cannot serve a model, None if it can."""
     applies_chat_template: bool = True
-    """Whether it makes a prompt of a chat; else that is done here, and it is sent the text."""
+    """Whether it applies the chat template; if not, the client does, and sends the text."""
     handles_stop_tokens: bool = False
-    """Whether it knows itself what ends an answer by the chat's template; else that is sent along."""
+    """Whether it stops at the template's stop strings by itself; if not, the client sends them."""
     reports_stream_usage: bool = True
-    """Whether it counts the tokens of an answer that it streams."""
+    """Whether it reports the output tokens of streamed answers."""
     fixed_length_fields: FixedLengthFields | None = None
-    """How it is asked for answers that do not end before ``max_tokens``; None: it cannot be."""
+    """Returns the fields that make an answer as long as ``max_tokens``; None: it has no such fields."""
     template_source: str | None = None
-    """Where it takes chat templates from, if that is not the model's files."""
+    """Source of its chat templates, if that is not the model's files."""
     options: tuple[str, ...] = ()
-    """Names of the options that it knows."""
+    """Names of its options."""
     reserved_sequences: Callable[[Options], int] = _one
-    """For how many conversations at once it sets memory aside when it starts; engines that take what is free: one."""
+    """Returns for how many sequences it reserves KV cache when it starts; 1 for engines that take all free memory."""
     notes: tuple[str, ...] = ()
-    """What a reader of its figures has to know: how it counts, defaults that were overridden."""
+    """What readers of its figures must know: how it counts, defaults that were overridden."""
     file: str | None = None
-    """Where it was read from, if it is none of ours."""
+    """File it was read from, if it is a user's own engine."""
 
     def __post_init__(self) -> None:
         for route in (self.health, *self.info_routes):
@@ -204,10 +204,10 @@ class Engine:
 
     @property
     def api(self) -> Api:
-        """The API by which it is asked."""
+        """The API that is used by default."""
         return self.apis[0]
 
     @property
     def spec(self) -> str:
-        """What finds it again: its file, or its name."""
+        """File or name by which it is found again."""
         return self.file or self.name

@@ -58,6 +58,6 @@ ENGINE = Engine(
     health=None,  # it is up before its model is there
     info_routes=("/api/version",),
     reserved_sequences=_slots,
-    template_source="a text around the prompt, made of ours",
+    template_source="text around the prompt, made from our template",
     notes=("Its prompt cache cannot be switched off.", "It has no ignore_eos."),
 )

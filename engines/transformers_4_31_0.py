@@ -62,7 +62,7 @@ ENGINE = Engine(
     template_source="FastChat, the one named in --conv-template, else by the model's name",
     reports_stream_usage=False,
     notes=(
-        "completion_tokens is one less than the tokens generated, which is put right.",
+        "completion_tokens is one less than the tokens generated, which is corrected.",
         "Streams are counted by the model's tokenizer; of random weights' words it makes up to 5 % more tokens.",
         "Chat templates are FastChat's; for a model without one of ours, the one that it finds by the model's name.",
     ),

@@ -7,7 +7,7 @@ import msgspec
 
 
 class Outcome(StrEnum):
-    """What became of a request. The list is closed: an unknown fault is a bug of ours and surfaces as an exception."""
+    """What became of a request. The list is closed: an unknown fault is a bug in loadgen and is raised."""
 
     OK = "ok"
     HTTP_3XX = "http_3xx"
@@ -58,7 +58,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
 
     Names ending in ``_ns`` are times on the process's monotonic clock (``run.json`` anchors it to wall time).
     Those ending in ``_interval_ns`` are widths: the arrival lies in ``[time - width, time]``, 0 where it is known
-    exactly. None is "did not happen" or "was not told", never 0.
+    exactly. None means "did not happen" or "not reported", never 0.
     """
 
     schema: Literal[1] = 1
@@ -112,11 +112,11 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
 
     input_tokens: int | None = None
     cached_tokens: int | None = None
-    """Input tokens that the server says it had in a cache."""
+    """Input tokens that were served from the prefix cache, where the server reports it."""
     output_tokens: int | None = None
     counted_by: CountedBy | None = None
     usage_tokens: int | None = None
-    """Output tokens as the server told them, before anything was put right."""
+    """Output tokens as the server reported them, before any correction."""
     rejected_usage: str | None = None
     """Numbers in the server's usage that cannot be counts of tokens, in its own words; they are taken for missing."""
     text_tokens: int | None = None
@@ -138,7 +138,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     http_status: int | None = None
     finish_reason: str | None = None
     server_prefill_ms: float | None = None
-    """The engine's own timing of this request, where it tells (llama.cpp)."""
+    """The engine's own timing of this request, where it reports one (llama.cpp)."""
     server_tpot_ms: float | None = None
 
 

@@ -33,7 +33,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     """Index of the load step; None where the run has no steps."""
     user: int | None = None
-    """Number of the user, over all workers; None in the open loop, where each request is a user of its own."""
+    """Number of the user, over all workers; None in the open loop, where each request is a separate user."""
     name: str | None = None
     """Name that the user's code gives to requests of this kind."""
     conversation: int | None = None

@@ -25,7 +25,7 @@ def refused(done: Any, *words: str) -> None:
     ("arguments", "words"),
     [
         (["--dataset", "nope"], ["--dataset", "'nope'", "lima"]),
-        (["--dataset", "missing.jsonl"], ["--dataset", "no file missing.jsonl"]),
+        (["--dataset", "missing.jsonl"], ["--dataset", "missing.jsonl does not exist"]),
         (["--dataset", "lima"], ["--dataset lima", "HF_TOKEN", "gated"]),
         (["--sample", "176"], ["--sample 176", "175"]),
         (["--host", "localhost:8000"], ["--host", "write http://localhost:8000"]),

@@ -90,7 +90,7 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
         port = str(taken.getsockname()[1])
         mistakes = {
             ("lamacpp", "--model", "tiny-llama"): "unknown engine 'lamacpp': did you mean 'llamacpp'?",
-            ("./none.py", "--model", "tiny-llama"): "there is no such file",
+            ("./none.py", "--model", "tiny-llama"): "the file does not exist",
             ("llamacpp", "--model", "tiny-lama"): "unknown model 'tiny-lama': did you mean 'tiny-llama'?",
             ("llamacpp", "--model", "./none"): "there is no such folder or GGUF file",
             ("llamacpp", "--model", "tiny-llama"): "this engine takes GGUF files",

@@ -65,7 +65,7 @@ def test_a_local_file_in_limas_schema_gives_first_turns(tmp_path: Path) -> None:
         ('{"conversations": []}\n', "line 1: needs"),
         ('{"conversations": ["  "]}\n', "line 1: needs"),
         (b"\xff\xfe{}\n", "line 1: not JSON"),
-        ('{"prompt": "\\ud800"}\n', "line 1: half a surrogate pair"),
+        ('{"prompt": "\\ud800"}\n', "line 1: unpaired surrogate"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, content: str | bytes, words: str) -> None:
@@ -75,7 +75,7 @@ def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, content: str 
         datasets.load(str(path))
 
 
-@pytest.mark.parametrize(("name", "words"), [("nope", "unknown data set"), ("/nowhere/p.jsonl", "there is no file")])
+@pytest.mark.parametrize(("name", "words"), [("nope", "unknown data set"), ("/nowhere/p.jsonl", "does not exist")])
 def test_an_unknown_data_set_is_refused(name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         datasets.load(name)

@@ -1,4 +1,4 @@
-"""What an engine's way of speaking is made of. Engines' own files build on these types and on nothing else of ours."""
+"""What an API is: how a request is encoded and an answer read, and the types that both are made of."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -8,7 +8,7 @@ import msgspec
 from loadgen.request import Request
 
 MOST_TOKENS = 2**31 - 1
-"""No answer has more tokens: a greater number is no count. Sums of smaller ones stay exact wherever they are stored."""
+"""Upper limit of a token count: a greater number is not a count. Sums of smaller ones stay exact where they are stored."""
 
 LONGEST_MS = 1e9
 """Twelve days: no engine takes longer for one request."""
@@ -28,8 +28,8 @@ class ApiError(Exception):
 def decode_json(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, what: str) -> _T:
     """Decode JSON from a server; raises ApiError, naming ``what`` it should have been, for any other bytes.
 
-    Besides msgspec's own errors there are those of text that is no UTF-8, of integers with thousands of digits, and of
-    values nested deeper than the interpreter's stack.
+    msgspec raises other errors for text that is not UTF-8, for integers with thousands of digits, and for values nested
+    deeper than the interpreter's stack; those are converted too.
     """
     try:
         return decoder.decode(data)
@@ -39,15 +39,15 @@ def decode_json(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, wh
         raise ApiError(f"not {what}: {error}", bytes(data)) from None
 
 
-def counts_of(told: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | None], str | None]:
-    """Read counts of tokens by their names, from undecoded JSON: a bad one is no reason to lose the answer it is in.
+def counts_of(raw_counts: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | None], str | None]:
+    """Read token counts by their names, from undecoded JSON, so that an invalid one does not lose the answer it is in.
 
-    Returns the counts, None for those that are missing, and in words the values that cannot be counts: negative
-    numbers, fractions, numbers beyond :data:`MOST_TOKENS`, and what is no number. Some servers give 7 as 7.0.
+    Returns the counts, None for those that are missing, and a text of the values that cannot be counts: negative
+    numbers, fractions, numbers beyond :data:`MOST_TOKENS`, other types. 7.0 counts as 7: some servers send that.
     """
     counts: dict[str, int | None] = {}
     rejected: list[str] = []
-    for name, raw in told.items():
+    for name, raw in raw_counts.items():
         text = bytes(raw)
         if text in {b"", b"null"}:
             counts[name] = None
@@ -76,13 +76,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     input_tokens: int | None
     output_tokens: int | None
-    """With those that the engine is known to leave out."""
+    """Including those that the engine is known to leave out."""
     left_out: int = 0
-    """So many of them."""
+    """Number of tokens that the engine left out."""
     cached_tokens: int | None = None
-    """Input tokens whose keys and values the server had in a cache, where it says so."""
+    """Input tokens that were served from the prefix cache, where the server reports it."""
     rejected: str | None = None
-    """Numbers that cannot be counts, as the server gave them; they are taken for missing."""
+    """Values that cannot be counts, as the server sent them; they are treated as missing."""
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -93,9 +93,9 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """What one event of a stream, or a whole answer, says. Empty fields: it says nothing of that.
+    """What one event of a stream, or a whole answer, contains. Empty fields: it has nothing of that kind.
 
-    There is one for each token, so it is of the type that costs least to make.
+    There is one per token, so it is of the type that is cheapest to create.
     """
 
     text: str = ""
@@ -107,7 +107,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     done: bool = False
     """The API's own end of stream."""
     tokens: int | None = None
-    """Tokens in this event, where the API says so."""
+    """Tokens in this event, where the API states them."""
     timings: Timings | None = None
     items: int = 0
     """Vectors or scores in it, of an API that produces those."""
@@ -143,7 +143,7 @@ class Api(Protocol):
         """Tell by its bytes whether a piece of a stream holds a token; truthy if so."""
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
-        """Return where in the bytes of a token's event its text seems to lie; None where there is no one place."""
+        """Return where in the bytes of a token's event its text seems to lie; None if it lies in no single place."""
 
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer that was not streamed; raises ApiError if it is not of this API."""

@@ -65,7 +65,7 @@ class _PromptDetails(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    """Counts are decoded apart: a bad one is no reason to lose the answer."""
+    """Counts are decoded separately, so that an invalid one does not lose the answer."""
 
     prompt_tokens: msgspec.Raw = _MISSING
     completion_tokens: msgspec.Raw = _MISSING
@@ -170,8 +170,8 @@ class ChatApi:
         return Delta("" if said is None else _text(said), choice.finish_reason, usage, timings=timings)
 
     def _usage(self, usage: _Usage) -> Usage:
-        told = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-        counts, rejected = counts_of(told | {"cached_tokens": _cached(usage)})
+        raw = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+        counts, rejected = counts_of(raw | {"cached_tokens": _cached(usage)})
         counted = counts["completion_tokens"]
         return Usage(
             counts["prompt_tokens"],

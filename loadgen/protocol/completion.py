@@ -35,7 +35,7 @@ class Completion:
     """Width of the interval in which the first chunk arrived: 0 where it is known exactly, None where nobody looked."""
     last_width: Ns | None = None
     """Width of the interval in which the last chunk arrived, as ``first_width``."""
-    told_tokens: list[int] = field(default_factory=list)
+    stated_tokens: list[int] = field(default_factory=list)
     """Tokens of each chunk for which the server states them."""
     first_chunk_tokens: int | None = None
     """Tokens of the first chunk, where the server states them."""
@@ -90,7 +90,7 @@ class Completion:
             return False
         tokens = delta.tokens if delta.tokens is not None else self._newly_counted(delta)
         if tokens is not None:
-            self.told_tokens.append(tokens)
+            self.stated_tokens.append(tokens)
             if not self._texts:
                 self.first_chunk_tokens = tokens
         self._texts.append(delta.text)

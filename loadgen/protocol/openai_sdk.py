@@ -1,4 +1,4 @@
-"""The same requests through the openai SDK, for those who want to know what that costs them.
+"""Requests through the openai SDK, to measure what the SDK costs.
 
 Times are those at which the SDK hands a chunk to its caller, so they hold its parsing and its scheduling; the records
 say ``client: openai`` and ``stamp: user``.

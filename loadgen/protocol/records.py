@@ -50,7 +50,7 @@ def record_of(
         cached_tokens=completion.usage.cached_tokens if completion.usage else None,
         output_tokens=output_tokens,
         counted_by=counted_by,
-        usage_tokens=_told(completion),
+        usage_tokens=_reported_tokens(completion),
         rejected_usage=completion.rejected_usage,
         text_tokens=text_tokens,
         first_chunk_tokens=_first_chunk_tokens(completion, output_tokens, counted_by),
@@ -78,8 +78,8 @@ def _record(request: Request, **observed: Any) -> RequestRecord:  # noqa: ANN401
     return RequestRecord(request_id=request.id, scheduled_ns=request.due, **asdict(request.place), **observed)
 
 
-def _told(completion: Completion) -> int | None:
-    """Return what the server itself said."""
+def _reported_tokens(completion: Completion) -> int | None:
+    """Return the output tokens as the server reported them, before any correction."""
     if completion.usage is None or completion.usage.output_tokens is None:
         return None
     return completion.usage.output_tokens - completion.usage.left_out
@@ -92,10 +92,10 @@ def _counted(completion: Completion, text_tokens: int | None) -> tuple[int | Non
     counted = completion.usage.output_tokens if completion.usage is not None else None
     if (
         completion.usage is not None and counted is not None and (counted or not completion.has_text)
-    ):  # text of 0 tokens is no count
+    ):  # 0 tokens next to text is not a count
         return counted, CountedBy.USAGE_CORRECTED if completion.usage.left_out else CountedBy.USAGE
-    if completion.told_tokens and len(completion.told_tokens) == completion.chunks:
-        return sum(completion.told_tokens), CountedBy.USAGE
+    if completion.stated_tokens and len(completion.stated_tokens) == completion.chunks:
+        return sum(completion.stated_tokens), CountedBy.USAGE
     if text_tokens:
         return text_tokens, CountedBy.TOKENIZER
     if completion.chunk_times:
@@ -104,7 +104,7 @@ def _counted(completion: Completion, text_tokens: int | None) -> tuple[int | Non
 
 
 def _first_chunk_tokens(completion: Completion, output_tokens: int | None, counted_by: CountedBy | None) -> int | None:
-    """Return the tokens of the first chunk where they are known: told, or one each as there are as many chunks."""
+    """Return the tokens of the first chunk where they are known: stated, or 1 as there are as many tokens as chunks."""
     if not completion.chunk_times:
         return None
     if completion.first_chunk_tokens is not None:

@@ -21,7 +21,7 @@ class _Token(msgspec.Struct):
 class _Details(msgspec.Struct):
     finish_reason: str
     generated_tokens: msgspec.Raw = msgspec.Raw()
-    """Decoded apart: a bad count is no reason to lose the answer."""
+    """Decoded separately, so that an invalid count does not lose the answer."""
 
 
 class _Generation(msgspec.Struct):

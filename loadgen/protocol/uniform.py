@@ -50,7 +50,7 @@ class Reader(Protocol):
         """Read events; one that is a piece of text and nothing else may be given as that text."""
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
-        """Return where the text of a token's event seems to lie; None where there is no one place."""
+        """Return where the text of a token's event seems to lie; None if it lies in no single place."""
 
 
 def holds_tokens_only(body: bytes, start: int, end: int, pieces: Sequence[bytes], reader: Reader) -> bool:

@@ -1,4 +1,4 @@
-"""A connection of our own: a non-blocking socket whose reads carry the kernel's receive time, with TLS if need be."""
+"""One connection: a non-blocking socket whose reads carry the kernel's receive time, with TLS where the URL says so."""
 
 import _socket
 import errno
@@ -106,8 +106,8 @@ class Connection:
     ) -> None:
         """Receive a response to its end. ``has_token`` finds a token in a part of a stream; None for other answers.
 
-        A lazy stream is drained in large reads from its first token on. Not so over TLS, where a token cannot be told
-        from its ciphertext.
+        A lazy stream is drained in large reads from its first token on. Over TLS it is not, as a token cannot be
+        found in ciphertext.
         """
         assert self._socket is not None
         reader = ResponseReader(self._socket, self._tls, transcript, timeouts, self._sent_at, has_token)

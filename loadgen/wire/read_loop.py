@@ -1,4 +1,4 @@
-"""One loop over all readers of a process: polls, sweeps, looks whose time is up, and wakes who waits."""
+"""One loop over all readers of a process: polls, sweeps, checks time-outs, and wakes the users that wait."""
 
 from collections import defaultdict
 from typing import Protocol
@@ -8,10 +8,10 @@ from loadgen.wire.response_reader import ResponseReader
 
 _SWEPT_AT_ONCE = 128
 """Lazy streams looked at in one sweep; where there are more, each is looked at that much less often. A look costs some
-2 us, most of it for memory that is in no cache: so many keep sweeps below 2 % of a core."""
+2 us, most of it for memory that is in no cache: this number keeps sweeps below 2 % of a core."""
 
 _DUE_MS = 100
-"""How often it is looked whose time is up."""
+"""How often time-outs are checked."""
 
 _READABLE = 1
 """EPOLLIN, and POLLIN."""
@@ -31,7 +31,7 @@ class Poller(Protocol):
 
 
 class ReadLoop:
-    """All readers of a process: reads whichever are ready, wakes who waits for those that are over."""
+    """All readers of a process: reads those that are ready, wakes the users whose responses are over."""
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
@@ -42,9 +42,9 @@ class ReadLoop:
         self._polled_at: Ns | None = None
         self._dues_checked_at = Ns(0)
         self.polls = 0
-        """How often it was looked which sockets are ready."""
+        """Number of polls for sockets that are ready."""
         self.reads = 0
-        """How many were."""
+        """Number of sockets that were ready, over all polls."""
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -123,7 +123,7 @@ class ReadLoop:
         self._sweeps[self._sweep + 1].append(reader)
 
     def _fail(self, reader: ResponseReader, bug: Exception) -> None:
-        """End a reader that an error of ours stops: raised in the loop it would be lost, and its user wait on."""
+        """End a reader that an error in our code stops: raised in the loop it would be lost, and its user would hang."""
         reader.bug = bug
         self._end(reader)
 

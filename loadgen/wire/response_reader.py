@@ -1,4 +1,4 @@
-"""Receiving: one loop reads whatever socket is ready; who waits for a response is woken when it is over.
+"""Reads one response: a loop reads whatever socket is ready, and wakes the waiting user when a response is over.
 
 Between readable and recorded there is a read, four appends, and a look at the last bytes. All else waits until the
 response is complete.
@@ -139,7 +139,7 @@ class ResponseReader:
         self.over = False
         self.ended: Fault | None = None
         self.bug: Exception | None = None
-        """An error of ours while it was read, for who waits to raise."""
+        """An error in our code while it was read; raised by whoever waits for the response."""
         self.wake: Callable[[], None] = _nobody
         self.lazy_mark: Callable[[bytes], object] | None = None
         """Finds a token in a read; a stream that has one is drained lazily from its first token on."""

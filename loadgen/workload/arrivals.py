@@ -16,7 +16,7 @@ from loadgen.clock import SECOND
 from loadgen.scenario import Process
 
 BLOCK = 4_096
-"""Gaps drawn at once: so many that each costs little, and so few that users wait for them less than a millisecond."""
+"""Gaps drawn at once: enough that each costs little, few enough that users wait less than a millisecond for them."""
 
 
 def schedule(process: Process, rate: float, cv: float, seed: int) -> Iterator[int]:

@@ -50,7 +50,7 @@ def read_jsonl(path: Path, name: str) -> Dataset:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         raise UsageError(
-            f"--dataset: there is no file {path}. Name a JSONL file, or one of the data sets 'lima' and 'samples'."
+            f"--dataset: {path} does not exist. Name a JSONL file, or one of the data sets 'lima' and 'samples'."
         ) from None
     except OSError as error:
         raise UsageError(f"--dataset: cannot read {path}: {error.strerror}.") from None
@@ -78,7 +78,7 @@ def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"--dataset: {where}: half a surrogate pair, which no request can carry.") from None
+        raise UsageError(f"--dataset: {where}: unpaired surrogate; it cannot be encoded as UTF-8.") from None
     source = row.get("source")
     return Prompt(index, text, source if isinstance(source, str) else "")
 
