@@ -85,7 +85,7 @@ class Master:
             "engine": "endpoint",
             "model": "m",
             "host": self.given.url,
-            "sample": [(0, "Hello.")],
+            "sample": [{"row": 0, "text": "Hello."}],
             "stop": (),
             "fields": {},
             "planned": 1,

@@ -7,6 +7,7 @@ import msgspec
 from loadgen.measure.histogram import Wire
 from loadgen.record import RequestRecord
 from loadgen.results.manifest import Instrument
+from loadgen.workload.prompts import Prompt
 
 HELLO = "loadgen-hello"
 CLOCK = "loadgen-clock"
@@ -54,8 +55,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     model: str
     host: str
-    sample: list[tuple[int, str]]
-    """Rows and texts of the prompts."""
+    sample: list[Prompt]
     template: str | None = None
     """Text of the chat template, where the engine does not apply it."""
     stop: tuple[str, ...]

@@ -23,7 +23,7 @@ from loadgen.results.store import RecordFile
 from loadgen.scenario import Process, Scenario
 from loadgen.workload.arrivals import schedule, shard
 from loadgen.workload.prompts import Prompt
-from loadgen.workload.source import RequestDefaults, SampleSource, Source, asked
+from loadgen.workload.source import RequestDefaults, asked, source_of
 
 OPEN_AHEAD_MS = 50
 """Connections for requests with a time of their own are opened so long before it, lest connecting delay them."""
@@ -73,8 +73,7 @@ class Part:
             stop=orders.stop,
             body=orders.fields,
         )
-        sample = [Prompt(row, text) for row, text in orders.sample]
-        self._source: Source = SampleSource(sample, self._defaults, scenario.seed, orders.shard, orders.shards)
+        self._source = source_of(orders.sample, self._defaults, scenario.seed, orders.shard, orders.shards)
         self._quota = None if orders.planned is None else len(range(orders.shard, orders.planned, orders.shards))
         self._handed_out = self._kept = 0
         self._go: Go | None = None

@@ -86,7 +86,7 @@ def orders(prepared: Prepared, of: Manifest, folder: Path, stop_timeout_s: float
         engine=prepared.engine_spec,
         model=prepared.model,
         host=prepared.settings.target.url,
-        sample=[(prompt.row, prompt.text) for prompt in prepared.plan.sample],
+        sample=list(prepared.plan.sample),
         template=prepared.chat.template,
         stop=prepared.chat.stop,
         fields=prepared.chat.fields(prepared.scenario.max_tokens),

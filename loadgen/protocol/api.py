@@ -8,7 +8,7 @@ import msgspec
 from loadgen.request import Request
 
 MOST_TOKENS = 2**31 - 1
-"""Upper limit of a token count: a greater number is not a count. Sums of smaller ones stay exact where they are stored."""
+"""Upper limit of a token count: a greater number is not a count. Sums of smaller ones are exact in every format."""
 
 LONGEST_MS = 1e9
 """Twelve days: no engine takes longer for one request."""

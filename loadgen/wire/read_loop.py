@@ -123,7 +123,7 @@ class ReadLoop:
         self._sweeps[self._sweep + 1].append(reader)
 
     def _fail(self, reader: ResponseReader, bug: Exception) -> None:
-        """End a reader that an error in our code stops: raised in the loop it would be lost, and its user would hang."""
+        """End a reader that an error in our code stops: raised in the loop it would be lost, and its user hang."""
         reader.bug = bug
         self._end(reader)
 

@@ -70,6 +70,11 @@ class SampleSource:
         """Do nothing: no prompt depends on an answer."""
 
 
+def source_of(sample: Sequence[Prompt], defaults: RequestDefaults, seed: int, shard: int, shards: int) -> Source:
+    """Return the source of one process's requests."""
+    return SampleSource(sample, defaults, seed, shard, shards)
+
+
 def asked(prompt: Prompt) -> Input:
     """Return a prompt as the messages of a chat: one of the user."""
     return (Message("user", prompt.text),)
