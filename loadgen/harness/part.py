@@ -73,7 +73,7 @@ class Part:
             stop=orders.stop,
             body=orders.fields,
         )
-        self._source = source_of(orders.sample, self._defaults, scenario.seed, orders.shard, orders.shards)
+        self._source = source_of(scenario, orders.sample, self._defaults, orders.shard, orders.shards)
         self._quota = None if orders.planned is None else len(range(orders.shard, orders.planned, orders.shards))
         self._handed_out = self._kept = 0
         self._go: Go | None = None

@@ -7,6 +7,7 @@ import msgspec
 
 from loadgen.protocol.completion import Exchange
 from loadgen.request import Input, Message, Place, Request
+from loadgen.scenario import Scenario
 from loadgen.workload.plan import rounds
 from loadgen.workload.prompts import Prompt
 
@@ -70,9 +71,11 @@ class SampleSource:
         """Do nothing: no prompt depends on an answer."""
 
 
-def source_of(sample: Sequence[Prompt], defaults: RequestDefaults, seed: int, shard: int, shards: int) -> Source:
+def source_of(
+    scenario: Scenario, sample: Sequence[Prompt], defaults: RequestDefaults, shard: int, shards: int
+) -> Source:
     """Return the source of one process's requests."""
-    return SampleSource(sample, defaults, seed, shard, shards)
+    return SampleSource(sample, defaults, scenario.seed, shard, shards)
 
 
 def asked(prompt: Prompt) -> Input:
