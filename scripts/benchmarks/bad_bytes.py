@@ -15,8 +15,9 @@ from typing import Any
 from benchmarks.machine import ROOT
 from loadgen.clock import Ns
 from loadgen.protocol.api import Api, ApiError
-from loadgen.protocol.chat import ChatApi, error_message
+from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.client import Settings, conclude
+from loadgen.protocol.errors import error_message
 from loadgen.record import RequestRecord, from_line, to_line
 from loadgen.request import Request
 from loadgen.wire.http1 import LONGEST_HEAD
