@@ -60,7 +60,15 @@ RENAMED: Mapping[str, str] = {
     "counts_streams": "reports_stream_usage",
     "whole_length": "fixed_length_fields",
 }
-"""Fields of ``Engine`` and ``Launch`` by their names up to version 0.1, for the error that an old engine file gets."""
+"""Fields of ``Engine`` and ``Launch`` by their former names, for the error that an old engine file gets."""
+
+CLASSES: Mapping[str, str] = {
+    "OpenAIChat": "loadgen.protocol.chat.ChatApi",
+    "Generate": "loadgen.protocol.tgi.TgiApi",
+    "WholeLength": "loadgen.engines.engine.FixedLengthFields",
+    "Files": "loadgen.engines.engine.WeightFormat",
+}
+"""Classes and types that engine files import, by their former names."""
 
 
 def find_engine(name: str) -> Engine:
@@ -98,11 +106,14 @@ def _from_file(path: Path) -> Engine:
 
 
 def _import_problem(error: BaseException) -> str:
-    """Describe why an engine file cannot be imported; for one that uses names of version 0.1, give the new ones."""
+    """Describe why an engine file cannot be imported; for one that uses former names, give the new ones."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "engines":
         return "the package engines is now loadgen.engines; import from there."
+    name = re.search(r"cannot import name '(\w+)'", str(error))
+    if name is not None and name[1] in CLASSES:
+        return f"{name[1]} is now {CLASSES[name[1]]}."
     field = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if field is not None and field[1] in RENAMED:
         names = ", ".join(f"{old} is now {new}" for old, new in RENAMED.items())
-        return f"it uses {field[1]!r}, a name of version 0.1: {names}."
+        return f"it uses {field[1]!r}, a former name: {names}."
     return f"it cannot be imported: {type(error).__name__}: {error}."

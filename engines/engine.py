@@ -66,13 +66,13 @@ _SPELT = {"llama": "Llama", "falcon": "Falcon", "mpt": "MPT"}
 
 
 def knows_no(*architectures: str, why: str) -> Callable[[Model, Options], str | None]:
-    """Return what refuses models of these architectures, and why: ``{}`` stands for the architecture."""
+    """Return the reason not to serve models of these architectures; ``{}`` stands for the architecture."""
 
-    def refuses(model: Model, _options: Options) -> str | None:
+    def reason(model: Model, _options: Options) -> str | None:
         architecture = None if model.shape is None else model.shape.architecture
         return why.format(_SPELT[architecture]) if architecture in architectures and architecture else None
 
-    return refuses
+    return reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +166,7 @@ class Engine:
     title: str
     """Title in tables; with its version, where it is started from here."""
     apis: tuple[Api, ...]
-    """APIs that it serves, the default first."""
+    """APIs that it serves. Requests use the first."""
     launches: Sequence[Launch] = ()
     """Ways to start it, the preferred one first; empty: it is already running somewhere."""
     health: str | None = "/health"
@@ -198,13 +198,16 @@ class Engine:
     """File it was read from, if it is a user's own engine."""
 
     def __post_init__(self) -> None:
+        apis: object = self.apis  # an engine file of a user may hold anything
+        if not isinstance(apis, tuple) or not apis:
+            raise ValueError("apis must be a tuple of at least one API")
         for route in (self.health, *self.info_routes):
             if route is not None and not route.startswith("/"):
                 raise ValueError(f"a route begins with a slash: {route!r}")
 
     @property
     def api(self) -> Api:
-        """The API that is used by default."""
+        """The API that requests use."""
         return self.apis[0]
 
     @property

@@ -24,7 +24,7 @@ def _serve(start: Start) -> Sequence[Command]:
     return [[*command, *_batching(start)]]
 
 
-def _conversations(options: Options) -> int:
+def _reserved_sequences(options: Options) -> int:
     return int(options.get("slots", SLOTS)) if options.get("continuous_batching") else 1
 
 
@@ -33,12 +33,12 @@ def _batching(start: Start) -> list[str]:
     if not start.options.get("continuous_batching"):
         return []
     block = 32
-    blocks = -(-start.context * _conversations(start.options) // block)
+    blocks = -(-start.context * _reserved_sequences(start.options) // block)
     size = ["--cb-block-size", str(block), "--cb-num-blocks", str(blocks)]
     return ["--continuous-batching", *size, "--cb-max-batch-tokens", str(start.options.get("batch_tokens", 512))]
 
 
-def _whole_length(max_tokens: int) -> Mapping[str, Any]:
+def _fixed_length_fields(max_tokens: int) -> Mapping[str, Any]:
     # ignore_eos is refused, with status 422. What a configuration that is sent leaves out is the model's.
     return {"generation_config": json.dumps({"min_new_tokens": max_tokens})}
 
@@ -61,8 +61,8 @@ ENGINE = Engine(
         ),
     ),
     served_model_name=_path,
-    fixed_length_fields=_whole_length,
+    fixed_length_fields=_fixed_length_fields,
     options=("continuous_batching", "slots", "batch_tokens"),
-    reserved_sequences=_conversations,
+    reserved_sequences=_reserved_sequences,
     notes=("One request at a time, unless continuous_batching is set; with it stop strings are not honoured.",),
 )

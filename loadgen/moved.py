@@ -1,4 +1,4 @@
-"""Modules by their names up to version 0.1: whoever imports one gets an error that gives the new name."""
+"""Former module names: importing one raises an error with the new name."""
 
 import sys
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 
 MODULES = {
-    "loadgen.wire.answer": "loadgen.protocol.completion",
+    "loadgen.wire.answer": "loadgen.protocol.completion (Answer is now Completion)",
     "loadgen.wire.client": "loadgen.protocol.client",
     "loadgen.wire.decode": "loadgen.protocol.decode",
-    "loadgen.wire.dialect": "loadgen.protocol.api",
-    "loadgen.wire.job": "loadgen.request",
-    "loadgen.wire.openai_chat": "loadgen.protocol.chat",
+    "loadgen.wire.dialect": "loadgen.protocol.api (Dialect is now Api, Ask is loadgen.Request)",
+    "loadgen.wire.job": "loadgen.request (Job is now Request)",
+    "loadgen.wire.openai_chat": "loadgen.protocol.chat (OpenAIChat is now ChatApi)",
     "loadgen.wire.openai_sdk": "loadgen.protocol.openai_sdk",
-    "loadgen.wire.reception": "loadgen.wire.response_reader",
+    "loadgen.wire.reception": "loadgen.wire.response_reader (Reception is now ResponseReader)",
     "loadgen.wire.recording": "loadgen.protocol.records",
     "loadgen.wire.tokenizer": "loadgen.protocol.tokenizer",
     "loadgen.wire.uniform": "loadgen.protocol.uniform",
@@ -21,7 +21,7 @@ MODULES = {
 
 
 class _Moved(MetaPathFinder):
-    """Asked last, for modules that nothing else has found."""
+    """Runs after all other finders, for modules that none of them has found."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:  # noqa: ARG002
         """Raise ModuleNotFoundError with the new name of a module that has moved."""

@@ -72,7 +72,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     step: int | None = None
     """Index of the load step, None where the run has no steps."""
     user: int | None = None
-    """Number of the user, over all workers; None in the open loop, and in records of version 0.1."""
+    """Number of the user, over all workers; None in the warm-up, in the open loop, and in older records."""
     name: str | None = None
     """Name that the user's code gave to requests of this kind."""
     conversation: int | None = None

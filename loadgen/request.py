@@ -1,6 +1,6 @@
-"""The request model: what is asked of an engine, and where in the run that belongs.
+"""The request model: what is asked of an engine, and its place in the run.
 
-A source makes requests, an API encodes them, a client sends them, and the record of each has its place.
+A source makes requests and an API encodes them. A client sends them; each record has the fields of its request's place.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 Input = tuple[Message, ...] | str
-"""What the model is given: the messages of a chat, or text that it continues as it is."""
+"""What the model is given: the messages of a chat, or text. An API of chats sends text as one user message."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     """Index of the load step; None where the run has no steps."""
     user: int | None = None
-    """Number of the user, over all workers; None in the open loop, where each request is a separate user."""
+    """Number of the user, over all workers; None in the warm-up, and in the open loop, where each request is a user."""
     name: str | None = None
     """Name that the user's code gives to requests of this kind."""
     conversation: int | None = None
@@ -63,16 +63,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     not_before: Ns | None = None
     """Earliest time to send it; its connection is opened just before. None: at once."""
     due: Ns | None = None
-    """When the schedule of an open loop wants it sent."""
+    """Time at which the schedule of an open loop requires it to be sent."""
     lazy: bool = False
     """Whether its stream may be drained in large reads after the first token."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The input as messages of a chat: text is one message of the user."""
+        """The input as messages of a chat: text becomes one user message."""
         return (Message("user", self.input),) if isinstance(self.input, str) else self.input
 
     @property
     def text(self) -> str:
-        """The input as text: of messages, the content of each on its own line."""
+        """The input as text: the contents of the messages, one per line, without roles."""
         return self.input if isinstance(self.input, str) else "\n".join(message.content for message in self.input)

@@ -64,7 +64,6 @@ def mustered() -> tuple[Workers, list[Report]]:
         host="http://h",
         sample=[],
         stop=(),
-        fields={},
         planned=None,
         stop_timeout_s=1.0,
         folder="/nowhere",

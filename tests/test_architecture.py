@@ -51,7 +51,7 @@ def test_every_public_name_can_be_imported_and_the_package_is_typed() -> None:
 def test_the_old_name_of_a_module_is_an_error_that_gives_the_new_one(old: str, new: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=re.escape(f"{old} is now {new}")):
         __import__(old)
-    __import__(new)
+    __import__(new.partition(" ")[0])
 
 
 def test_the_old_name_of_a_user_class_is_an_error_that_gives_the_new_one() -> None:

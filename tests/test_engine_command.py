@@ -131,9 +131,15 @@ def test_what_cannot_be_started_says_why(home: Home) -> None:
         ("ENGINE = 1\n", "it must define ENGINE"),
         ("1 / 0\n", "it cannot be imported: ZeroDivisionError"),
         ("from engines.engine import Engine\n", "the package engines is now loadgen.engines"),
+        ("from loadgen.wire.openai_chat import OpenAIChat\n", "loadgen.protocol.chat (OpenAIChat is now ChatApi)"),
+        ("from loadgen.engines.engine import WholeLength\n", "is now loadgen.engines.engine.FixedLengthFields"),
+        (
+            "from loadgen.engines.engine import Engine\nENGINE = Engine(name='a', title='A', apis=())\n",
+            "apis must be a tuple of at least one API",
+        ),
         (
             "from loadgen.engines.engine import Engine\nENGINE = Engine(name='a', title='A', tells=('/info',))\n",
-            "it uses 'tells', a name of version 0.1: dialect is now apis (a tuple), tells is now info_routes,",
+            "it uses 'tells', a former name: dialect is now apis (a tuple), tells is now info_routes,",
         ),
     ],
 )

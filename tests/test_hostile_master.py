@@ -13,6 +13,7 @@ import zmq
 from conftest import CHAT, LOCUST, clean_environment
 from eavesdropping import KEY, Ear, listening
 
+from loadgen.models.template import template_text
 from loadgen.results.manifest import Manifest, to_json
 from loadgen.scenario import Scenario
 
@@ -87,7 +88,6 @@ class Master:
             "host": self.given.url,
             "sample": [{"row": 0, "text": "Hello."}],
             "stop": (),
-            "fields": {},
             "planned": 1,
             "stop_timeout_s": 1.0,
             "with_key": True,
@@ -225,6 +225,17 @@ def test_a_tokenizer_is_its_own(master: Master, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     scenario = {"tokenizer": str(tmp_path / "tokenizer.json")}
     assert "give this worker its own --tokenizer" in str(master.order(run_id="read", scenario=scenario))
+
+
+def test_a_chat_template_is_its_own(master: Master) -> None:
+    endless = (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}"
+    )
+    for template in (endless + "{% endfor %}", "{{ 'a' * 10**10 }}", "{{", "plain"):
+        assert "a chat template that this worker does not have" in str(
+            master.order(run_id="foreign", template=template)
+        )
+    assert master.order(run_id="known", template=template_text("vicuna_v1.1")) is None
 
 
 @pytest.mark.parametrize(

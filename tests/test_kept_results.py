@@ -1,7 +1,7 @@
-"""Results folders and golden lists of version 0.1: what other people's scripts read stays readable, and stays there.
+"""Results folders and golden lists: what other people's scripts read stays readable, and stays there.
 
-``kept/`` holds one folder of each kind as version 0.1 wrote it, and is never written anew. The lists in ``golden/`` are
-rewritten where ``LOADGEN_RECORD`` is set; each change of one belongs into CHANGELOG.md.
+``kept/`` holds one folder of each kind as it was written before the request model (752aa1a); it is never rewritten. The
+lists in ``golden/`` are rewritten where ``LOADGEN_RECORD`` is set; each change of one belongs in CHANGELOG.md.
 """
 
 import math
@@ -69,7 +69,7 @@ def assert_alike(found: Any, kept: Any, where: str = "") -> None:
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_a_folder_of_version_0_1_has_the_summary_it_had(kind: str, tmp_path: Path) -> None:
+def test_an_older_folder_has_the_summary_it_had(kind: str, tmp_path: Path) -> None:
     folder = shutil.copytree(KEPT / kind, tmp_path / kind)
     report(folder)
     assert_alike(decoded(folder / "summary.json"), decoded(KEPT / kind / "summary.json"))
@@ -85,7 +85,7 @@ def test_each_of_its_records_is_read_field_by_field(kind: str) -> None:
     assert_alike(records, [msgspec.json.decode(line) for line in lines])
 
 
-def test_two_folders_of_version_0_1_can_be_compared() -> None:
+def test_two_older_folders_can_be_compared() -> None:
     table = compare(read_run(KEPT / "throughput"), read_run(KEPT / "distributed"))
     assert len(table.rows) >= 3
     assert all(cell.strip() for row in table.rows for cell in row)
@@ -100,7 +100,7 @@ def test_the_command_reports_and_compares_them(tmp_path: Path) -> None:
     assert "Side by side" in done.stdout
 
 
-def test_a_matrix_of_version_0_1_has_the_tables_it_had(tmp_path: Path) -> None:
+def test_an_older_matrix_has_the_tables_it_had(tmp_path: Path) -> None:
     folder = shutil.copytree(KEPT / "matrix", tmp_path / "matrix")
     matrix = reopen(folder, tmp_path)
     found = results(matrix)

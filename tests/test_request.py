@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import answer, response, serving, stream, token
 
+from loadgen.launch.chat import applied
 from loadgen.protocol.api import Delta, Product, decode_json
 from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.client import Client, Settings
@@ -67,6 +68,21 @@ def test_a_chat_template_is_applied_to_each_request_that_has_messages() -> None:
     body = sent_body(question(input=chat), template=template)
     assert body["messages"] == [{"role": "user", "content": "<system>Be brief.<user>Why?<assistant>"}]
     assert sent_body(question("Why?"), template=template)["messages"][0]["content"] == "Why?"
+
+
+def test_a_template_gets_a_list_of_dictionaries_as_the_hubs_templates_expect() -> None:
+    template = applied(
+        "{% for m in [{'role': 'system', 'content': 'S'}] + messages %}{{ m.role }}={{ m['content'] }};{% endfor %}"
+    )
+    assert template((Message("user", "Why?"),)) == "system=S;user=Why?;"
+
+
+def test_answers_of_a_given_length_are_asked_for_with_each_requests_own_limit() -> None:
+    def fields(tokens: int) -> dict[str, Any]:
+        return {"min_tokens": tokens, "ignore_eos": True}
+
+    body = sent_body(question(max_tokens=5, body={"ignore_eos": False}), length_fields=fields)
+    assert (body["min_tokens"], body["max_tokens"], body["ignore_eos"]) == (5, 5, False)
 
 
 def test_the_record_has_the_place_of_its_request() -> None:
@@ -157,7 +173,9 @@ def test_an_api_may_produce_vectors_and_success_is_witnessed_by_one(
         exchange = client.send(question("Why?", stream=False))
     assert (exchange.record.outcome, exchange.record.error) == expected
     assert server.requests[0].path == "/v1/embeddings"
-    assert (exchange.record.output_tokens, exchange.record.first_token_ns) == (None, None)
+    record = exchange.record
+    assert (record.output_tokens, record.counted_by, record.chunks, record.output_characters) == (None,) * 4
+    assert record.first_token_ns is None
 
 
 # The outcome.
@@ -205,7 +223,7 @@ def said(*texts: str, **known: Any) -> Completion:
 def test_the_outcome_follows_from_fault_status_and_answer(
     fault: Fault | None, status: int, completion: Completion, expected: tuple[Outcome, str | None]
 ) -> None:
-    assert decide(fault, status, completion, "tokens") == expected
+    assert decide(fault, status, completion) == expected
 
 
 def test_a_stream_that_ends_only_with_the_connection_is_over_at_the_apis_own_end() -> None:

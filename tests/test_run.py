@@ -90,6 +90,43 @@ def test_requests_go_round_the_sample_in_a_seeded_order(set_otherwise: Seen) -> 
     assert "gone round" in (done.folder / "report.md").read_text()
 
 
+ENDING = """
+from itertools import count
+
+from locust import task
+
+from loadgen import ClosedLoopUser
+from loadgen.harness import part
+from loadgen.workload.source import SampleSource
+
+
+class Three(SampleSource):
+    asked = count()
+
+    def next(self, user):
+        return super().next(user) if next(self.asked) < 3 else None
+
+
+part.source_of = lambda scenario, sample, defaults, shard, shards: Three(sample, defaults, scenario.seed, shard, shards)
+
+
+class Chat(ClosedLoopUser):
+    @task
+    def ask(self) -> None:
+        self.ask_next_prompt()
+"""
+
+
+def test_a_source_that_has_nothing_left_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(ENDING)
+    with serving(answer(3, pause=0.05)) as server:
+        few = ("--host", server.url, "--sample", "4", "--requests", "10", "--warmup", "0", "--users", "2")
+        done = run_locustfile(tmp_path, str(tmp_path / "ending.py"), *few)
+    assert done.manifest["ended"]["reason"] == "completed"
+    assert [r.outcome for r in done.records] == [Outcome.OK] * 3
+    assert {r.user for r in done.records} <= {0, 1}
+
+
 def test_run_time_ends_a_run_and_lets_what_is_in_flight_finish(locust: Locust) -> None:
     with serving(answer(4, pause=0.2)) as server:
         done = locust("--host", server.url, *FEW, "--run-time", "3s", "--warmup", "0")

@@ -104,7 +104,7 @@ def read_back(raw: bytes, cuts: list[int], expected: Expected, *, lazily: bool =
     transcript.lazy = lazily
     api = ENGINES[expected.engine].api
     answer = decode(transcript, arrivals, api, stream=expected.stream, in_full=not lazily)
-    answer.outcome, answer.error = decide(transcript.fault, transcript.response.status, answer, api.produces)
+    answer.outcome, answer.error = decide(transcript.fault, transcript.response.status, answer)
     return record_of(question(stream=expected.stream), transcript, arrivals, answer, None)
 
 

@@ -18,7 +18,7 @@ def _profile(model: Model, options: Options) -> str:
     return str(options.get("profile") or f"{options.get('like', 'vllm-0.1.3')}/{model.name}")
 
 
-def _refuses(model: Model, options: Options) -> str | None:
+def _unsupported_reason(model: Model, options: Options) -> str | None:
     profile = _profile(model, options)
     return None if profile in PROFILES else f"there is no profile {profile!r}"
 
@@ -38,7 +38,7 @@ ENGINE = Engine(
         Launch(runs_in=Environment(), commands=_serve, weight_format="none", uses_gpu=False, split=None, startup_s=1),
     ),
     metrics=vllm.METRICS,
-    unsupported_reason=_refuses,
+    unsupported_reason=_unsupported_reason,
     options=("like", "profile", "time_factor"),
     fixed_length_fields=ignore_eos,
 )

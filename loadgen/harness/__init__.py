@@ -1,4 +1,4 @@
-"""The only code that knows Locust and gevent. Importing it adds the options and listeners of ours to Locust."""
+"""The only code that knows Locust and gevent. Importing it adds our options and listeners to Locust."""
 
 from typing import NoReturn
 

@@ -60,8 +60,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Text of the chat template, where the engine does not apply it."""
     stop: tuple[str, ...]
     """Texts that end an answer, sent with each request."""
-    fields: dict[str, Any]
-    """Further ones of each request's body."""
     planned: int | None
     """Measured requests of all workers together; None if only time bounds the run."""
     stop_timeout_s: float

@@ -12,6 +12,7 @@ from loadgen.errors import UsageError
 from loadgen.harness import ports
 from loadgen.harness.key_hosts import allowed_by_variable
 from loadgen.harness.load_kind import LoadKind
+from loadgen.protocol.chat import ChatApi
 from loadgen.scenario import Scenario, flag, resolve
 
 LOOPBACK = "127.0.0.1"
@@ -64,8 +65,8 @@ def scenario_of(options: Namespace, kind: LoadKind, form: Mapping[str, str] | No
         api = find_engine(scenario.engine).api
     except UsageError as error:
         raise UsageError(f"--engine: {error}") from None
-    if scenario.client == "openai" and not api.path(stream=True).startswith("/v1/"):
-        raise UsageError(f"--client openai: {scenario.engine} has no OpenAI route; use the own client.")
+    if scenario.client == "openai" and not isinstance(api, ChatApi):
+        raise UsageError(f"--client openai: {scenario.engine} has no chat completions; use --client own.")
     return scenario
 
 

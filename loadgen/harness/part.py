@@ -23,7 +23,7 @@ from loadgen.results.store import RecordFile
 from loadgen.scenario import Process, Scenario
 from loadgen.workload.arrivals import schedule, shard
 from loadgen.workload.prompts import Prompt
-from loadgen.workload.source import RequestDefaults, asked, source_of
+from loadgen.workload.source import RequestDefaults, input_of, source_of
 
 OPEN_AHEAD_MS = 50
 """Connections for requests with a time of their own are opened so long before it, lest connecting delay them."""
@@ -71,7 +71,6 @@ class Part:
             temperature=scenario.temperature,
             stream=scenario.stream,
             stop=orders.stop,
-            body=orders.fields,
         )
         self._source = source_of(scenario, orders.sample, self._defaults, orders.shard, orders.shards)
         self._quota = None if orders.planned is None else len(range(orders.shard, orders.planned, orders.shards))
@@ -80,6 +79,8 @@ class Part:
         self._went = Event()
         self._released = Event()
         self._enrolled = 0
+        self._without_more: set[int] = set()
+        """Users for which the source has nothing left."""
         self._first_at: dict[int, Ns] = {}
         self._unreported: list[RequestRecord] = []
         self._reports = 0
@@ -128,10 +129,20 @@ class Part:
             self._released.wait()
             return None
         request = self._source.next(user * self.orders.shards + self.orders.shard)
-        return None if request is None else self._handed_out_now(request, not_before=not_before)
+        if request is None:
+            self._has_no_more(user)
+            return None
+        return self._hand_out(request, not_before=not_before)
 
-    def answered(self, request: Request, exchange: Exchange) -> None:
-        """Note what became of a request, for the source."""
+    def _has_no_more(self, user: int) -> None:
+        """Note that the source has nothing left for a user; once that holds for all, the load is complete."""
+        self._without_more.add(user)
+        if len(self._without_more) >= self._enrolled:
+            self.sent_all()
+        self._released.wait()
+
+    def note_result(self, request: Request, exchange: Exchange) -> None:
+        """Pass what became of a request on to the source."""
         self._source.done(request, exchange)
 
     def arrivals(self) -> Iterator[Request]:
@@ -156,7 +167,7 @@ class Part:
             request = self._source.next(None)
             if request is None:
                 return
-            yield self._handed_out_now(request, not_before=due, due=due)
+            yield self._hand_out(request, not_before=due, due=due)
 
     def sent_all(self) -> None:
         """Note that the schedule has ended: what was planned is what was handed out."""
@@ -171,7 +182,7 @@ class Part:
     def warm_up_request(self, prompt: Prompt) -> Request:
         """Return a request of the warm-up, to be made at once."""
         place = Place(phase=Phase.WARMUP, prompt_row=prompt.row)
-        return self._handed_out_now(self._defaults.request(asked(prompt), place))
+        return self._hand_out(self._defaults.request(input_of(prompt), place))
 
     def drop(self, request: Request, why: str) -> None:
         """Keep the record of a request that was due and is not made."""
@@ -275,7 +286,7 @@ class Part:
         while not self.finishing and (left := at - now()) > 0:
             gevent.sleep(min(left / SECOND, 0.5))
 
-    def _handed_out_now(self, request: Request, *, not_before: Ns | None = None, due: Ns | None = None) -> Request:
+    def _hand_out(self, request: Request, *, not_before: Ns | None = None, due: Ns | None = None) -> Request:
         """Return a source's request with its identity, worker, step and timing; from now on it is in flight."""
         self.started += 1
         measured = request.place.phase is Phase.MEASURE

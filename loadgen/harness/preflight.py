@@ -56,10 +56,10 @@ def _get_models(settings: Settings, waiter: Waiter) -> Reply:
         timeout = min(TIMEOUT_S, settings.timeouts.first_byte)
         return get(settings.target, "/v1/models", waiter, timeout=timeout, api_key=settings.api_key)
     except WireError as error:
-        raise UsageError(_unreachable(settings.target.url, error)) from None
+        raise UsageError(_unreachable(settings, error)) from None
 
 
-def _unreachable(url: str, error: WireError) -> str:
+def _unreachable(settings: Settings, error: WireError) -> str:
     ways_out = {
         Outcome.DNS: "Check the host name.",
         Outcome.REFUSED: "Is the server running, and is the port right?",
@@ -70,7 +70,9 @@ def _unreachable(url: str, error: WireError) -> str:
         Outcome.BAD_PROTOCOL: "That port does not speak HTTP; if it speaks TLS, write https://.",
     }
     way_out = ways_out.get(error.outcome, "Does that port speak HTTP, or TLS (https://)?")
-    return f"--host {url}: {error.message}. {way_out}"
+    option = settings.limit_options.get(error.outcome)
+    limit = f" ({option})" if option else ""
+    return f"--host {settings.target.url}: {error.message}{limit}. {way_out}"
 
 
 def _models_of(reply: Reply) -> list[_Model]:

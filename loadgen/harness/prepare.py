@@ -64,17 +64,17 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     check_writable(Path(scenario.results))
     plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
     launched = None if engine else launched_at(host)
-    name = ENGINE if engine else _spoken_by(scenario, launched)
+    name = ENGINE if engine else _engine_of(scenario, launched)
     if engine and scenario.engine not in {"endpoint", ENGINE}:
         raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
-    spoken = find_engine(name)
-    scenario = _with_tokenizer(scenario, spoken, launched)
+    engine_there = find_engine(name)
+    scenario = _with_tokenizer(scenario, engine_there, launched)
     settings = settings_of(scenario, host, name, None if engine else key_hosts)
     wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
     found = preflight.find(settings, wanted, waiter)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
-    chat = chat_for(spoken, launched, called, scenario)
+    chat = chat_for(engine_there, launched, called, scenario)
     chat.check([*plan.sample, *plan.warmup])
     settings = with_template(settings, chat.template)
     preflight.try_one(settings, chat.shortest(found.model, scenario), waiter)
@@ -82,7 +82,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         scenario=scenario,
         settings=settings,
         engine_spec=name,
-        engine=simulated.ENGINE if is_simulated else spoken.name,
+        engine=simulated.ENGINE if is_simulated else engine_there.name,
         model=found.model,
         called=called,
         server=found.server,
@@ -90,12 +90,12 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         chat=chat,
         embedded=LABEL if engine else None,
         simulated=is_simulated,
-        metrics=spoken.metrics,
+        metrics=engine_there.metrics,
         launched=launched,
     )
 
 
-def _spoken_by(scenario: Scenario, launched: Launched | None) -> str:
+def _engine_of(scenario: Scenario, launched: Launched | None) -> str:
     """Return the engine whose API is used: the one that was named, else the one that was started there."""
     return launched.engine if launched and scenario.engine == "endpoint" else scenario.engine
 
@@ -122,22 +122,23 @@ def with_template(settings: Settings, template: str | None) -> Settings:
     return settings if template is None else replace(settings, template=applied(template))
 
 
-def settings_of(scenario: Scenario, host: str, engine: str, key_hosts: KeyHosts | None) -> Settings:
+def settings_of(scenario: Scenario, host: str, engine_spec: str, key_hosts: KeyHosts | None) -> Settings:
     """Return how requests are made, without a key if ``key_hosts`` is None.
 
     Raises UsageError where the tokenizer cannot be read, or where the key is not for this host.
     """
-    target = _target_of(host, verify=not scenario.insecure)
+    target, engine = _target_of(host, verify=not scenario.insecure), find_engine(engine_spec)
     return Settings(
         target=target,
-        api=find_engine(engine).api,
+        api=engine.api,
         timeouts=Timeouts(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),
         keep_alive=scenario.keep_alive,
         api_key=None if key_hosts is None else key_hosts.key_for(target),
         count_tokens=_counter_of(scenario.tokenizer) if scenario.tokenizer else None,
-        options=LIMIT_OPTIONS,
+        length_fields=engine.fixed_length_fields if scenario.ignore_eos else None,
+        limit_options=LIMIT_OPTIONS,
     )
 
 

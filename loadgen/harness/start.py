@@ -37,7 +37,7 @@ def load_model(kind: LoadKind, scenario: Scenario, users: int, spawn_rate: float
 
 
 def first_step(scenario: Scenario) -> int:
-    """Return how many users a ramp begins with."""
+    """Return how many users a sweep begins with."""
     return Sweep(scenario).first
 
 
@@ -89,7 +89,6 @@ def orders(prepared: Prepared, of: Manifest, folder: Path, stop_timeout_s: float
         sample=list(prepared.plan.sample),
         template=prepared.chat.template,
         stop=prepared.chat.stop,
-        fields=prepared.chat.fields(prepared.scenario.max_tokens),
         planned=of.planned_requests,
         stop_timeout_s=stop_timeout_s,
         with_key=prepared.settings.api_key is not None,

@@ -47,7 +47,7 @@ class OurUser(User):
     def _send(self, client: Sender, request: Request, part: Part) -> None:
         """Send a request and note what became of it; what our code raises meanwhile ends the run, and this user."""
         try:
-            part.answered(request, client.send(request))
+            part.note_result(request, client.send(request))
         except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):  # a listener's wish
             raise
         except Exception as error:  # noqa: BLE001 logged once, there
@@ -69,11 +69,13 @@ class ClosedLoopUser(OurUser):
         super().__init__(environment)
         self._client: Sender | None = None
         self._unreachable = False
-        self._number = self.process.part.enrol() if self.process.part is not None else 0
+        self._number = None if self.process.part is None else self.process.part.enrol()
 
     def ask_next_prompt(self) -> None:
         """Send the next prompt of the run and record what becomes of it."""
         part = self.part
+        if self._number is None:
+            self._number = part.enrol()
         request = part.next_request(self._number)
         if self._client is None:
             self._client = self.process.new_client(partial(self._keep, part))

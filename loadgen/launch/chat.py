@@ -4,11 +4,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from loadgen.engines.engine import Engine, FixedLengthFields
+from loadgen.engines.engine import Engine
 from loadgen.errors import UsageError
 from loadgen.models.model import Model
 from loadgen.models.table import find_model
@@ -31,12 +28,6 @@ class Chat:
     """Text of the chat template, where it is made here."""
     stop: tuple[str, ...] = ()
     """Sent along, so that all engines end a model's answer at the same words."""
-    fixed_length_fields: FixedLengthFields | None = None
-    """How answers are asked for that do not end before ``max_tokens``, if they are."""
-
-    def fields(self, max_tokens: int) -> dict[str, Any]:
-        """Return further fields of each request's body."""
-        return dict(self.fixed_length_fields(max_tokens)) if self.fixed_length_fields else {}
 
     def shortest(self, model: str, scenario: Scenario) -> Request:
         """Return a request like those of a scenario, for an answer of one token."""
@@ -48,7 +39,6 @@ class Chat:
             temperature=scenario.temperature,
             stream=scenario.stream,
             stop=self.stop,
-            body=self.fields(1),
             place=Place(phase=Phase.WARMUP),
         )
 
@@ -67,7 +57,8 @@ class Chat:
 
 def applied(template: str) -> Template:
     """Return the function that applies a chat template to the messages of a chat."""
-    return lambda messages: render_chat(template, msgspec.to_builtins(messages))
+    # A list of dictionaries, as templates are written for: some put messages of their own in front.
+    return lambda messages: render_chat(template, [{"role": m.role, "content": m.content} for m in messages])
 
 
 def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Scenario) -> Chat:
@@ -86,17 +77,18 @@ def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Sc
         raise UsageError(
             f"--ignore-eos: {engine.title} cannot be asked for that; random weights never end by themselves."
         )
-    return Chat(made_by, template, fixed_length_fields=engine.fixed_length_fields)
+    return Chat(made_by, template)
 
 
 def _template(launched: Launched | None, known: Model | None) -> str | None:
     if launched is not None:
-        return _template_of(Path(launched.source))
+        return template_of(launched)
     return template_text(known.template) if known is not None and known.template else None
 
 
-def _template_of(folder: Path) -> str | None:
-    """Return the chat template of a model's folder, as the Hub has it in one of two places."""
+def template_of(launched: Launched) -> str | None:
+    """Return the chat template in the folder of a model that was launched, None if it has none."""
+    folder = Path(launched.source)
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, ValueError):

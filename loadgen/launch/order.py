@@ -93,7 +93,7 @@ def served_name(order: Order, source: Source, ports: Ports) -> str:
     try:
         return order.engine.served_model_name(start_of(order, source, ports))
     except Exception as error:
-        raise UsageError(f"{order.engine.name}: `serves` fails: {type(error).__name__}: {error}.") from error
+        raise UsageError(f"{order.engine.name}: `served_model_name` fails: {type(error).__name__}: {error}.") from error
 
 
 def variables(order: Order) -> dict[str, str]:

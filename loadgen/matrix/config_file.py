@@ -124,7 +124,8 @@ def _check_host(host: str, where: str) -> None:
     try:
         parse_target(host)
     except ValueError as error:
-        raise UsageError(f"{where}: host: {error}") from None
+        shown = "" if "@" in host else f" {host!r}"
+        raise UsageError(f"{where}: host{shown}: {error}") from None
 
 
 def _check_column(config: Config, column: str, name: str) -> None:

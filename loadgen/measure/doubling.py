@@ -1,4 +1,4 @@
-"""Which concurrency comes next in a ramp."""
+"""Which concurrency comes next in a sweep."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ MOST_USERS = 16_384
 
 
 class Plan(Protocol):
-    """The steps of a ramp, one after another."""
+    """The steps of a sweep, one after another."""
 
     @property
     def first(self) -> int:

@@ -6,7 +6,7 @@ They are written for the Hub's conventions, so that an engine can be given the f
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Template, TemplateError
@@ -32,6 +32,11 @@ def template_path(name: str) -> Path:
     return _FOLDER / f"{name}.jinja"
 
 
+def template_names() -> list[str]:
+    """Return the names of our templates."""
+    return sorted(path.stem for path in _FOLDER.glob("*.jinja"))
+
+
 def template_text(name: str) -> str:
     """Return one of our templates; raises FileNotFoundError."""
     return template_path(name).read_text(encoding="utf-8")
@@ -50,6 +55,6 @@ def render_chat(template: str, messages: Sequence[Mapping[str, str]], bos_token:
     return _compiled(template).render(messages=messages, bos_token=bos_token, add_generation_prompt=True)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _compiled(template: str) -> Template:
     return _ENVIRONMENT.from_string(template)

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 class ApiError(Exception):
-    """What the server sent is not of this API; ``data`` are the bytes, whole, as they have to be redacted first."""
+    """The server's bytes do not follow this API. ``data`` holds all of them: they are redacted before they are cut."""
 
     def __init__(self, message: str, data: bytes = b"") -> None:
         super().__init__(message)
@@ -117,7 +117,7 @@ Product = Literal["tokens", "vectors", "scores"]
 
 
 class Api(Protocol):
-    """How an engine is asked, and how its answers are read. Without state and without I/O."""
+    """Encodes requests to an engine and reads its answers. Without state and without I/O."""
 
     produces: ClassVar[Product]
     """What a successful answer has to contain."""

@@ -1,10 +1,11 @@
-"""Sends requests, one after another: encoded by an API, over the wire, and back to a record and an answer."""
+"""Sends requests one at a time; returns the record and the answer of each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from loadgen.clock import now
 from loadgen.protocol.api import Api
@@ -29,7 +30,7 @@ Template = Callable[[Sequence[Message]], str]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all requests of a run have in common."""
+    """How the requests of a run are sent: target, API, time-outs, key, template."""
 
     target: Target
     api: Api
@@ -40,13 +41,17 @@ class Settings:
     """Counts the tokens of an answer's text where the server reports none."""
     template: Template | None = None
     """Applied here, where the engine does not apply the model's chat template itself."""
-    options: Mapping[Outcome, str] = field(default_factory=dict)
-    """Name of the option that sets the limit which an outcome is about, for its error."""
+    length_fields: Callable[[int], Mapping[str, Any]] | None = None
+    """Returns the fields that make an answer exactly that many tokens long, where answers must not end earlier."""
+    limit_options: Mapping[Outcome, str] = field(default_factory=dict)
+    """By outcome: the option that sets its limit, appended to the error."""
 
     def body(self, request: Request) -> Mapping[str, Any]:
         """Return the JSON body of a request."""
         if self.template is not None and not isinstance(request.input, str):
-            request = msgspec.structs.replace(request, input=self.template(request.input))
+            request = replace(request, input=self.template(request.input))
+        if self.length_fields is not None:
+            request = replace(request, body={**self.length_fields(request.max_tokens), **request.body})
         return self.api.body(request)
 
 
@@ -150,8 +155,8 @@ def conclude(settings: Settings, request: Request, transcript: Transcript) -> Ex
     transcript.settle_end(arrivals, given_up_at)
     in_full = settings.count_tokens is not None
     completion = decode(transcript, arrivals, settings.api, stream=request.stream, in_full=in_full)
-    fault = None if transcript.fault is None else _with_option(transcript.fault, settings.options)
-    completion.outcome, completion.error = decide(fault, transcript.response.status, completion, settings.api.produces)
+    fault = None if transcript.fault is None else _with_option(transcript.fault, settings.limit_options)
+    completion.outcome, completion.error = decide(fault, transcript.response.status, completion)
     if completion.outcome is Outcome.OK and fault is not None:
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
     completion.redact(settings.api_key)
@@ -165,10 +170,10 @@ def _with_option(fault: Fault, options: Mapping[Outcome, str]) -> Fault:
 
 
 def _arrivals(transcript: Transcript) -> Arrivals:
-    """Return the times of the reads, none of them before the question.
+    """Return the times of the reads, none earlier than the request.
 
-    A stamp between our look at a silent socket and the send is that of an answer that came too early. One before that
-    look cannot be: then the clocks do not fit together, and the times are those of user space.
+    A stamp between the check that the socket is silent and the send belongs to an answer that came too early. A stamp
+    before that check is impossible: the clocks disagree, and the times of user space are used.
     """
     arrivals = transcript.arrivals()
     if not arrivals.begins_before(transcript.sent):

@@ -1,10 +1,10 @@
-"""What a response said, and when its tokens arrived."""
+"""The content of a response, and when its tokens arrived."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from loadgen.clock import Ns
-from loadgen.protocol.api import Delta, Timings, Usage
+from loadgen.protocol.api import Delta, Product, Timings, Usage
 from loadgen.record import Outcome, RequestRecord
 from loadgen.wire.kept import LONGEST_ERROR, kept
 
@@ -13,6 +13,8 @@ from loadgen.wire.kept import LONGEST_ERROR, kept
 class Completion:
     """The answer to one request: the deltas of its response, added up, and the outcome."""
 
+    produces: Product = "tokens"
+    """What it has to contain."""
     streamed: bool = False
     """Whether it came as a stream of events."""
     outcome: Outcome = Outcome.ABORTED
@@ -46,7 +48,7 @@ class Completion:
     counted_chunks: int | None = None
     """Chunks of a stream with skipped events, where the server gave no count of tokens."""
     rejected_usage: str | None = None
-    """Counts in the server's usage that cannot be counts, in its words."""
+    """Values in the server's usage that are not valid token counts, as sent."""
     decode_text: Callable[[], str] | None = None
     """Decodes the whole text of a stream with skipped events."""
     _texts: list[str] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Completion:
         self._counted = None
 
     def add(self, delta: Delta) -> bool:
-        """Add what an event or a whole answer says; return whether there was a token in it."""
+        """Add what an event or a whole answer says; return whether it held a token."""
         self.finish_reason = delta.finish_reason or self.finish_reason
         if delta.usage is not None:
             self.rejected_usage = self.rejected_usage or delta.usage.rejected
@@ -104,8 +106,14 @@ class Completion:
         return None if count is None or before is None else count - before
 
     def redact(self, secret: str | None) -> None:
-        """Reduce the server's own words to what may be kept in a record: without a secret, and short."""
+        """Remove a secret from the server's texts, and cut them to the length that a record keeps.
+
+        The text of the answer itself is left as it is.
+        """
         self.error = kept(self.error, secret, LONGEST_ERROR)
+        self.refusal = kept(self.refusal, secret, LONGEST_ERROR)
+        self.unreadable = kept(self.unreadable, secret, LONGEST_ERROR)
+        self.reported_error = kept(self.reported_error, secret, LONGEST_ERROR)
         self.finish_reason = kept(self.finish_reason, secret)
         self.rejected_usage = kept(self.rejected_usage, secret)
 

@@ -1,4 +1,4 @@
-"""From a transcript to what was answered and when: pure functions, called when the response is over."""
+"""Decodes a transcript into a completion. Pure functions, called after the response has ended."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ def decode(transcript: Transcript, arrivals: Arrivals, api: Api, *, stream: bool
     """
     response = transcript.response
     if response.status not in {0, _OK}:
-        return Completion(refusal=_refusal(response))
-    completion = Completion(streamed=_is_stream(response, asked=stream))
+        return Completion(api.produces, refusal=_refusal(response))
+    completion = Completion(api.produces, streamed=_is_stream(response, asked=stream))
     if transcript.too_long:  # what was read is of no use, and decoding it would delay everybody else
         return completion
     try:
@@ -103,7 +103,7 @@ def _events(
 
 
 def _add(completion: Completion, said: Sequence[Delta | str], ends: Sequence[int], lookup: "ArrivalLookup") -> None:
-    """Add what the events of a stream say, and when those with a token had arrived."""
+    """Add the events of a stream, and the arrival times of those that hold a token."""
     chunks: list[int] = []
     for index, piece in enumerate(said):
         if isinstance(piece, str):

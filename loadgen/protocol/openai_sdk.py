@@ -1,7 +1,7 @@
 """Requests through the openai SDK, to measure what the SDK costs.
 
-Times are those at which the SDK hands a chunk to its caller, so they hold its parsing and its scheduling; the records
-say ``client: openai`` and ``stamp: user``.
+Times are those at which the SDK hands a chunk to its caller, so they include its parsing and its scheduling. Records
+have ``client: openai`` and ``stamp: user``.
 """
 
 import logging
@@ -31,7 +31,7 @@ _PARAMETERS = {"model", "messages", "max_tokens", "temperature", "stream", "stre
 
 def open_sdk(settings: Settings) -> openai.OpenAI:
     """Return a client of the SDK, to be shared by all users; without retries, which would hide failures."""
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line a request otherwise
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # otherwise it logs one line per request
     timeouts, target = settings.timeouts, settings.target
     insecure = target.tls is not None and target.tls.verify_mode is ssl.CERT_NONE
     return openai.OpenAI(
@@ -56,10 +56,11 @@ class OpenAIClient:
 
     def send(self, request: Request) -> Exchange:
         """Make a request; return its record and the answer. The server's faults are outcomes; none is raised."""
+        body = msgspec.to_builtins(self._settings.body(request))  # outside the try: what fails here is not the server's
         transcript = Transcript()
         completion = Completion(streamed=request.stream)
         try:
-            self._ask(request, transcript, completion)
+            self._ask(request, body, transcript, completion)
             transcript.fault = None
         except openai.APIStatusError as error:
             transcript.response.status = error.status_code
@@ -88,16 +89,13 @@ class OpenAIClient:
     def _conclude(self, request: Request, transcript: Transcript, completion: Completion) -> Exchange:
         transcript.end = now()
         settings = self._settings
-        completion.outcome, completion.error = decide(
-            transcript.fault, transcript.response.status, completion, settings.api.produces
-        )
+        completion.outcome, completion.error = decide(transcript.fault, transcript.response.status, completion)
         completion.redact(settings.api_key)
         arrivals = transcript.arrivals()
         record = record_of(request, transcript, arrivals, completion, settings.count_tokens, client="openai")
         return Exchange(record, completion)
 
-    def _ask(self, request: Request, transcript: Transcript, completion: Completion) -> None:
-        body = msgspec.to_builtins(self._settings.body(request))
+    def _ask(self, request: Request, body: dict[str, Any], transcript: Transcript, completion: Completion) -> None:
         extra = {name: body.pop(name) for name in set(body) - _PARAMETERS}
         create: Any = self._sdk.chat.completions.create
         if request.not_before is not None:

@@ -1,4 +1,4 @@
-"""From a completion to its record: who counts the tokens, and which times stand in it."""
+"""From a completion to its record: who counts the tokens, and which times the record has."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -24,9 +24,8 @@ def record_of(
     client: Literal["own", "openai"] = "own",
 ) -> RequestRecord:
     """Return the record of one request."""
-    text_tokens = (
-        None if count_tokens is None or completion.outcome is not Outcome.OK else count_tokens(completion.text)
-    )
+    has_text = completion.produces == "tokens" and completion.outcome is Outcome.OK
+    text_tokens = count_tokens(completion.text) if has_text and count_tokens is not None else None
     output_tokens, counted_by = _counted(completion, text_tokens)
     chunks: list[int] = list(completion.chunk_times)
     return _record(
@@ -55,9 +54,9 @@ def record_of(
         text_tokens=text_tokens,
         first_chunk_tokens=_first_chunk_tokens(completion, output_tokens, counted_by),
         lazy=transcript.lazy,
-        chunks=completion.chunks,
+        chunks=completion.chunks if completion.produces == "tokens" else None,
         coalesced_chunks=None if transcript.lazy or client != "own" else completion.coalesced,
-        output_characters=len(completion.text) if completion.outcome is Outcome.OK and not completion.skipped else None,
+        output_characters=len(completion.text) if has_text and not completion.skipped else None,
         chunk_ns=chunks if chunks and not transcript.lazy else None,
         outcome=completion.outcome,
         error=completion.error,
@@ -69,7 +68,7 @@ def record_of(
 
 
 def dropped(request: Request, why: str) -> RequestRecord:
-    """Return the record of a request that was due and is not made."""
+    """Return the record of a request that was due and was not sent."""
     return _record(request, outcome=Outcome.DROPPED, error=why)
 
 
@@ -87,7 +86,7 @@ def _reported_tokens(completion: Completion) -> int | None:
 
 def _counted(completion: Completion, text_tokens: int | None) -> tuple[int | None, CountedBy | None]:
     """Return the output tokens of a complete answer and who counted them: the server, a tokenizer, or its chunks."""
-    if completion.outcome is not Outcome.OK:
+    if completion.outcome is not Outcome.OK or completion.produces != "tokens":
         return None, None
     counted = completion.usage.output_tokens if completion.usage is not None else None
     if (

@@ -46,8 +46,8 @@ class TgiApi:
         return "/generate_stream" if stream else "/generate"
 
     def body(self, request: Request) -> Mapping[str, Any]:
-        """Return the body; the model is whatever the server was started with."""
-        parameters: dict[str, Any] = {"max_new_tokens": request.max_tokens, "details": True}
+        """Return the body. It names no model, as the server has only one; further fields are parameters."""
+        parameters: dict[str, Any] = {**request.body, "max_new_tokens": request.max_tokens, "details": True}
         if request.temperature > 0:
             parameters |= {"do_sample": True, "temperature": request.temperature}
         if request.stop:

@@ -1,1 +1,1 @@
-"""One request, from the socket to its record."""
+"""One request, from the socket to its transcript. Knows HTTP and event streams, and no API."""

@@ -93,10 +93,10 @@ class Connection:
         with suppress(OSError):  # nothing has come, or the connection is gone, which sending will show
             if self._tls is None:
                 if self._socket.recv(1, _socket.MSG_PEEK):
-                    raise WireError(EARLY.outcome, EARLY.message)
+                    raise WireError.of(EARLY)
             elif data := self._socket.recv(_HANDSHAKE_BYTES):  # session tickets come early, and rightly
                 if self._tls.decrypt(data):
-                    raise WireError(EARLY.outcome, EARLY.message)
+                    raise WireError.of(EARLY)
                 if self._tls.fault is not None:
                     raise WireError(Outcome.TLS, self._tls.fault)
         return at
@@ -118,7 +118,7 @@ class Connection:
         reader.reset()
         transcript.offset = None if self._clock_stepped() else self._offset
         if reader.ended is not None:
-            raise WireError(reader.ended.outcome, reader.ended.message)
+            raise WireError.of(reader.ended)
 
     def _clock_stepped(self) -> bool:
         """Whether the realtime clock was set since the last request was sent: then its stamps cannot be mapped."""

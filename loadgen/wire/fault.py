@@ -1,4 +1,4 @@
-"""Faults of the server, or of the way to it: what a request ends with, other than an answer."""
+"""Faults of the server or of the connection to it: how a request ends without a complete answer."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,11 @@ class WireError(Exception):
     def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
         self.fault = Fault(outcome, message)
+
+    @classmethod
+    def of(cls, fault: Fault) -> "WireError":
+        """Return the exception for a fault."""
+        return cls(fault.outcome, fault.message)
 
     @property
     def outcome(self) -> Outcome:

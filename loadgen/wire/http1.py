@@ -9,10 +9,6 @@ LONGEST_HEAD = 256 * 1024
 """Bytes of a response's head, informational ones before it included; servers themselves take 8 to 64 KiB."""
 
 
-_TAIL_BYTES = 64
-"""Of a body, kept to find the line that ends a stream."""
-
-
 class HttpError(Exception):
     """What the server sent is not HTTP; ``data`` are the bytes, whole, as they have to be redacted first."""
 
@@ -50,6 +46,8 @@ class Response:
     def __init__(self, stream_end: bytes | None = None) -> None:
         """Read a response. ``stream_end``: line that ends a stream whose end only the connection's end announces."""
         self._stream_end = stream_end
+        self._tail_bytes = len(stream_end or b"") + 32
+        """Of the body, kept to find that line with some blank lines after it."""
         self.status = 0
         self.headers: dict[str, str] = {}
         self.complete = False
@@ -132,7 +130,7 @@ class Response:
             del self.pieces[self._whole :]
         if self._close_delimited:
             new = self.pieces[self.pieces_until[-1] if self.pieces_until else 0 :]
-            self._tail = (self._tail + b"".join(new))[-_TAIL_BYTES:]
+            self._tail = (self._tail + b"".join(new))[-self._tail_bytes :]
         self.pieces_until.append(len(self.pieces))
 
     def _stream_has_ended(self) -> bool:

@@ -1,4 +1,4 @@
-"""Reads one response: a loop reads whatever socket is ready, and wakes the waiting user when a response is over.
+"""Reads one response from its socket, when the read loop finds it ready.
 
 Between readable and recorded there is a read, four appends, and a look at the last bytes. All else waits until the
 response is complete.
@@ -91,7 +91,7 @@ class Decrypter(Protocol):
 
 
 class ResponseReader:
-    """One response being received. It is over when ``ended`` is set: None for a complete message, or the fault."""
+    """One response being received. It has ended when ``over`` is True; ``ended`` is its fault, if it has one."""
 
     __slots__ = (
         "_begun",

@@ -1,4 +1,4 @@
-"""Sources: they decide what is asked next, request by request."""
+"""Sources: each decides which request is sent next."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -26,11 +26,14 @@ class Source(Protocol):
         """
 
     def done(self, request: Request, exchange: Exchange) -> None:
-        """Note what became of a request: the next turn of a conversation may depend on its answer."""
+        """Take the result of a request: the next turn of a conversation may depend on its answer.
+
+        Not called for requests that were interrupted or dropped, nor for the warm-up.
+        """
 
 
 class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
-    """What the requests of a run have in common."""
+    """Fields that all requests of a run share."""
 
     model: str
     max_tokens: int
@@ -39,10 +42,10 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     body: Mapping[str, Any] = {}
 
-    def request(self, given: Input, place: Place, *, max_tokens: int | None = None) -> Request:
-        """Return a request for an input; ``max_tokens`` limits its answer where it is not the run's own limit."""
+    def request(self, content: Input, place: Place, *, max_tokens: int | None = None) -> Request:
+        """Return a request; ``max_tokens`` overrides the run's limit."""
         return Request(
-            input=given,
+            input=content,
             model=self.model,
             max_tokens=self.max_tokens if max_tokens is None else max_tokens,
             temperature=self.temperature,
@@ -54,7 +57,7 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleSource:
-    """Asks the prompts of a sample, one message each; when all have been asked, again in another seeded order."""
+    """Sends each prompt as one user message; after the last it starts again, in another seeded order."""
 
     def __init__(
         self, sample: Sequence[Prompt], defaults: RequestDefaults, seed: int, shard: int = 0, shards: int = 1
@@ -65,7 +68,7 @@ class SampleSource:
     def next(self, user: int | None) -> Request:
         """Return the request of the next prompt, whichever user asks."""
         prompt, number = next(self._rounds)
-        return self._defaults.request(asked(prompt), Place(user=user, prompt_row=prompt.row, round=number))
+        return self._defaults.request(input_of(prompt), Place(user=user, prompt_row=prompt.row, round=number))
 
     def done(self, request: Request, exchange: Exchange) -> None:
         """Do nothing: no prompt depends on an answer."""
@@ -78,6 +81,6 @@ def source_of(
     return SampleSource(sample, defaults, scenario.seed, shard, shards)
 
 
-def asked(prompt: Prompt) -> Input:
-    """Return a prompt as the messages of a chat: one of the user."""
+def input_of(prompt: Prompt) -> Input:
+    """Return a prompt as a chat of one user message."""
     return (Message("user", prompt.text),)

@@ -176,7 +176,8 @@ def prefix_cache(e: Evidence) -> Check:
     """Tell whether prompts came from the engine's cache, where they cost next to nothing."""
     name = "prompts not from a cache"
     sent = [r for r in e.records if r.sent_ns is not None]
-    repeated = len(sent) - len({r.prompt_row for r in sent})
+    rows = [r.prompt_row for r in sent if r.prompt_row is not None]
+    repeated = len(rows) - len(set(rows))
     hits = _cache_hits(e)
     limit = f"{CACHE_LIMIT:.0%} of prompt tokens"
     advice = "Start the engine without prefix caching (vLLM: --no-enable-prefix-caching), or raise --sample."
