@@ -134,8 +134,8 @@ class ChatApi:
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
         """Return where the text of an event seems to lie."""
-        found = _TEXT.search(event)
-        return None if found is None else found.span(1)
+        match = _TEXT.search(event)
+        return None if match is None else match.span(1)
 
     def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
         """Read all events, as one JSON array if it can be: a call for each costs more than the parsing."""

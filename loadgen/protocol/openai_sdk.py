@@ -101,21 +101,21 @@ class OpenAIClient:
         if request.not_before is not None:
             self._waiter.sleep_until(request.not_before)
         transcript.sent = now()
-        got = create(**body, extra_body=extra, extra_headers=trace_headers(request.id))
+        response = create(**body, extra_body=extra, extra_headers=trace_headers(request.id))
         transcript.response.status = 200
         read = self._settings.api.read_event
         if request.stream:
             chunks: list[tuple[Ns, Any]] = []
             try:
-                chunks.extend((now(), chunk) for chunk in got)
+                chunks.extend((now(), chunk) for chunk in response)
             finally:  # decoded afterwards, as with the own client
                 for at, chunk in chunks:
                     if completion.add(read(chunk.model_dump_json().encode())):
                         completion.chunk_times.append(at)
-        elif isinstance(got, str):
-            raise ApiError(f"not a chat completion: {got!r}")
+        elif isinstance(response, str):
+            raise ApiError(f"not a chat completion: {response!r}")
         else:
-            completion.add(read(got.model_dump_json().encode()))
+            completion.add(read(response.model_dump_json().encode()))
 
 
 def _transport_errors() -> type[Exception]:

@@ -6,7 +6,7 @@ template is one as well, provided that its text is the content of a JSON string.
 texts are cut out, and the template put around them again: where this gives the bytes of the stream, only the texts are
 left to be looked at, and they are few bytes.
 
-So how the stream is split need not be trusted. Most engines send each event as a chunk of its own, and those chunks
+So how the stream is split need not be trusted. Most engines send each event as a separate chunk, and those chunks
 have been split already.
 
 Templates change now and then, where a server writes the time of each event. What does not follow a template, or changes

@@ -20,8 +20,8 @@ SO_TIMESTAMPNS = 35
 """Linux ``asm-generic/socket.h``: receive times as control messages of the same number."""
 
 FIRST_TRIES_S = 2.0
-"""An address of a host that has several gets so long at most before the next one is tried; the last one gets what is
-left. A lost SYN is sent again after 1 s (RFC 6298)."""
+"""Longest time for one address of a host that has several; the last address gets the remaining time. A lost SYN is sent
+again after 1 s (RFC 6298)."""
 
 _HANDSHAKE_BYTES = 16_384
 _PLAINTEXT_BYTES = 65_536

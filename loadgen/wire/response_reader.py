@@ -31,14 +31,14 @@ READ_BYTES = 4096
 
 LAZY_READ_BYTES = 262_144
 LOW_WATER_BYTES = 65_536
-"""A lazy stream wakes us when so much has come, or at its end."""
+"""A lazy stream wakes us when this many bytes have arrived, or at its end."""
 
 CONTROL_BYTES = _socket.CMSG_SPACE(16)
 SWEEP_MS = 20
 """How often lazy streams are looked at: the width of what is not known of their last token and end."""
 
 _SWEPT_AFTER_NS = 100 * SWEEP_MS * MS
-"""A stream is looked at in every sweep for so long, and half as often when it has gone on for twice that, and so on:
+"""A stream is checked in every sweep during this time, half as often after twice the time, and so on:
 what is not known of its last token stays below 1 % of the time it took."""
 
 _GROWTH_KEPT = 8

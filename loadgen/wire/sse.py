@@ -64,7 +64,7 @@ def split_plain(body: bytes) -> tuple[list[bytes], list[int]] | None:
 
     Returns the data of each event, perhaps with the space before it, and the offset after its blank line. Three
     searches prove the shape, and one split does the work: most engines' streams take this way. A body with an event
-    without data is left to :func:`parse_sse`, which knows that it is none.
+    without data is left to :func:`parse_sse`, which ignores it.
     """
     if not _may_be_plain(body):
         return None

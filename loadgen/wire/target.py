@@ -74,7 +74,7 @@ def _address(url: str) -> tuple[SplitResult, str, int]:
     except ValueError as error:
         raise ValueError(f"{error}.") from None
     if "://" in url and parts.scheme not in {"http", "https"}:
-        raise ValueError("only http:// and https:// are spoken.")
+        raise ValueError("only http:// and https:// are supported.")
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"the scheme is missing; write http://{url} or https://{url}.")
     if not parts.hostname:

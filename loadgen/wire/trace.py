@@ -1,4 +1,4 @@
-"""W3C Trace Context (https://www.w3.org/TR/trace-context/): by which an engine's own traces name our requests."""
+"""W3C Trace Context (https://www.w3.org/TR/trace-context/): identifies our requests in an engine's traces."""
 
 from hashlib import blake2b
 

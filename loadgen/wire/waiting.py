@@ -1,4 +1,4 @@
-"""How the wire waits: the one thing about it that depends on how the process is run."""
+"""Waiting for sockets: the only part of the wire that depends on the event loop."""
 
 import select
 import socket
