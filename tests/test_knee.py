@@ -216,3 +216,19 @@ def test_the_knee_lies_between_two_steps_and_its_throughput_is_one_of_them(
     assert result.between[0] < result.between[1]
     assert result.between[1] in {users for users, _, _ in steps}
     assert min(values) - 1e-9 <= result.highest <= max(values) + 1e-9
+
+
+def test_a_step_where_throughput_still_grew_is_not_part_of_a_plateau_however_wide_its_interval() -> None:
+    steps: list[Step] = [(8, 4100.0, (4000.0, 4200.0)), (16, 4283.0, (4200.0, 4370.0)), (32, 4381.0, (4250.0, 4510.0))]
+    steps += [(64, 4431.0, (4200.0, 4660.0)), (128, 4425.0, (4150.0, 4700.0))]
+    assert plateau(steps).steps == (2, 3, 4)
+    assert plateau(steps).value == pytest.approx(4431, rel=0.01)
+
+
+def test_the_plateau_of_a_curve_that_flattens_slowly_is_not_too_low() -> None:
+    def prefilling(users: float) -> float:  # 40 ms of prefill each, 15 steps of 2 ms and 0.01 ms a user
+        return users / (15 * (2 + 0.01 * users) + 40 * users)
+
+    steps = [curve(prefilling, [8, 16, 32, 64], 0.049, noise) for noise in range(400)]  # a standard deviation of 2.5 %
+    means = [plateau(s).value / prefilling(64) for s in steps]
+    assert np.mean(means) == pytest.approx(1, abs=0.01)

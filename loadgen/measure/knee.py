@@ -62,17 +62,19 @@ class Plateau:
 
 
 def plateau(steps: Sequence[Step]) -> Plateau:
-    """Return the highest throughput: the mean of all steps that the best of them does not exceed by more than chance.
+    """Return the highest throughput: the mean of all steps that the best of them does not clearly exceed.
 
-    The best of several alike is too high by chance, their mean is not. Each counts by the inverse of its variance.
-    Steps without an interval are left out unless they clearly exceed those with one, or none has one.
+    The best of several equal steps is too high by chance, their mean is not. A step belongs to the plateau if it is
+    below the best by no more than chance explains, and by at most ``GROWTH``: with wide intervals, chance alone would
+    take in steps where throughput still grew. Each counts by the inverse of its variance. Steps without an interval are
+    left out unless they clearly exceed those with one, or none has one.
     """
     known = [i for i, step in enumerate(steps) if step[2] is not None]
     top = best(steps)
     if known:
         with_interval = max(known, key=lambda i: steps[i][1])
         if not grew(_estimate(steps[with_interval]), _estimate(steps[top])):
-            return _mean(steps, [i for i in known if not _is_below(steps[i], steps[with_interval])])
+            return _mean(steps, [i for i in known if _is_alike(steps[i], steps[with_interval])])
     alike = [i for i, step in enumerate(steps) if step[1] >= (1 - GROWTH) * steps[top][1]]
     return _mean(steps, alike)
 
@@ -117,9 +119,10 @@ def _still_grew(ordered: Sequence[Step]) -> bool:
     return grew(_estimate(before[best(before)]), _estimate(ordered[-1]))
 
 
-def _is_below(step: Step, top: Step) -> bool:
-    """Whether a step is below another by more than chance."""
-    return top[1] - step[1] > hypot(_half_width(_estimate(step)), _half_width(_estimate(top)))
+def _is_alike(step: Step, top: Step) -> bool:
+    """Whether a step is below another by no more than chance explains, and by at most GROWTH."""
+    chance = hypot(_half_width(_estimate(step)), _half_width(_estimate(top)))
+    return top[1] - step[1] <= min(chance, GROWTH * top[1])
 
 
 def _mean(steps: Sequence[Step], indices: Sequence[int]) -> Plateau:
