@@ -91,7 +91,10 @@ def _throughput(summary: Summary) -> Table:
     note = "Closed loop: each user waits for an answer before the next question. "
     note += "Counted while all users were waiting, from 30 answers on."
     if len(plateau := best.get("plateau") or ()) > 1:
-        note += f" The mean of the steps of {', '.join(f'{n:,}' for n in plateau)} users: at most 3 % below the best, and no further than chance explains."
+        users = ", ".join(f"{n:,}" for n in plateau)
+        note += (
+            f" The mean of the steps of {users} users: at most 3 % below the best, and no further than chance explains."
+        )
     if len(steps) > 1 and not best["requests_per_minute"]:
         note += " None: no step was steady and long enough."
     if knee := best.get("knee"):
