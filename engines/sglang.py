@@ -65,7 +65,7 @@ ENGINE = Engine(
     health="/ready",
     info_routes=("/server_info",),
     metrics=METRICS,
-    unsupported_reason=knows_no("mpt", "falcon", why="SGLang does not implement {}"),
+    unsupported_reason=knows_no("mpt", "falcon", why="SGLang has no {} of its own"),
     fixed_length_fields=ignore_eos,
     notes=("The radix cache is off, and so are sampling parameters from the model's repository.",),
 )

@@ -21,7 +21,7 @@ from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.measure import metrics
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.openai_sdk import OpenAIClient
+from loadgen.protocol.openai_sdk import OpenAIClient, open_sdk
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.connection import new_socket
 from loadgen.wire.response_reader import Timeouts
@@ -76,7 +76,7 @@ def test_the_engines_own_clock_agrees(settings: Settings, record_property: Calla
 
 def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
     own = ask_all(Client(settings, PollWaiter()), 10, 16)
-    sdk = ask_all(OpenAIClient(settings, PollWaiter()), 10, 16)
+    sdk = ask_all(OpenAIClient(open_sdk(settings), settings, PollWaiter(), lambda _record: None), 10, 16)
     assert [r.output_tokens for r in own] == [r.output_tokens for r in sdk] == [16] * 10
     assert [r.input_tokens for r in own] == [r.input_tokens for r in sdk]
     assert [r.output_characters for r in own] == [r.output_characters for r in sdk]

@@ -200,7 +200,7 @@ REFUSED: Sequence[tuple[str, dict[str, Any], int, str]] = [
     ("tgi-1.0.1", {"max_tokens": 2048}, 422, "`inputs` tokens + `max_new_tokens` must be <= 2048."),
     ("tgi", {"stop": FIVE}, 422, "`stop` supports up to 4 stop sequences. Given: 5"),
     ("sglang", {"max_tokens": 2048}, 400, "maximum context length of 2048 tokens"),
-    ("tensorrt-llm", {"fields": {"prompt": ""}}, 400, "Extra inputs are not permitted"),
+    ("tensorrt-llm", {"body": {"prompt": ""}}, 400, "Extra inputs are not permitted"),
     ("lmdeploy", {"model": "other"}, 404, "The model 'other' does not exist."),
     ("ollama", {"model": "other"}, 404, "model 'other' not found"),
 ]

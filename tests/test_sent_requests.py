@@ -13,8 +13,9 @@ from serving import DONE, Request, ScriptServer, Step, event, response, serving,
 
 from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import UsageError
-from loadgen.launch.chat import chat_for
+from loadgen.launch.chat import applied, chat_for
 from loadgen.models.template import render, template_text
+from loadgen.request import Message
 from loadgen.results.launched import Launched
 from loadgen.scenario import resolve
 from loadgen.workload.datasets import load
@@ -181,9 +182,11 @@ def test_a_models_own_template_is_rendered_or_told_to_be_wrong(
         assert chat.template is None
     elif said:
         with pytest.raises(UsageError, match=f"cannot be rendered here: {said}"):
-            chat.sent(Prompt(1, "Why?"))
+            chat.check([Prompt(1, "Why?")])
     else:
-        assert chat.sent(Prompt(1, "Why?")).text == "Q Why?"
+        chat.check([Prompt(1, "Why?")])
+        assert chat.template is not None
+        assert applied(chat.template)([Message("user", "Why?")]) == "Q Why?"
 
 
 def launched_of(folder: Path) -> Launched:

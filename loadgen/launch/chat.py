@@ -33,7 +33,7 @@ class Chat:
         """Return a request like those of a scenario, for an answer of one token."""
         return Request(
             id="preflight",
-            input=(Message("user", "Hello."),),
+            input="Hello.",
             model=model,
             max_tokens=1,
             temperature=scenario.temperature,
