@@ -27,9 +27,6 @@ from loadgen.scenario import Scenario
 def load_model(kind: LoadKind, scenario: Scenario, users: int, spawn_rate: float | None) -> LoadModel:
     """Return what applies the load."""
     if kind is LoadKind.SWEEP:
-        import scipy.fft  # half a second each, which would otherwise be one of the measurement
-        import scipy.special  # noqa: F401 see above
-
         return Sweep(scenario)
     if kind is LoadKind.OPEN:
         return Open()

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from loadgen.measure.quantiles import student
 from loadgen.results.text import Value
 
 Interval = tuple[float, float]
@@ -62,9 +63,7 @@ def _between(values: list[float]) -> Interval | None:
     """Return Student's 95 % interval of the mean; None of a single value."""
     if len(values) < 2:  # noqa: PLR2004 nothing scatters
         return None
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
+    half = student(len(values) - 1, 0.975) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.measure.quantiles import student
 from loadgen.measure.statistics import QUANTILES, Estimate, Z, index_of, smallest_sample
 
 SMALLEST_EFFECTIVE = 250
@@ -265,12 +266,10 @@ def _constant(x: _Array) -> bool:
 
 def _correlation_time(x: _Array) -> float:
     """Return 1 + 2 sum of autocorrelations: pairs of lags as long as positive, each at most the one before."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
     n = len(x)
-    size = next_fast_len(2 * n, real=True)
-    spectrum = rfft(x - x.mean(), size)
-    covariance = irfft(spectrum.real**2 + spectrum.imag**2, size)[: 2 * (n // 2)]
+    size = 1 << (2 * n - 1).bit_length()  # lags do not wrap around, and a power of two is fast
+    spectrum = np.fft.rfft(x - x.mean(), size)
+    covariance = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: 2 * (n // 2)]
     pairs = (covariance / covariance[0]).reshape(-1, 2).sum(axis=1)
     negative = np.flatnonzero(pairs <= 0)
     kept = np.minimum.accumulate(pairs[: negative[0] if len(negative) else None])
@@ -284,14 +283,12 @@ def _around(value: float, parts: _Array) -> tuple[float, float]:
     34, 2005, as N-Skart uses it for batch means. A queue is seldom long: most runs see too little of it, so that
     without this most intervals that miss lie below the truth.
     """
-    from scipy.special import stdtrit  # Student's t; scipy.stats takes a second more to import
-
     k = len(parts)
     error = math.sqrt(float(((parts - value) ** 2).sum()) / (k - 1) / k)
     centred = parts - parts.mean()
     spread = math.sqrt(float(centred @ centred) / (k - 1))
     skewness = k / ((k - 1) * (k - 2)) * float(((centred / spread) ** 3).sum()) if spread > 0 else 0.0
-    a, r = skewness / (6 * math.sqrt(k)), float(stdtrit(k - 1, (1 + _CONFIDENCE) / 2))
+    a, r = skewness / (6 * math.sqrt(k)), student(k - 1, (1 + _CONFIDENCE) / 2)
     return value - _straightened(r, a) * error, value - _straightened(-r, a) * error
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measure.intervals import effective_sample_size
+from loadgen.measure.quantiles import normal, student
 
 Series = NDArray[np.float64]
 
@@ -185,14 +186,12 @@ def _change(values: Series, chance: float) -> tuple[float, float, float]:
 
     Least squares through the means of ten equal parts, which are as good as independent where the series is long.
     """
-    from scipy.special import stdtrit
-
     means = np.array([part.mean() for part in np.array_split(values, _PARTS)])
     at = np.arange(_PARTS) - (_PARTS - 1) / 2
     slope = float(at @ means / (at @ at))
     rest = means - means.mean() - slope * at
     error = float(np.sqrt(rest @ rest / (_PARTS - 2) / (at @ at)))
-    return slope * _PARTS, error * _PARTS, float(stdtrit(_PARTS - 2, 1 - chance / 2))
+    return slope * _PARTS, error * _PARTS, student(_PARTS - 2, 1 - chance / 2)
 
 
 def _allowed(first: Series, last: Series, chance: float) -> float:
@@ -200,8 +199,6 @@ def _allowed(first: Series, last: Series, chance: float) -> float:
 
     Both parts together tell how much one value scatters, and for how many of them one stands that is independent.
     """
-    from scipy.special import ndtri
-
     total = len(first) + len(last)
     long_run = sum(len(p) * float(p.var()) * len(p) / effective_sample_size(p) for p in (first, last)) / total
-    return float(ndtri(1 - chance / 2) * np.sqrt(long_run * (1 / len(first) + 1 / len(last))))
+    return float(normal(1 - chance / 2) * np.sqrt(long_run * (1 / len(first) + 1 / len(last))))
