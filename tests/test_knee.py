@@ -157,11 +157,11 @@ def test_the_text_names_the_two_steps_and_nothing_between_them() -> None:
     assert found(curve(limited, users, 0.01)).text == "throughput reaches 95 % of its highest between 8 and 12 users"
 
 
-def test_the_best_of_several_alike_is_too_high_and_their_mean_is_not() -> None:
+def test_the_best_of_several_alike_is_too_high_and_their_mean_is_so_by_a_third_of_that() -> None:
     steps = [curve(limited, [4, 12, 24, 48], 0.0196, noise) for noise in range(400)]  # a standard deviation of 1 %
     means, highest = [plateau(s).value / X_MAX for s in steps], [max(v for _, v, _ in s) / X_MAX for s in steps]
     assert np.mean(highest) > 1.006
-    assert np.mean(means) == pytest.approx(1, abs=0.002)
+    assert np.mean(means) == pytest.approx(1, abs=0.004)  # a step far below the best is left out, by chance too
     held = [low <= X_MAX <= high for s in steps for low, high in [plateau(s).ci95 or (0, 0)]]
     assert sum(held) >= 0.92 * len(held)
 

@@ -17,6 +17,9 @@ GROWTH = 0.03
 REACHED = 0.95
 """Share of the highest throughput at which the knee lies: beyond it users add waiting and little else."""
 
+ALIKE = 0.02
+"""Steps of a plateau are below the best one by at most this share: the precision to which steps are measured."""
+
 WIDE = 0.15
 """Half of a missing interval, as a share of the value: throughput of a few round trips is known no better than that."""
 
@@ -65,7 +68,7 @@ def plateau(steps: Sequence[Step]) -> Plateau:
     """Return the highest throughput: the mean of all steps that the best of them does not clearly exceed.
 
     The best of several equal steps is too high by chance, their mean is not. A step belongs to the plateau if it is
-    below the best by no more than chance explains, and by at most ``GROWTH``: with wide intervals, chance alone would
+    below the best by no more than chance explains, and by at most ``ALIKE``: with wide intervals, chance alone would
     take in steps where throughput still grew. Each counts by the inverse of its variance. Steps without an interval are
     left out unless they clearly exceed those with one, or none has one.
     """
@@ -120,9 +123,9 @@ def _still_grew(ordered: Sequence[Step]) -> bool:
 
 
 def _is_alike(step: Step, top: Step) -> bool:
-    """Whether a step is below another by no more than chance explains, and by at most GROWTH."""
+    """Whether a step is below another by no more than chance explains, and by at most ALIKE."""
     chance = hypot(_half_width(_estimate(step)), _half_width(_estimate(top)))
-    return top[1] - step[1] <= min(chance, GROWTH * top[1])
+    return top[1] - step[1] <= min(chance, ALIKE * top[1])
 
 
 def _mean(steps: Sequence[Step], indices: Sequence[int]) -> Plateau:

@@ -93,7 +93,7 @@ def _throughput(summary: Summary) -> Table:
     if len(plateau := best.get("plateau") or ()) > 1:
         users = ", ".join(f"{n:,}" for n in plateau)
         note += (
-            f" The mean of the steps of {users} users: at most 3 % below the best, and no further than chance explains."
+            f" The mean of the steps of {users} users: at most 2 % below the best, and no further than chance explains."
         )
     if len(steps) > 1 and not best["requests_per_minute"]:
         note += " None: no step was steady and long enough."
