@@ -300,8 +300,11 @@ def test_with_no_files_left_connections_wait_their_turn() -> None:
         port = int(process.stdout.readline().decode().rsplit(":", 1)[1])
         answers: list[bytes] = []
 
+        all_connected = threading.Barrier(60)
+
         def talk() -> None:
             with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as sock:
+                all_connected.wait()
                 sock.sendall(post(max_tokens=2, close=True))
                 answers.append(read_all(sock))
 
