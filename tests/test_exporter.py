@@ -206,7 +206,7 @@ def test_a_drain_is_told_as_one(start: Starter, tmp_path: Path) -> None:
     assert any(s.get(("llmload_in_flight_requests", ())) == 1 for s in warm)
     draining = [s for s in texts if s.get(("llmload_run_state", (("state", "draining"),)))]
     in_flight = [s["llmload_in_flight_requests", ()] for s in draining]
-    assert len(set(in_flight)) > 2
+    assert len(set(in_flight)) > 1
     assert in_flight == sorted(in_flight, reverse=True)
     ages = [v for s in draining for (name, _), v in s.items() if name == "llmload_worker_report_age_seconds"]
     assert max(ages) < 3

@@ -18,6 +18,7 @@ from loadgen.measure.evidence import Check, Evidence
 from loadgen.measure.facts import Arrivals, StepFacts
 from loadgen.measure.intervals import in_order
 from loadgen.measure.load import full_window, peak_in_flight
+from loadgen.measure.pace import pace, widened
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
@@ -184,9 +185,12 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
         rest = [tokens - total.value * seconds for tokens, seconds in pairs]
         total = in_order(total, rest, scale=len(pairs) / sum(seconds for _, seconds in pairs))
     per_request = mean(rates)
+    wandering = pace([tokens for tokens, _ in pairs], [seconds for _, seconds in pairs])
     return {
-        "tokens_per_second_mean": steps.shown(None if per_request is None else in_order(per_request, rates)),
-        "tokens_per_second_total": steps.shown(total),
+        "tokens_per_second_mean": steps.shown(
+            None if per_request is None else widened(in_order(per_request, rates), wandering)
+        ),
+        "tokens_per_second_total": steps.shown(None if total is None else widened(total, wandering)),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loadgen.measure.limits import ENOUGH_REQUESTS
 from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate
 
 Summary = Mapping[str, Any]
@@ -64,7 +65,11 @@ def _speed(summary: Summary) -> Table:
     speed = summary["speed"]
     column = f"{summary['engine']}, tokens/s [95 % interval]"
     way = "streamed" if summary["stream"] else "not streamed"
-    n = (speed["tokens_per_second_mean"] or {}).get("n", 0)
+    mean = speed["tokens_per_second_mean"] or {"n": 0, "ci95": None}
+    n = mean["n"]
+    note = f"Output tokens over the full round trip, mean over {n} requests, one user, answers {way}.{_rounds(summary)}"
+    if n >= ENOUGH_REQUESTS and mean["ci95"] is None:
+        note += " No interval: the engine's pace changes too slowly for a run of this length; more --requests."
     return Table(
         "Speed",
         ("model", column),
@@ -72,7 +77,7 @@ def _speed(summary: Summary) -> Table:
             (str(summary["model"]), estimate(speed["tokens_per_second_mean"])),
             ("the same as total tokens / total time", estimate(speed["tokens_per_second_total"])),
         ),
-        f"Output tokens over the full round trip, mean over {n} requests, one user, answers {way}.{_rounds(summary)}",
+        note,
     )
 
 
