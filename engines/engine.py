@@ -103,7 +103,7 @@ class Container:
     shared_memory_gb: int = 1
     """Largest ``/dev/shm``: processes of one engine on several GPUs exchange tensors through it."""
     writes: bool = False
-    """Whether it writes next to the weights, as it converts those that are not safetensors."""
+    """Whether it writes next to the weights: it converts other formats to safetensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

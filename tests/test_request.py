@@ -28,9 +28,7 @@ from loadgen.wire.waiting import PollWaiter
 from loadgen.workload.prompts import Prompt
 from loadgen.workload.source import RequestDefaults, SampleSource
 
-DEFAULTS = RequestDefaults(
-    model="m", max_tokens=16, temperature=0.0, stream=True, stop=("###",), body={"ignore_eos": True}
-)
+DEFAULTS = RequestDefaults(model="m", max_tokens=16, temperature=0.0, stream=True, stop=("###",))
 PROMPTS = [Prompt(row, f"question {row}") for row in (3, 1, 4, 15, 9)]
 
 
@@ -265,7 +263,6 @@ def test_a_request_of_a_source_has_the_runs_limits_and_its_user() -> None:
         model="m",
         max_tokens=16,
         stop=("###",),
-        body={"ignore_eos": True},
         place=Place(user=6, prompt_row=3),
     )
     longer = DEFAULTS.request("text as it is", Place(), max_tokens=99)

@@ -132,7 +132,7 @@ class StepWatch:
 
     @property
     def _is_failing(self) -> bool:
-        """Whether so many requests failed that the run is invalid, however long the step lasts."""
+        """Whether more requests failed than a valid run may have: more time would not help."""
         return self._failed > FAILED_SHARE_LIMIT * len(self._records)
 
     def _if_precise(self, settled: int) -> Found | None:

@@ -42,8 +42,8 @@ def decode_json(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw, wh
 def counts_of(raw_counts: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | None], str | None]:
     """Read token counts by their names, from undecoded JSON, so that an invalid one does not lose the answer it is in.
 
-    Returns the counts, None for those that are missing, and a text of the values that cannot be counts: negative
-    numbers, fractions, numbers beyond :data:`MOST_TOKENS`, other types. 7.0 counts as 7: some servers send that.
+    Returns the counts, None where one is missing, and a text with the rejected values: negative numbers, fractions,
+    numbers beyond :data:`MOST_TOKENS`, other types. 7.0 counts as 7: some servers send that.
     """
     counts: dict[str, int | None] = {}
     rejected: list[str] = []
@@ -76,7 +76,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     input_tokens: int | None
     output_tokens: int | None
-    """Including those that the engine is known to leave out."""
+    """Including tokens that this engine is known not to count."""
     left_out: int = 0
     """Number of tokens that the engine left out."""
     cached_tokens: int | None = None

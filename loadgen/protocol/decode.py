@@ -103,7 +103,7 @@ def _events(
 
 
 def _add(completion: Completion, said: Sequence[Delta | str], ends: Sequence[int], lookup: "ArrivalLookup") -> None:
-    """Add the events of a stream, and the arrival times of those that hold a token."""
+    """Add the events of a stream, and the arrival times of its tokens."""
     chunks: list[int] = []
     for index, piece in enumerate(said):
         if isinstance(piece, str):
@@ -150,7 +150,7 @@ class ArrivalLookup:
     """Finds when the bytes up to an offset of the body had arrived.
 
     The stamp of a read is that of its newest byte. It is the exact time of an event that nothing follows in the same
-    read but the line end of its own chunk; of any other event only an interval is known.
+    read but the line end of its own chunk. For any other event only an interval is known.
     """
 
     def __init__(self, transcript: Transcript, arrivals: Arrivals) -> None:

@@ -31,7 +31,7 @@ class Poller(Protocol):
 
 
 class ReadLoop:
-    """All readers of a process: reads those that are ready, wakes the users whose responses are over."""
+    """The readers of a process. Reads those that are ready, and wakes the users whose responses have ended."""
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller

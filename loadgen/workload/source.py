@@ -1,7 +1,7 @@
 """Sources: each decides which request is sent next."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -40,7 +40,6 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float
     stream: bool
     stop: tuple[str, ...] = ()
-    body: Mapping[str, Any] = {}
 
     def request(self, content: Input, place: Place, *, max_tokens: int | None = None) -> Request:
         """Return a request; ``max_tokens`` overrides the run's limit."""
@@ -51,7 +50,6 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
             temperature=self.temperature,
             stream=self.stream,
             stop=self.stop,
-            body=self.body,
             place=place,
         )
 
