@@ -106,7 +106,7 @@ def test_times_of_a_client_that_reads_late_are_still_the_servers() -> None:
     class Sleepy(PollWaiter):
         def receive(self, reader: ResponseReader) -> None:
             loop = ReadLoop(select.epoll())
-            loop.add(reader)
+            loop.add(reader, lambda: None)
             while not reader.over:
                 delivered.wait(60)
                 delivered.clear()

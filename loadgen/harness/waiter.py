@@ -85,11 +85,10 @@ class GeventWaiter:
     def receive(self, reader: ResponseReader) -> None:
         """Sleep until a response is over."""
         slot = Slot(self._hub)
-        reader.wake = lambda: self._hub.loop.run_callback(slot.switch, None)
         if self._busy:
             # Many starts in a row would keep the hub from its ticks, and tokens waiting: they are read in between.
             self._loop.poll_if_older_than(MS)
-        self._loop.add(reader)
+        self._loop.add(reader, lambda: self._hub.loop.run_callback(slot.switch, None))
         self._watch()
         try:
             while not reader.over:

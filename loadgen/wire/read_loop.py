@@ -1,6 +1,7 @@
 """One loop over all readers of a process: polls, sweeps, checks time-outs, and wakes the users that wait."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Protocol
 
 from loadgen.clock import MS, Ns, now
@@ -36,6 +37,7 @@ class ReadLoop:
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self._readers: dict[int, ResponseReader] = {}
+        self._wakes: dict[ResponseReader, Callable[[], None]] = {}
         self._sweeps: defaultdict[int, list[ResponseReader]] = defaultdict(list)
         """Lazy streams by the number of the sweep in which they are to be looked at."""
         self._sweep = 0
@@ -49,9 +51,10 @@ class ReadLoop:
     def __len__(self) -> int:
         return len(self._readers)
 
-    def add(self, reader: ResponseReader) -> None:
-        """Begin to receive."""
+    def add(self, reader: ResponseReader, wake: Callable[[], None]) -> None:
+        """Begin to receive; ``wake`` is called once, when the response is over."""
         self._readers[reader.fd] = reader
+        self._wakes[reader] = wake
         reader.become_lazy = self._drain_lazily
         self._poller.register(reader.fd, _READABLE)
 
@@ -60,6 +63,7 @@ class ReadLoop:
         if self._readers.get(reader.fd) is reader:
             del self._readers[reader.fd]
             self._poller.unregister(reader.fd)
+        self._wakes.pop(reader, None)
         reader.over = True  # for the sweep, which may still hold it
 
     def poll(self, timeout: float = 0.0) -> None:
@@ -128,5 +132,6 @@ class ReadLoop:
         self._end(reader)
 
     def _end(self, reader: ResponseReader) -> None:
+        wake = self._wakes[reader]
         self.remove(reader)
-        reader.wake()
+        wake()

@@ -118,7 +118,6 @@ class ResponseReader:
         "sock",
         "tls",
         "transcript",
-        "wake",
     )
 
     def __init__(
@@ -140,7 +139,6 @@ class ResponseReader:
         self.ended: Fault | None = None
         self.bug: Exception | None = None
         """An error in our code while it was read; raised by whoever waits for the response."""
-        self.wake: Callable[[], None] = _nobody
         self.lazy_mark: Callable[[bytes], object] | None = None
         """Finds a token in a read; a stream that has one is drained lazily from its first token on."""
         self.lazily = False
@@ -371,7 +369,3 @@ class ResponseReader:
 def deadline(start: Ns, timeout: float) -> Ns:
     """Return the time ``timeout`` seconds after ``start``."""
     return Ns(start + int(timeout * SECOND))
-
-
-def _nobody() -> None:
-    """Wake nobody."""

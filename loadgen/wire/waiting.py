@@ -65,7 +65,7 @@ class PollWaiter:
     def receive(self, reader: ResponseReader) -> None:
         """Read a response to its end."""
         loop = ReadLoop(select.epoll() if hasattr(select, "epoll") else PollPoller())
-        loop.add(reader)
+        loop.add(reader, lambda: None)  # whoever waits polls
         try:
             while not reader.over:
                 loop.poll(SWEEP_MS / 1000)
