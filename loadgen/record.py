@@ -1,7 +1,7 @@
 """The record: one request as it was observed. Everything after the socket consumes records and nothing else."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -53,11 +53,14 @@ class CountedBy(StrEnum):
     """Chunks taken for tokens, for want of anything better: a lower bound."""
 
 
+Moment = Annotated[int, msgspec.Meta(description="time on the process's monotonic clock, ns")]
+
+
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """One request, as observed; a line of ``records.jsonl``.
 
-    Names ending in ``_ns`` are times on the process's monotonic clock (``run.json`` anchors it to wall time).
-    Those ending in ``_interval_ns`` are widths: the arrival lies in ``[time - width, time]``, 0 where it is known
+    A ``Moment`` is a time on the process's monotonic clock, ns (``run.json`` anchors it to wall time). Names ending in
+    ``_interval_ns`` are widths: the arrival lies in ``[time - width, time]``, 0 where it is known
     exactly. None means "did not happen" or "not reported", never 0.
     """
 
@@ -86,19 +89,19 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     connection: Literal["new", "reused", "replaced"] | None = None
     """``replaced``: a kept connection had gone stale and was opened anew, before any byte of an answer."""
 
-    connect_ns: int | None = None
+    connect_ns: Moment | None = None
     """When opening the connection began; None on a reused connection."""
-    connected_ns: int | None = None
+    connected_ns: Moment | None = None
     """When the connection was ready, TLS included."""
-    scheduled_ns: int | None = None
+    scheduled_ns: Moment | None = None
     """When the schedule wanted it sent (open loop only)."""
-    sent_ns: int | None = None
+    sent_ns: Moment | None = None
     """Just before the send call of the request's last byte."""
-    first_byte_ns: int | None = None
-    first_token_ns: int | None = None
+    first_byte_ns: Moment | None = None
+    first_token_ns: Moment | None = None
     """First event with content, reasoning or a tool call; None when the answer was not streamed."""
-    last_token_ns: int | None = None
-    end_ns: int | None = None
+    last_token_ns: Moment | None = None
+    end_ns: Moment | None = None
     """End of the response, or of the attempt."""
     stamp: Literal["kernel", "user"] = "user"
     """Who took the receive times."""
@@ -130,7 +133,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     """Chunks that were read together with a later one, so that their arrival is an interval; None where nobody looked.
     """
     output_characters: int | None = None
-    chunk_ns: list[int] | None = None
+    chunk_ns: list[Moment] | None = None
     """Arrival of each chunk, for a stream that was read token by token."""
 
     outcome: Outcome

@@ -1,22 +1,16 @@
 """The records of several processes on one clock."""
 
 from collections.abc import Sequence
+from typing import get_args, get_type_hints
 
 import msgspec
 
 from loadgen.measure.facts import WorkerFacts
-from loadgen.record import RequestRecord
+from loadgen.record import Moment, RequestRecord
 
-_TIMES = (
-    "connect_ns",
-    "connected_ns",
-    "scheduled_ns",
-    "sent_ns",
-    "first_byte_ns",
-    "first_token_ns",
-    "last_token_ns",
-    "end_ns",
-)
+_HINTS = {name: get_args(hint) for name, hint in get_type_hints(RequestRecord, include_extras=True).items()}
+_TIMES = [name for name, hints in _HINTS.items() if Moment in hints]
+_LISTS_OF_TIMES = [name for name, hints in _HINTS.items() if list[Moment] in hints]
 
 
 def on_one_clock(records: Sequence[RequestRecord], workers: Sequence[WorkerFacts]) -> list[RequestRecord]:
@@ -27,5 +21,5 @@ def on_one_clock(records: Sequence[RequestRecord], workers: Sequence[WorkerFacts
 
 def _shifted(r: RequestRecord, offset: int) -> RequestRecord:
     times = {name: at + offset for name in _TIMES if (at := getattr(r, name)) is not None}
-    chunks = None if r.chunk_ns is None else [at + offset for at in r.chunk_ns]
-    return msgspec.structs.replace(r, chunk_ns=chunks, **times)
+    lists = {name: [at + offset for at in of] for name in _LISTS_OF_TIMES if (of := getattr(r, name)) is not None}
+    return msgspec.structs.replace(r, **times, **lists)
