@@ -6,6 +6,22 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 
 MODULES = {
+    "loadgen.harness.accept": "loadgen.run.accept",
+    "loadgen.harness.clocks": "loadgen.run.clocks (Offset is now ClockOffset)",
+    "loadgen.harness.conductor": "loadgen.run.controller (Conductor is now RunController)",
+    "loadgen.harness.exporting": "loadgen.run.exporting",
+    "loadgen.harness.key_hosts": "loadgen.run.key_hosts",
+    "loadgen.harness.load_kind": "loadgen.run.load.model (LoadKind is now LoadModel)",
+    "loadgen.harness.loads": "loadgen.run.load.catalogue (Closed, Sweep and Open have a module each there)",
+    "loadgen.harness.messages": "loadgen.run.messages (Orders is now RunAssignment, Go is now StartStep)",
+    "loadgen.harness.meter": "loadgen.harness.engine_monitor",
+    "loadgen.harness.part": "loadgen.run.share (Part is now RunShare)",
+    "loadgen.harness.preflight": "loadgen.run.preflight",
+    "loadgen.harness.prepare": "loadgen.run.prepare",
+    "loadgen.harness.scrape": "loadgen.harness.engine_monitor",
+    "loadgen.harness.secrets": "loadgen.run.secrets",
+    "loadgen.harness.start": "loadgen.run.setup",
+    "loadgen.harness.team": "loadgen.run.remote_pool (Workers is now RemotePool)",
     "loadgen.wire.answer": "loadgen.protocol.completion (Answer is now Completion)",
     "loadgen.wire.client": "loadgen.protocol.client",
     "loadgen.wire.decode": "loadgen.protocol.decode",

@@ -1,5 +1,6 @@
 """The structure: what docs/architecture.md says of it, what can be imported, and from where."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import pytest
 from conftest import ROOT
 
 import loadgen
-from loadgen import moved
 
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
@@ -47,11 +47,21 @@ def test_every_public_name_can_be_imported_and_the_package_is_typed() -> None:
         _ = loadgen.nothing
 
 
-@pytest.mark.parametrize(("old", "new"), moved.MODULES.items())
-def test_the_old_name_of_a_module_is_an_error_that_gives_the_new_one(old: str, new: str) -> None:
-    with pytest.raises(ModuleNotFoundError, match=re.escape(f"{old} is now {new}")):
-        __import__(old)
-    __import__(new.partition(" ")[0])
+def test_the_old_name_of_a_module_is_an_error_that_gives_the_new_one() -> None:
+    code = """
+import importlib
+from loadgen import moved
+for old, new in moved.MODULES.items():
+    try:
+        importlib.import_module(old)
+    except ModuleNotFoundError as error:
+        assert str(error) == f"{old} is now {new}", error
+    else:
+        raise AssertionError(old)
+    importlib.import_module(new.partition(" ")[0])
+"""
+    done = python(code)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_old_name_of_a_user_class_is_an_error_that_gives_the_new_one() -> None:
@@ -83,3 +93,49 @@ def test_the_wire_knows_no_api() -> None:
     text = "".join(path.read_text() for path in (ROOT / "loadgen" / "wire").glob("*.py"))
     for word in ("[DONE]", "choices", "finish_reason", "/v1/chat"):
         assert word not in text
+
+
+def assigned_callables(code: str) -> list[str]:
+    """Assignments of functions to attributes of other objects than self."""
+    tree = ast.parse(code)
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        others = [t for t in targets if isinstance(t, ast.Attribute) and ast.unparse(t.value) != "self"]
+        if others and is_callable(node.value, functions):
+            found.append(ast.unparse(node))
+    return found
+
+
+def is_callable(value: ast.expr, functions: set[str]) -> bool:
+    match value:
+        case ast.Lambda():
+            return True
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name in functions
+        case ast.Call(func=ast.Name(id="partial" | "wraps")):
+            return True
+    return False
+
+
+def test_no_callable_is_assigned_to_another_objects_attribute_but_in_patches_of_locust() -> None:
+    found = {
+        path.name: calls
+        for package in ("run", "harness")
+        for path in sorted((ROOT / "loadgen" / package).rglob("*.py"))
+        if (calls := assigned_callables(path.read_text()))
+    }
+    assert set(found) == {"locust_patches.py"}, found
+
+
+def test_nothing_but_a_load_model_asks_which_kind_a_run_is() -> None:
+    compared = re.compile(r"\bkind(\"\])? (==|!=|is|in) ")
+    files = [
+        path
+        for package in ("run", "harness", "live", "results", "measure")
+        for path in (ROOT / "loadgen" / package).rglob("*.py")
+    ]
+    assert not [path.name for path in files if compared.search(path.read_text())]

@@ -20,9 +20,10 @@ from serving import DONE, Request, Step, event, serving, stream, token
 
 from loadgen.exporter.buckets import BOUNDS_S, RATIO, bucket_of, cumulative
 from loadgen.exporter.families import families
-from loadgen.exporter.feed import Batch, Begin, Tick
+from loadgen.exporter.feed import Begin, Tick
 from loadgen.exporter.totals import Totals
 from loadgen.measure.histogram import Histogram
+from loadgen.measure.process_report import ProcessReport
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.wire.trace import trace_id, traceparent
 
@@ -298,8 +299,10 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
     record = RequestRecord(
         request_id="q", phase=Phase.MEASURE, outcome=Outcome.OK, worker=0, prompt_row=0, input_tokens=1, output_tokens=1
     )
-    batch = Batch(
+    report = ProcessReport(
+        run_id="run",
         worker=0,
+        sequence=1,
         records=[record],
         histograms={},
         started=1,
@@ -307,7 +310,7 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         cpu_share=0.1,
         loop_lag=None,
         users=1,
-        is_last=False,
+        settled_ns=0,
     )
     tick = Tick(
         at=0.0, state="measuring", users=1, step=0, verdict="VALID", checks={"workers": "ok"}, workers=1, lost=0
@@ -315,7 +318,7 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
     found = set()
     for one in (begun, msgspec.structs.replace(begun, rate=None)):
         totals = Totals(one)
-        totals.take(batch)
+        totals.take(report)
         totals.take(tick)
         found |= {f"{f.name}_total" if f.type == "counter" else f.name for f in families(totals)}
     assert found == set(LOADGEN)

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from loadgen.exporter import families, otel
-from loadgen.exporter.feed import Batch, Begin, End, Tick
+from loadgen.exporter.feed import Begin, End, Tick
 from loadgen.exporter.totals import Totals
 from loadgen.matrix.gather import links, results
 from loadgen.matrix.markdown import markdown
@@ -26,6 +26,7 @@ from loadgen.matrix.tables import document
 from loadgen.measure import metrics
 from loadgen.measure.evidence import Status
 from loadgen.measure.histogram import Histogram
+from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.verdict import Verdict
 from loadgen.record import RequestRecord
 from loadgen.results.compare import compare
@@ -183,8 +184,10 @@ def exported() -> Totals:
     histograms = {name: histogram([v for v in values if v is not None]) for name, values in latencies.items()}
     known = [msgspec.structs.replace(r, cached_tokens=1) for r in records]
     totals.take(
-        Batch(
+        ProcessReport(
+            run_id="run",
             worker=0,
+            sequence=1,
             records=known,
             histograms={name: h.to_wire() for name, h in histograms.items()},
             started=len(records),
@@ -192,7 +195,7 @@ def exported() -> Totals:
             cpu_share=0.1,
             loop_lag=histogram([0.5]).to_wire(),
             users=1,
-            is_last=False,
+            settled_ns=0,
         )
     )
     totals.take(

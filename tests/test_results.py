@@ -11,11 +11,12 @@ import pytest
 from test_measure import record, shifted
 
 from loadgen.errors import UsageError
+from loadgen.measure.facts import Instrument
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results import store
 from loadgen.results.compare import compare
 from loadgen.results.html import html
-from loadgen.results.manifest import Ended, Instrument, Manifest
+from loadgen.results.manifest import Ended, Manifest
 from loadgen.results.markdown import markdown
 from loadgen.results.report import report
 from loadgen.results.store import RecordFile, RunFolder, merge, records_path

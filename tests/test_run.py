@@ -96,7 +96,7 @@ from itertools import count
 from locust import task
 
 from loadgen import ClosedLoopUser
-from loadgen.harness import part
+from loadgen.run import request_source
 from loadgen.workload.source import SampleSource
 
 
@@ -107,7 +107,11 @@ class Three(SampleSource):
         return super().next(user) if next(self.asked) < 3 else None
 
 
-part.source_of = lambda scenario, sample, defaults, shard, shards: Three(sample, defaults, scenario.seed, shard, shards)
+def three(scenario, sample, defaults, shard, shards):
+    return Three(sample, defaults, scenario.seed, shard, shards)
+
+
+request_source.source_of = three
 
 
 class Chat(ClosedLoopUser):

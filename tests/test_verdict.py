@@ -45,7 +45,6 @@ def evidence(**changes: Any) -> Evidence:
         gc_longest_ms=0.2,
         load=StreamLoad(streams=1, tokens_per_second=100, itl_share=1.0),
         calibration=Envelope(made_at="2026-11-25T08:00:00+00:00", held=(CALIBRATED,)),
-        kind="speed",
         workers=[ALONE],
         counters=(IDLE, WORKED),
     )

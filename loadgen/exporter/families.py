@@ -111,11 +111,11 @@ def _load(totals: Totals) -> Iterator[Metric]:
     own = _labels(totals)
     heard = totals.heard(SILENT_S)
     if heard:
-        in_flight = sum(batch.in_flight for batch in heard)
+        in_flight = sum(report.in_flight for report in heard)
         yield _gauge("in_flight_requests", "Requests that wait for the end of their answer", own, in_flight)
     if totals.begun.rate is not None:
         yield _gauge("target_request_rate", "Requests per second, as asked for", own, totals.begun.rate)
-    elif there := [batch.users for batch in heard if batch.users is not None]:
+    elif there := [report.users for report in heard if report.users is not None]:
         yield _gauge("users", "Users that there are", own, sum(there))
     if totals.now is None:
         return
@@ -145,18 +145,18 @@ def _workers(totals: Totals) -> Iterator[Metric]:
     busy = GaugeMetricFamily("llmload_worker_in_flight_requests", "Requests in flight of a process", labels=names)
     users = GaugeMetricFamily("llmload_worker_users", "Users of a process", labels=names)
     age = GaugeMetricFamily("llmload_worker_report_age_seconds", "Since a process reported", labels=names)
-    for number, (at, batch) in sorted(totals.workers.items()):
+    for number, (at, report) in sorted(totals.workers.items()):
         own = [run, str(number)]
-        if batch.is_last:
+        if report.is_last:
             continue
         age.add_metric(own, now - at)
         if now - at > SILENT_S:
             continue
-        busy.add_metric(own, batch.in_flight)
-        if batch.cpu_share is not None:
-            cpu.add_metric(own, batch.cpu_share)
-        if batch.users is not None and totals.begun.rate is None:
-            users.add_metric(own, batch.users)
+        busy.add_metric(own, report.in_flight)
+        if report.cpu_share is not None:
+            cpu.add_metric(own, report.cpu_share)
+        if report.users is not None and totals.begun.rate is None:
+            users.add_metric(own, report.users)
     yield from (cpu, busy, users, age)
     yield _loop_lags(totals)
     if totals.now is not None:

@@ -6,8 +6,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from loadgen.measure.histogram import Wire
-from loadgen.record import RequestRecord
+from loadgen.measure.process_report import ProcessReport
 
 _LENGTH = struct.Struct(">I")
 
@@ -33,24 +32,6 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     """Wall time, s."""
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
-    """What has ended in one process since it told last."""
-
-    worker: int
-    records: list[RequestRecord]
-    histograms: dict[str, Wire]
-    """TTFT, TPOT, ITL and E2E of them, ms."""
-    started: int
-    """Requests since the start of the run, the warm-up's among them."""
-    in_flight: int
-    cpu_share: float | None
-    loop_lag: Wire | None
-    """Lateness of the process's loop since it told last, ms."""
-    users: int | None
-    is_last: bool
-    """It has no part in the run any more."""
-
-
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
     """How things are now."""
 
@@ -74,7 +55,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     checks: dict[str, str]
 
 
-Message = Begin | Batch | Tick | End
+Message = Begin | ProcessReport | Tick | End
 
 
 def pack(message: Message) -> bytes:

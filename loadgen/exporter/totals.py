@@ -8,10 +8,11 @@ from itertools import accumulate
 
 from loadgen.clock import MS
 from loadgen.exporter.buckets import bucket_of
-from loadgen.exporter.feed import Batch, Begin, End, Message, Tick
+from loadgen.exporter.feed import Begin, End, Message, Tick
 from loadgen.measure import metrics
 from loadgen.measure.goodput import meets
 from loadgen.measure.histogram import Histogram
+from loadgen.measure.process_report import ProcessReport
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.slo import LIMITS, Slo, parse_slo
 
@@ -85,7 +86,7 @@ class Totals:
     """Sent after scheduled, ms; of an open loop."""
     exemplars: dict[str, dict[int, Exemplar]] = field(default_factory=lambda: {name: {} for name in EXEMPLARS})
     """The last request of each bucket that is exported."""
-    workers: dict[int, tuple[float, Batch]] = field(default_factory=dict)
+    workers: dict[int, tuple[float, ProcessReport]] = field(default_factory=dict)
     """The last that each process told, and when, monotonic s."""
     loop_lags: dict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     """Of each process, ms."""
@@ -103,12 +104,12 @@ class Totals:
     @property
     def started(self) -> int:
         """Requests of all processes, those that are lost among them."""
-        return sum(batch.started for _, batch in self.workers.values())
+        return sum(report.started for _, report in self.workers.values())
 
-    def heard(self, age_s: float) -> list[Batch]:
+    def heard(self, age_s: float) -> list[ProcessReport]:
         """Return what processes told last that have told something since so long: what the others do is not known."""
         since = time.monotonic() - age_s
-        return [batch for at, batch in self.workers.values() if at >= since or batch.is_last]
+        return [report for at, report in self.workers.values() if at >= since or report.is_last]
 
     @property
     def state(self) -> str:
@@ -119,8 +120,8 @@ class Totals:
 
     def take(self, message: Message) -> None:
         """Take what a run tells, all but its beginning."""
-        if isinstance(message, Batch):
-            self._take_batch(message)
+        if isinstance(message, ProcessReport):
+            self._take_report(message)
         elif isinstance(message, Tick):
             self._take_tick(message)
         elif isinstance(message, End):
@@ -131,13 +132,13 @@ class Totals:
         if tick.step is not None and (not self.steps or self.steps[-1].number != tick.step):
             self.steps.append(Step(tick.step, tick.users, tick.at))
 
-    def _take_batch(self, batch: Batch) -> None:
-        self.workers[batch.worker] = time.monotonic(), batch
-        if batch.loop_lag is not None:
-            self.loop_lags[batch.worker].merge(Histogram.from_wire(batch.loop_lag))
-        for name, wire in batch.histograms.items():
+    def _take_report(self, report: ProcessReport) -> None:
+        self.workers[report.worker] = time.monotonic(), report
+        if report.loop_lag is not None:
+            self.loop_lags[report.worker].merge(Histogram.from_wire(report.loop_lag))
+        for name, wire in report.histograms.items():
             self.latencies[name].merge(Histogram.from_wire(wire))
-        measured = [r for r in batch.records if r.phase is Phase.MEASURE]
+        measured = [r for r in report.records if r.phase is Phase.MEASURE]
         lags = [(r.sent_ns - r.scheduled_ns) / MS for r in measured if r.sent_ns and r.scheduled_ns]
         self.lag.add(lags)
         for record in measured:

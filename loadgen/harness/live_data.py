@@ -3,17 +3,17 @@
 from dataclasses import asdict
 from typing import Any
 
-from loadgen.harness.conductor import Conductor
 from loadgen.live import so_far
 from loadgen.measure.verdict import worst
 from loadgen.results.summary import Summary
 from loadgen.results.text import title_of
+from loadgen.run.controller import RunController
 
 IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
 """Before the first run."""
 
 
-def live_data(run: Conductor) -> dict[str, Any]:
+def live_data(run: RunController) -> dict[str, Any]:
     """Return what is to be seen of a run that goes on."""
     live, manifest = run.live, run.manifest
     found = so_far.checks(live, run.lost)
@@ -42,8 +42,8 @@ def ended(data: dict[str, Any], summary: Summary) -> dict[str, Any]:
     return data | {"run": data["run"] | {"state": "ended"}, "verdict": summary["verdict"]}
 
 
-def _workers(run: Conductor) -> list[dict[str, Any]]:
-    facts = {f.number: f for f in run.team.facts}
+def _workers(run: RunController) -> list[dict[str, Any]]:
+    facts = {f.number: f for f in run.worker_facts()}
     return [
         row | {"name": facts[row["worker"]].name, "lost": facts[row["worker"]].lost}
         for row in run.live.workers()

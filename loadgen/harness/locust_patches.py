@@ -1,6 +1,7 @@
 """Patches of Locust, all of them, each with its reason. They are for Locust 2.47."""
 
 import logging
+from argparse import Namespace
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import gevent
 import zmq.green as zmq
 from gevent.pywsgi import WSGIServer
 from locust import runners, web
+from locust.argument_parser import LocustArgumentParser
 from locust.exception import RPCError
 from locust.rpc import Message, zmqrpc
 from locust.runners import MasterRunner, WorkerRunner
@@ -38,6 +40,18 @@ def apply() -> None:
     MasterRunner.handle_message = _handling_known(MasterRunner.handle_message)  # type: ignore[method-assign]
     WorkerRunner.handle_message = _surviving(WorkerRunner.handle_message)  # type: ignore[method-assign]
     web.pywsgi = SimpleNamespace(WSGIServer=_web_server)  # type: ignore[attr-defined]
+
+
+def after_parsing(parser: LocustArgumentParser, check: Callable[[Namespace], None]) -> None:
+    """Have options checked as soon as they are parsed: Locust has no event between parsing and its first fork."""
+    parse = parser.parse_args
+
+    def parse_and_check(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 argparse's
+        options = parse(*args, **kwargs)
+        check(options)
+        return options
+
+    parser.parse_args = parse_and_check
 
 
 def found_family() -> None:

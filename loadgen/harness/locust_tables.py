@@ -14,7 +14,7 @@ class RequestFailed(Exception):  # noqa: N818 the name is what Locust's failure 
     """A fault of the server, as Locust's tables want it."""
 
 
-def tell(environment: Environment, record: RequestRecord, route: str) -> None:
+def show(environment: Environment, record: RequestRecord, route: str) -> None:
     """Fire Locust's event for a request, and log the LLM rows beside it, so that its totals count requests only."""
     environment.events.request.fire(
         request_type="POST",

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from locust.rpc import Message
 
-from loadgen.harness.messages import unpack
+from loadgen.run.messages import unpack
 
 T = TypeVar("T")
 

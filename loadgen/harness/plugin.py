@@ -14,15 +14,15 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
-from loadgen.errors import UsageError
+from loadgen.errors import UsageError, WorkerLost
 from loadgen.harness import forked, locust_patches, process, tab, web_guard
-from loadgen.harness.load_kind import LoadKind
 from loadgen.harness.logs import escape_logs
 from loadgen.harness.options import add_options, check_command, set_bind_host
 from loadgen.harness.session import Session
-from loadgen.harness.team import WorkerLost
 from loadgen.harness.users import OurUser
 from loadgen.harness.worker import WorkerSession
+from loadgen.run.load.closed_loop import ClosedLoop
+from loadgen.run.load.model import LoadModel
 
 
 def register() -> None:
@@ -34,16 +34,13 @@ def register() -> None:
 
 def _add_options(parser: LocustArgumentParser, **_: Any) -> None:  # noqa: ANN401 whatever Locust adds
     add_options(parser)
-    parse = parser.parse_args
+    locust_patches.after_parsing(parser, _check)
 
-    def parse_and_check(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        options = parse(*args, **kwargs)
-        if hasattr(options, "master_bind_host"):
-            set_bind_host(options)
-        _check_once(options)
-        return options
 
-    parser.parse_args = parse_and_check
+def _check(options: Namespace) -> None:
+    if hasattr(options, "master_bind_host"):
+        set_bind_host(options)
+    _check_once(options)
 
 
 _checked: list[int] = []
@@ -58,16 +55,16 @@ def _check_once(options: Namespace) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # whatever characters it does not have
-    _ended_by_mistake(lambda: check_command(options, _kind()))
+    _ended_by_mistake(lambda: check_command(options, _load_model()))
     if options.processes and not options.worker:
         locust_patches.found_family()
         forked.tie_forks()
 
 
-def _kind() -> LoadKind:
-    if len(OurUser.kinds) > 1:
+def _load_model() -> type[LoadModel]:
+    if len(OurUser.load_models) > 1:
         raise UsageError("one kind of load at a time: the locustfiles define users of several.")
-    return next(iter(OurUser.kinds), LoadKind.CLOSED)
+    return next(iter(OurUser.load_models), ClosedLoop)
 
 
 def _ended_by_mistake(action: Callable[[], None]) -> None:
@@ -76,7 +73,7 @@ def _ended_by_mistake(action: Callable[[], None]) -> None:
         action()
     except UsageError as error:
         process.say(str(error))
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_status) from None
 
 
 def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any) -> None:  # noqa: ANN401
@@ -90,7 +87,7 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     if isinstance(runner, WorkerRunner):
         _set_up_worker(environment, runner, options)
         return
-    session = Session(environment, runner, options, _kind())
+    session = Session(environment, runner, options, _load_model())
     process.register(session)
     atexit.register(session.close)
     try:
@@ -111,9 +108,6 @@ def _set_up(session: Session, runner: Any, options: Namespace) -> None:  # noqa:
     if options.spawn_rate is None:  # all are there for the warm-up; the run spreads their first measured requests
         options.spawn_rate = float(max(1, options.num_users or 1))
     if isinstance(runner, MasterRunner):
-        runner.environment.events.worker_report.add_listener(
-            session.guard(lambda client_id, data, **_: session.heard(client_id, data))
-        )
         session.spawn(session.watch_workers)
     if session.can_have_engine:
         session.ensure_host()
@@ -131,7 +125,7 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
     on.quitting.add_listener(_listener(worker, worker.quitting))
     on.test_stopping.add_listener(_listener(worker, worker.stopping))
     on.test_stop.add_listener(_listener(worker, worker.finish))
-    on.user_error.add_listener(lambda exception, **_: worker.note_bug(exception, logged=True))
+    on.user_error.add_listener(lambda exception, **_: worker.report_bug(exception, logged=True))
     worker.on_interrupt(worker.interrupt)
 
 
@@ -142,8 +136,8 @@ def _follow(environment: Environment, session: Session) -> None:
     on.quitting.add_listener(_listener(session, session.quitting))
     on.test_stopping.add_listener(_listener(session, session.stopping))
     on.test_stop.add_listener(_listener(session, session.finish))
-    on.user_error.add_listener(lambda exception, **_: session.note_bug(exception, logged=True))
-    on.quit.add_listener(lambda exit_code, **_: session.exit(exit_code))
+    on.user_error.add_listener(lambda exception, **_: session.report_bug(exception, logged=True))
+    on.quit.add_listener(lambda exit_code, **_: session.output.exit(exit_code))
     session.on_interrupt(session.interrupt)
 
 
@@ -155,9 +149,9 @@ def _listener(of: Session | WorkerSession, action: Callable[[], None]) -> Callab
             action()
         except UsageError as error:
             process.say(str(error))
-            of.refuse(2)
+            of.refuse(error.exit_status)
         except WorkerLost as error:
-            process.say(f"{error}; exit status {process.INVALID}.")
-            of.refuse(process.INVALID)
+            process.say(f"{error}; exit status {error.exit_status:d}.")
+            of.refuse(error.exit_status)
 
     return of.guard(listener)

@@ -1,4 +1,4 @@
-"""What each process of a run has, whether it conducts it, makes its requests, or both."""
+"""What each Locust process of a run has, whether it conducts the run, makes its requests, or both."""
 
 import logging
 import os
@@ -9,20 +9,24 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, Protocol
+from typing import TYPE_CHECKING, ParamSpec
 
 import gevent
 from locust.env import Environment
 from locust.runners import Runner
 
+from loadgen.exit_status import ExitStatus
 from loadgen.harness.forked import is_fork
-from loadgen.harness.locust_tables import tell
-from loadgen.harness.part import Part
+from loadgen.harness.health import Health
+from loadgen.harness.locust_tables import show
+from loadgen.harness.runtime import GeventRuntime
 from loadgen.harness.waiter import GeventWaiter
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.completion import Exchange
 from loadgen.record import RequestRecord
-from loadgen.request import Request
+from loadgen.results.store import RecordFile
+from loadgen.run.messages import RunAssignment
+from loadgen.run.share import RunShare, Sender
+from loadgen.scenario import Scenario
 from loadgen.wire.connection import new_socket
 
 if TYPE_CHECKING:
@@ -30,35 +34,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUG = 1
-"""Exit status for errors of ours."""
-
-INVALID = 3
-"""Exit status of a run that lost a process."""
-
-INCONCLUSIVE = 4
-"""Exit status of a run that was interrupted, and of a process that showed no verdict."""
-
 P = ParamSpec("P")
 
 
-class Sender(Protocol):
-    """What users send through: our client, or the SDK's."""
+class LocustProcess(ABC):
+    """A Locust process, its way to wait and to send, and its share of the present run.
 
-    def send(self, request: Request) -> Exchange:
-        """Make a request; return its record and the answer."""
-
-    def close(self) -> None:
-        """Close what is open."""
-
-
-class Process(ABC):
-    """A Locust process, its way to wait and to send, and its part in the run that goes on."""
+    It is the :class:`~loadgen.run.share.ShareHost` of that share.
+    """
 
     def __init__(self, environment: Environment, runner: Runner, options: Namespace) -> None:
         self.environment = environment
         self.options = options
-        self.part: Part | None = None
+        self.share: RunShare | None = None
+        self.runtime = GeventRuntime()
         self.waiter = GeventWaiter()
         self._runner = runner
         self._settings: Settings | None = None
@@ -67,15 +56,33 @@ class Process(ABC):
         self._stamping = new_socket()
 
     @abstractmethod
-    def note_bug(self, error: BaseException, *, logged: bool = False) -> None:
-        """End the run because code of ours raised; ``logged``: Locust has logged the traceback."""
+    def report_bug(self, error: BaseException, *, logged: bool = False) -> None:
+        """End the run because code of ours failed; ``logged``: Locust has logged the traceback."""
 
     @abstractmethod
-    def note_full_disk(self, error: OSError) -> None:
+    def disk_full(self, error: OSError) -> None:
         """End the run because the disk does not take its records."""
 
+    @abstractmethod
+    def share_done(self) -> None:
+        """Act on it that all planned requests have been made."""
+
+    @abstractmethod
+    def user_count(self) -> int | None:
+        """Return how many users the process has; None if their number says nothing about the load."""
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """With which status the process will end."""
+        return ExitStatus(self.environment.process_exit_code or 0)
+
+    def set_exit_status(self, status: ExitStatus) -> None:
+        """Set the status with which the process will end. A bug stays one."""
+        if self.exit_status is not ExitStatus.BUG:
+            self.environment.process_exit_code = int(status)
+
     def guard(self, action: Callable[P, object]) -> Callable[P, None]:
-        """Return the action for a greenlet or for Locust: what it raises ends the run.
+        """Return the action for a greenlet or for Locust: an exception that it raises ends the run.
 
         gevent and Locust only log it, and whoever waits for the action's effect would wait for ever.
         """
@@ -85,19 +92,22 @@ class Process(ABC):
             try:
                 action(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 logged once, there
-                self.note_bug(error)
+                self.report_bug(error)
 
         return guarded
 
     def spawn(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> gevent.Greenlet:
-        """Start a greenlet; what it raises ends the run."""
+        """Start a greenlet; an exception that leaves it ends the run."""
         return gevent.spawn(self.guard(action), *args, **kwargs)
 
-    def take_part(self, part: Part, settings: Settings) -> None:
-        """Have a part in a run from now on."""
-        part.on_full_disk = self.note_full_disk
-        self.part, self._settings = part, settings
-        self._sdk = _open_sdk(settings) if part.scenario.client == "openai" else None
+    def new_share(
+        self, assignment: RunAssignment, scenario: Scenario, file: RecordFile, settings: Settings
+    ) -> RunShare:
+        """Return this process's share of a run; from now on users and clients belong to it."""
+        self.share = RunShare(assignment, scenario, file, self, Health(), self.runtime)
+        self._settings = settings
+        self._sdk = _open_sdk(settings) if scenario.client == "openai" else None
+        return self.share
 
     def new_client(self, keep: Callable[[RequestRecord], None]) -> Sender | None:
         """Return a client for one user, which hands its records to ``keep``; None if there is no run."""
@@ -109,38 +119,25 @@ class Process(ABC):
 
         return OpenAIClient(self._sdk, self._settings, self.waiter, keep)
 
-    def show_in_tables(self, record: RequestRecord) -> None:
+    def show_record(self, record: RequestRecord) -> None:
         """Show a request in Locust's own tables."""
-        if self.part is not None and self._settings is not None:
-            tell(self.environment, record, self._settings.api.path(stream=self.part.scenario.stream))
+        if self.share is not None and self._settings is not None:
+            show(self.environment, record, self._settings.api.path(stream=self.share.scenario.stream))
 
-    def drain(self, timeout: float) -> None:
-        """Make no more requests, wait for those in flight, and abort those that stay so; all get their records."""
-        part = self.part
-        if part is None:
-            return
-        part.finish()
-        if not part.drained(timeout):
-            logger.warning("%d requests still in flight: aborting them", len(part.in_flight))
-            self.abort()
-
-    def abort(self) -> None:
-        """End all requests in flight."""
+    def cancel_users(self) -> None:
+        """End all users where they wait, and with them their requests in flight."""
         self._runner.user_greenlets.kill(block=True)
-        if self.part is not None:
-            self.part.requests.kill(block=True)
 
-    def leave(self) -> None:
-        """Have no part in a run any more."""
-        if self.part is not None:
-            self.part.release()
-            self.part.close()
-        self.part = self._settings = self._sdk = None
+    def leave_run(self) -> None:
+        """Have no share of a run any more."""
+        if self.share is not None:
+            self.share.close()
+        self.share = self._settings = self._sdk = None
 
     def on_interrupt(self, action: Callable[[], None]) -> None:
         """Turn SIGINT into an orderly end: as KeyboardInterrupt it would hit whichever greenlet runs, even a request's.
 
-        Where it is ignored, that stays so.
+        A SIGINT that is ignored stays so.
         """
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, lambda *_: self.spawn(action))
@@ -171,9 +168,10 @@ def end_when_told_to() -> None:
 
 def end_before_a_run(number: int) -> None:
     """End the process at a signal that came before any run; raises SystemExit."""
+    status = ExitStatus.INCONCLUSIVE
     if not is_fork():
-        say(f"ended by {signal.Signals(number).name} before a run began; exit status {INCONCLUSIVE}.")
-    raise SystemExit(INCONCLUSIVE)
+        say(f"ended by {signal.Signals(number).name} before a run began; exit status {status:d}.")
+    raise SystemExit(status)
 
 
 def _open_sdk(settings: Settings) -> "openai.OpenAI":
@@ -182,14 +180,14 @@ def _open_sdk(settings: Settings) -> "openai.OpenAI":
     return open_sdk(settings)
 
 
-_PROCESSES: dict[int, Process] = {}
+_PROCESSES: dict[int, LocustProcess] = {}
 
 
-def register(process: Process) -> None:
+def register(process: LocustProcess) -> None:
     """Make a process findable by its environment."""
     _PROCESSES[id(process.environment)] = process
 
 
-def process_of(environment: Environment) -> Process:
+def process_of(environment: Environment) -> LocustProcess:
     """Return the process of an environment; raises KeyError if it has none."""
     return _PROCESSES[id(environment)]

@@ -1,95 +1,79 @@
-"""The process that conducts, alone or as Locust's master: the embedded engine, and one run after another."""
+"""The process that conducts, alone or as Locust's master: joins Locust's life cycle to one run after another."""
 
 import logging
-import os
 import signal
-import sys
-import time
 from argparse import Namespace
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import gevent
 from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
+from loadgen.clock import SECOND
 from loadgen.errors import DISK_ERRORS, UsageError
-from loadgen.harness import live_data, start
-from loadgen.harness.annotate import annotate
-from loadgen.harness.conductor import Conductor, Means
-from loadgen.harness.exporting import Exporter
+from loadgen.exit_status import ExitStatus
+from loadgen.harness.displays import Displays
+from loadgen.harness.engine_monitor import EngineMonitor
 from loadgen.harness.forked import Forked, end_forks
-from loadgen.harness.key_hosts import given_hosts, host_of_users, key_hosts
-from loadgen.harness.load_kind import LoadKind
-from loadgen.harness.meter import energy_of
+from loadgen.harness.hosts import given_hosts, host_of_users
+from loadgen.harness.locust_users import LocustUsers
 from loadgen.harness.options import scenario_of
-from loadgen.harness.part import Part
-from loadgen.harness.prepare import Prepared, prepare
-from loadgen.harness.process import BUG, INCONCLUSIVE, INVALID, Process, end_before_a_run, say
-from loadgen.harness.scrape import read_counters
-from loadgen.harness.secrets import grafana_token
-from loadgen.harness.team import Alone, Team, Workers
+from loadgen.harness.process import LocustProcess, end_before_a_run, say
+from loadgen.harness.transport import LocustTransport, listen_to_workers
+from loadgen.harness.verdict_output import VerdictOutput
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
-from loadgen.results.grafana import annotations, live_link
 from loadgen.results.store import RecordFile, RunFolder, records_path
-from loadgen.results.summary import Summary, verdict_of
-
-if TYPE_CHECKING:
-    from loadgen.live.progress import Progress
+from loadgen.run.controller import RunController, RunSetup
+from loadgen.run.key_hosts import key_hosts
+from loadgen.run.load.model import LoadModel
+from loadgen.run.pool import LocalPool, WorkerPool
+from loadgen.run.prepare import Prepared, prepare
+from loadgen.run.remote_pool import RemotePool
+from loadgen.run.result import cannot_write
+from loadgen.run.setup import new_manifest, warm_up_only, whole_run
 
 logger = logging.getLogger(__name__)
 
-USERS_S = 30.0
-"""So long Locust may take to have the users of a step."""
 
-ANNOTATE_S = 10.0
-"""So long Grafana may take to note a run, all in all."""
-
-_PER_DISPATCH = 100
-"""Users that Locust starts at a time in each process; beyond it, it warns."""
-
-
-class Session(Process):
-    """Joins Locust's life cycle to our runs."""
+class Session(LocustProcess):
+    """Prepares, begins and ends runs when Locust does. It is the RunHost of each."""
 
     def __init__(
-        self, environment: Environment, runner: LocalRunner | MasterRunner, options: Namespace, kind: LoadKind
+        self,
+        environment: Environment,
+        runner: LocalRunner | MasterRunner,
+        options: Namespace,
+        load_model: type[LoadModel],
     ) -> None:
         super().__init__(environment, runner, options)
-        self.conductor: Conductor | None = None
-        self.kind = kind
+        self.controller: RunController | None = None
+        self.displays = Displays()
+        self.output = VerdictOutput(self)
+        self.users = LocustUsers(runner, options.spawn_rate)
+        self.begun = False
+        """Whether a run has begun, or is about to."""
         self._key_hosts = key_hosts(given_hosts(environment))
         environment.host = environment.host or host_of_users(environment)
         self._locust = runner
-        forked = Forked() if options.processes else None
-        self._workers = Workers(runner, self, forked) if isinstance(runner, MasterRunner) else None
+        self._load_model = load_model
+        self._pool = self._new_pool()
         self._engine: ChildServer | None = None
         self._prepared: Prepared | None = None
-        self._progress: Progress | None = None
-        self._exporter: Exporter | None = None
-        self._grafana_token: str | None = None
-        self._annotating: gevent.Greenlet | None = None
-        self._last: tuple[Summary, Path] | None = None
-        self._seen = live_data.IDLE
-        self._interrupted = False
-        self.begun = False
-        """Whether a run has begun, or is about to."""
-        self._beginning = False
+        self._is_interrupted = self._is_beginning = False
         self._ending: gevent.Greenlet | None = None
         self._finishing: gevent.Greenlet | None = None
-        self._trouble: str | None = None
-        """What the user has to know beside the verdict."""
-        self._told = False
-        """Whether the user knows why the exit status is what it is."""
-        environment.process_exit_code = INCONCLUSIVE  # until there is a verdict: 0 is for one that was shown
-        self._spawned = gevent.event.Event()
-        self._spawn_rate: float | None = options.spawn_rate
-        """As it was asked for; None if it was not."""
+        self.set_exit_status(ExitStatus.INCONCLUSIVE)  # until there is a verdict: 0 is for one that was shown
+
+    def _new_pool(self) -> RemotePool | None:
+        if not isinstance(self._locust, MasterRunner):
+            return None
+        transport = LocustTransport(self._locust, Forked() if self.options.processes else None)
+        pool = RemotePool(transport, self, self.runtime)
+        listen_to_workers(self._locust, pool, self)
+        return pool
 
     @property
     def idle(self) -> bool:
@@ -104,18 +88,18 @@ class Session(Process):
     @property
     def can_have_engine(self) -> bool:
         """Whether the embedded engine can be used: by this process and those that it forks."""
-        return self._workers is None or bool(self.options.processes)
+        return self._pool is None or bool(self.options.processes)
 
     @property
     def _starts_by_itself(self) -> bool:
         """Whether the run starts as soon as all workers are there."""
         return bool(self.options.headless or self.options.autostart)
 
+    # Before a run.
+
     def first_users(self) -> int | None:
         """Return how many users Locust starts with."""
-        if self.kind is LoadKind.SWEEP:
-            return start.first_step(scenario_of(self.options, self.kind))
-        return 1 if self.kind is LoadKind.OPEN else self.options.num_users
+        return self._load_model.first_users(scenario_of(self.options, self._load_model), self.options.num_users)
 
     def ensure_host(self) -> None:
         """Start the embedded engine if no server was named; raises UsageError where it cannot run."""
@@ -132,154 +116,244 @@ class Session(Process):
         self.environment.host = self._engine.host
 
     def prepare(self, form: Mapping[str, str] | None = None) -> None:
-        """Look at everything that may be wrong before a run; ``form`` is what was typed in the web UI.
+        """Check everything that may be wrong before a run; ``form`` is what was typed in the web UI.
 
         Raises UsageError.
         """
-        scenario = scenario_of(self.options, self.kind, form)
+        scenario = scenario_of(self.options, self._load_model, form)
         if form is not None:
-            self._spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
+            self.users.spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
             self.environment.host = form.get("host", self.environment.host)
             self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
         self.ensure_host()
         host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
-        self._grafana_token = grafana_token() if scenario.grafana else None
         self._prepared = prepare(scenario, host, engine, self._key_hosts, self.waiter)
-        if self._exporter is not None and self._exporter.lost:
-            self._exporter.close()
-            self._exporter = None
-        if self._exporter is None and scenario.metrics != "off":
-            self._exporter = Exporter(scenario)
-        if form is not None and self._workers is not None:
-            self._muster(self._prepared)
-
-    def begin(self) -> None:
-        """Start a run of what was prepared.
-
-        Raises UsageError where workers cannot take part, and WorkerLost where one is gone.
-        """
-        began = time.monotonic()
-        self.begun = self._beginning = True
-        self._ending = self._finishing = None
-        starter = gevent.getcurrent()
-        if isinstance(starter, gevent.Greenlet):  # Locust's, which goes on to start the users
-            starter.link_exception(lambda dead: self.note_bug(dead.exception, logged=True))
-        try:
-            self._begin()
-        finally:
-            self._beginning = False
-            if self.conductor is None:
-                self.leave()
-            else:
-                self.conductor.began = began
-
-    def _begin(self) -> None:
-        if self._prepared is None:
-            self.prepare()
-        prepared, self._prepared = self._prepared, None
-        assert prepared is not None
-        self._spawned.clear()
-        load = start.load_model(self.kind, prepared.scenario, self._locust.target_user_count, self._spawn_rate)
-        users = self._locust.target_user_count
-        manifest = start.manifest(prepared, self.kind, users=users, run_time=self.options.run_time)
-        if self._workers is not None:
-            self._muster(prepared)
-        folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
-        logger.info("Run folder: %s", folder.path)
-        if prepared.scenario.grafana is not None:
-            link = live_link(prepared.scenario.grafana, manifest.run_id)
-            logger.info("Watch it: %s", link if self._exporter else "not possible, as --metrics is off")
-        stop_timeout_s = float(self.environment.stop_timeout)
-        whole = start.orders(prepared, manifest, folder.path, stop_timeout_s)
-        own = Part(
-            whole if self._workers is None else start.warm_up_only(whole),
-            prepared.scenario,
-            RecordFile(records_path(folder.path, 0)),
-            on_record=self.show_in_tables,
-            on_done=self._wake,
-            count_users=lambda: None if self._workers is not None else self._locust.user_count,
-        )
-        self.take_part(own, prepared.settings)
-        means = Means(
-            folder=folder,
-            own=own,
-            new_client=self.new_client,
-            set_users=self._set_users,
-            counters=partial(read_counters, prepared.settings, prepared.metrics, self.waiter),
-            energy=partial(energy_of, prepared.launched),
-            drain=partial(self.drain, stop_timeout_s),
-            stop_timeout_s=stop_timeout_s,
-            on_warm=self._locust.stats.clear_all,
-            on_complete=self.end_soon,
-            on_bug=self.note_bug,
-        )
-        from loadgen.live.progress import Progress  # rich draws random numbers when it is imported
-
-        conductor = Conductor(prepared, manifest, load, means)
-        team: Team = Alone(own, conductor.take)
-        if self._workers is not None:
-            self._workers.enlist(whole, conductor.take)
-            team = self._workers
-        self._progress = Progress(conductor.live)
-        conductor.on_tick = self._on_tick
-        if self._exporter is not None:
-            self._exporter.begin(manifest)
-            conductor.on_report = self._exporter.batch
-        self._progress.start()
-        self.conductor = conductor
-        conductor.begin(team)
-
-    def live_data(self) -> dict[str, Any]:
-        """Return what the LLM tab shows: the run that goes on, or the last one."""
-        return self._seen if self.conductor is None else live_data.live_data(self.conductor)
-
-    def _on_tick(self) -> None:
-        assert self._progress is not None
-        with suppress(OSError):  # the terminal is gone
-            self._progress.draw()
-        if self.conductor is not None:
-            self._export_state(self.conductor)
-
-    def _export_state(self, run: Conductor) -> None:
-        if self._exporter is not None:
-            users = None if run.manifest.arrivals else run.manifest.users
-            self._exporter.tick(run.live, users=users, workers=len(run.team.facts), lost=run.lost)
+        self.displays.prepare(scenario)
+        if form is not None:
+            self._check_workers(self._prepared, int(form.get("user_count") or 1))
 
     def watch_workers(self) -> None:
         """End the process where a worker is gone before the run begins, or too few come in time.
 
         Locust would wait for the dead, and treat workers that do not come as if they were a bug.
         """
-        assert self._workers is not None
-        due = time.monotonic() + (self.options.expect_workers_max_wait or float("inf"))  # 0 is for ever
+        assert self._pool is not None
+        options = self.options
+        due = self.runtime.now() + (options.expect_workers_max_wait or float("inf")) * SECOND  # 0 is for ever
         waits = self._starts_by_itself
         while not self.begun:
-            gone = self._workers.gone(forks_only=not waits)
+            gone = self._pool.gone(forks_only=not waits)
             if gone is not None:
-                say(f"{gone}, before the run began; exit status {INVALID}.")
+                say(f"{gone}, before the run began; exit status {ExitStatus.INVALID:d}.")
                 end_forks()
-                raise SystemExit(INVALID)
-            if waits and time.monotonic() >= due:
-                say(self._workers.too_few(self.options))
-                raise SystemExit(2)
+                raise SystemExit(ExitStatus.INVALID)
+            if waits and self.runtime.now() >= due:
+                say(
+                    f"{len(self._pool.present())} of {options.expect_workers} workers came in "
+                    f"{options.expect_workers_max_wait:g} s: start them with --worker --master-host HOST --master-port "
+                    f"{options.master_bind_port} and the same locustfile, or raise --expect-workers-max-wait."
+                )
+                raise SystemExit(ExitStatus.USAGE)
             gevent.sleep(0.2)
 
-    def heard(self, client_id: str, data: dict[str, Any]) -> None:
-        """Take a worker's report."""
-        if self._workers is not None:
-            self._workers.heard(client_id, data)
+    def _check_workers(self, prepared: Prepared, users: int) -> None:
+        if self._pool is not None:
+            with_key = prepared.settings.api_key is not None
+            self._pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
+            self._load_model.check_processes(users, len(self._pool.present()))
+
+    # A run begins.
+
+    def begin(self) -> None:
+        """Start a run of what was prepared.
+
+        Raises UsageError where workers cannot take part, and WorkerLost where one is gone.
+        """
+        self.begun = self._is_beginning = True
+        self._ending = self._finishing = None
+        starter = gevent.getcurrent()
+        if isinstance(starter, gevent.Greenlet):  # Locust's, which goes on to start the users
+            starter.link_exception(lambda dead: self.report_bug(dead.exception, logged=True))
+        try:
+            self._begin()
+        finally:
+            self._is_beginning = False
+            if self.controller is None:
+                self.leave_run()
+
+    def _begin(self) -> None:
+        began_ns = self.runtime.now()
+        if self._prepared is None:
+            self.prepare()
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        self.users.expect_start()
+        load = self._load_model(prepared.scenario, self.users.wanted, self.users.spawn_rate)
+        manifest = new_manifest(prepared, load, self.options.run_time)
+        self._check_workers(prepared, load.users)
+        folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
+        logger.info("Run folder: %s", folder.path)
+        stop_timeout_s = float(self.environment.stop_timeout)
+        whole = whole_run(prepared, manifest, folder.path, stop_timeout_s)
+        mine = whole if self._pool is None else warm_up_only(whole)
+        share = self.new_share(mine, prepared.scenario, RecordFile(records_path(folder.path, 0)), prepared.settings)
+        setup = RunSetup(
+            scenario=prepared.scenario,
+            manifest=manifest,
+            folder=folder,
+            load=load,
+            warm_up=prepared.plan.warmup,
+            stop_timeout_s=stop_timeout_s,
+            began_ns=began_ns,
+        )
+        controller = RunController(setup, share, self, EngineMonitor(prepared, self.waiter), self.runtime)
+        pool: WorkerPool = LocalPool(share, controller.reports)
+        if self._pool is not None:
+            self._pool.assign_shards(whole, controller.reports)
+            pool = self._pool
+        self.displays.begin(controller)
+        self.controller = controller
+        controller.start(pool, [self.displays])
+
+    # What the run needs of its process: RunHost.
+
+    def set_users(self, users: int) -> None:
+        """Have that many users, over all processes."""
+        self.users.set(users)
+
+    def measuring_begins(self) -> None:
+        """Clear Locust's tables of the warm-up."""
+        self._locust.stats.clear_all()
+
+    def user_count(self) -> int | None:
+        """Return how many users this process has; a master has none of its own."""
+        return None if self._pool is not None else self._locust.user_count
+
+    def share_done(self) -> None:
+        """Let the load model see that all is done."""
+        if self.controller is not None:
+            self.controller.wake()
+
+    def end_run(self) -> None:
+        """End the run from within, in a greenlet of its own; the process too, where it is there for one run."""
+        if self._ending is None:
+            self._ending = gevent.spawn(self._end)
+
+    def disk_full(self, error: OSError) -> None:
+        """End the run because the disk does not take its records."""
+        if self.controller is not None:
+            self.controller.abort(cannot_write(error))
+        else:
+            say(f"{cannot_write(error)}; exit status {self.exit_status:d}.")
+
+    def report_bug(self, error: BaseException, *, logged: bool = False) -> None:
+        """End the run because code of ours failed, or the disk is full."""
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            self.disk_full(error)
+            self.end_run()
+            return
+        if self.exit_status is not ExitStatus.BUG and not logged:
+            logger.error("An error in loadgen ends the run", exc_info=error)
+        self._fail(f"{type(error).__name__}: {error}")
+
+    def worker_bug(self, worker: str) -> None:
+        """End the run because code of ours failed in a worker, whose log has it."""
+        self._fail(f"in {worker}")
+
+    def _fail(self, what: str) -> None:
+        is_first = self.exit_status is not ExitStatus.BUG
+        self.set_exit_status(ExitStatus.BUG)
+        if self.controller is not None:
+            self.controller.fail(what)
+        elif is_first:
+            status = f"exit status {ExitStatus.BUG:d}"
+            self.output.remark(f"an error in loadgen ended the run ({what}); the log has more. {status}.")
+        self.end_run()
+
+    # A run ends.
 
     def users_started(self) -> None:
         """Note that Locust has started the users, and whether they are as many as the run began with."""
-        self._spawned.set()
-        run = self.conductor
-        if run is not None and self.kind is LoadKind.CLOSED and self._locust.target_user_count != run.manifest.users:
-            run.manifest.users_changed = True
+        self.users.note_started()
+        run = self.controller
+        chooses = self._load_model.user_option is None
+        if run is not None and chooses and self.users.wanted != run.manifest.users:
+            run.users_changed()
+
+    def stopping(self) -> None:
+        """End the load, whoever wants it ended, and have all records before Locust stops any user."""
+        try:
+            if self.controller is not None:
+                self.controller.stop()
+        finally:
+            if self.share is not None:
+                self.share.source.release()
+
+    def finish(self) -> None:
+        """End the run: write its summary, and let the exit status follow its verdict.
+
+        In a greenlet of its own, as the caller may be one that Locust kills meanwhile.
+        """
+        if self.controller is None:
+            return
+        if self._finishing is None:
+            self._finishing = self.spawn(self._finish, self.controller)
+        self._finishing.join()
+
+    def _finish(self, run: RunController) -> None:
+        try:
+            result = run.finish()
+            self.output.take(result)
+            self.set_exit_status(result.exit_status)
+            self.displays.end(result.summary)
+        finally:
+            self.controller = None
+            self.displays.forget_run()
+            self.leave_run()
+            if self.environment.web_ui is not None:
+                self.guard(self.output.show)()
+            if self.options.headless:
+                self.end_run()  # where Locust itself has stopped the run, it would go on without one
+
+    def _end(self) -> None:
+        try:
+            self._locust.stop()
+            if self.options.headless:
+                self._locust.quit()
+        except Exception as error:  # noqa: BLE001 logged once, there
+            self.report_bug(error)
+            if self.options.headless:
+                self._locust.greenlet.kill(block=False)  # the main greenlet waits for them
+
+    # The process ends.
+
+    def interrupt(self) -> None:
+        """End what runs, and then the process; the second time, abort what is in flight."""
+        if self._is_interrupted:
+            if self.share is not None:
+                self.share.cancel_requests()
+            if self._pool is not None:
+                self._pool.abort()
+            return
+        self._is_interrupted = True
+        if self._pool is not None and self._starts_by_itself and not self.begun:
+            end_before_a_run(signal.SIGINT)  # Locust would go on waiting for workers
+        logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
+        self._locust.stop()
+        self._locust.quit()
+        if self.environment.web_ui is not None:
+            self.environment.web_ui.stop()
+
+    def refuse(self, status: ExitStatus) -> None:
+        """Note that the run could not begin, for a reason that the user was told, and end."""
+        self.set_exit_status(status)
+        self.output.explained()
+        self.end_run()
 
     def quitting(self) -> None:
         """Stop what still runs: Locust asks for the exit status before it would do so itself."""
-        if self._beginning:
+        if self._is_beginning:
             self._end_beginning()
         try:
             self._locust.stop()
@@ -288,208 +362,19 @@ class Session(Process):
         if self.options.csv_prefix:  # written once a second, and not once more at the end
             gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
 
-    def stopping(self) -> None:
-        """End the load, whoever wants it ended, and have all records before Locust stops any user."""
-        try:
-            if self.conductor is not None:
-                self.conductor.wind_down()
-        finally:
-            if self.part is not None:
-                self.part.release()
-
-    def finish(self) -> None:
-        """End the run: write its summary, and let the exit status follow its verdict.
-
-        In a greenlet of its own, as the caller may be one that Locust kills meanwhile.
-        """
-        if self.conductor is None:
-            return
-        if self._finishing is None:
-            self._finishing = self.spawn(self._finish, self.conductor)
-        self._finishing.join()
-
-    def _finish(self, run: Conductor) -> None:
-        try:
-            seen = live_data.live_data(run)
-            summary = run.finish()
-            self._last = (summary, run.means.folder.path)
-            self._note_verdict(run, verdict_of(summary).exit_status)
-            self._seen = live_data.ended(seen, summary)
-            self._tell_others(run, summary)
-        finally:
-            self.conductor = None
-            self.leave()
-            if self.environment.web_ui is not None:
-                self.guard(self.show)()
-            if self.options.headless:
-                self.end_soon()  # where Locust itself has stopped the run, it would go on without one
-
-    def _note_verdict(self, run: Conductor, status: int) -> None:
-        """Let the exit status follow a verdict; a report that is not on disk is none."""
-        if self.environment.process_exit_code == BUG:
-            return
-        if run.unwritten is not None:
-            status = status or INCONCLUSIVE
-            self._trouble = (
-                f"{_cannot_write(run.unwritten)}: the records are in {run.means.folder.path}. Free some space, and "
-                f"`loadgen report` makes the report; exit status {status}."
-            )
-        self.environment.process_exit_code = status
-
-    def _tell_others(self, run: Conductor, summary: Summary) -> None:
-        """Tell the terminal, the exporter and Grafana that a run has ended."""
-        if self._progress is not None:
-            with suppress(OSError):
-                self._progress.stop()
-        if self._exporter is not None:
-            self._export_state(run)
-            self._exporter.end(summary["verdict"])
-        if self._grafana_token is not None:
-            marks = annotations(run.manifest, verdict_of(summary).value)
-            grafana = str(run.manifest.scenario["grafana"])
-            self._annotating = gevent.spawn(annotate, grafana, self._grafana_token, marks)
-
-    def show(self) -> None:
-        """Print the summary of the last run, and what the user has to know beside it; once."""
-        from loadgen.results.terminal import show  # rich draws random numbers when it is imported
-
-        last, self._last = self._last, None
-        trouble, self._trouble = self._trouble, None
-        if last is not None:
-            self._told = True
-            summary, folder = last
-            try:
-                show(summary, str(folder))
-                sys.stdout.flush()
-            except OSError as error:
-                self.environment.process_exit_code = self.environment.process_exit_code or INCONCLUSIVE
-                say(f"the verdict cannot be shown ({error.strerror}): it is in {folder}.")
-                _drop_output()
-        if trouble is not None:
-            self._told = True
-            say(trouble)
-
-    def exit(self, exit_code: int) -> None:
-        """Show the last run, and end with the status that is right then; Locust was told it before."""
-        self.guard(self.show)()
-        status = self.environment.process_exit_code
-        if not self._told:
-            say(f"no run was made, so there is no verdict; exit status {status}.")
-        if status != exit_code:
-            raise SystemExit(status)
-
-    def refuse(self, status: int) -> None:
-        """Note that the run could not begin, and with which exit status that ends the process."""
-        self.environment.process_exit_code = status
-        self._told = True
-        self.end_soon()
-
-    def note_bug(self, error: BaseException, *, logged: bool = False) -> None:
-        """End the run because code of ours raised, or the disk is full."""
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            self.note_full_disk(error)
-            self.end_soon()
-            return
-        if self.environment.process_exit_code != BUG and not logged:
-            logger.error("An error in loadgen ends the run", exc_info=error)
-        self._end_by_bug(f"{type(error).__name__}: {error}")
-
-    def note_workers_bug(self, worker: str) -> None:
-        """End the run because code of ours raised in a worker, whose log has it."""
-        self._end_by_bug(f"in {worker}")
-
-    def _end_by_bug(self, what: str) -> None:
-        if self.environment.process_exit_code != BUG:
-            self.environment.process_exit_code = BUG
-            folder = "" if self.conductor is None else f" What was recorded is in {self.conductor.means.folder.path};"
-            self._trouble = f"an error in loadgen ended the run ({what}); the log has more.{folder} exit status {BUG}."
-        if self.conductor is not None:
-            self.conductor.break_off(f"an error in loadgen ({what})")
-        self.end_soon()
-
-    def note_full_disk(self, error: OSError) -> None:
-        """End the run because the disk does not take its records."""
-        if self.conductor is not None:
-            self.conductor.break_off(_cannot_write(error))
-        else:
-            say(f"{_cannot_write(error)}; exit status {self.environment.process_exit_code}.")
-
-    def end_soon(self) -> None:
-        """End the run from within, in a greenlet of its own; the process too, where it is there for one run."""
-        if self._ending is None:
-            self._ending = gevent.spawn(self._end)
-
     def _end_beginning(self) -> None:
         """Say that the process ends while the run is being set up."""
-        self._told = True
-        silent = self._workers.silent() if self._workers is not None else None
-        if silent is not None and not self._interrupted:
-            self.environment.process_exit_code = INVALID
+        self.output.explained()
+        silent = self._pool.silent() if self._pool is not None else None
+        if silent is not None and not self._is_interrupted:
+            self.set_exit_status(ExitStatus.INVALID)
         why = f": {silent}" if silent is not None else ""
-        say(f"the run was ended before it began{why}; exit status {self.environment.process_exit_code}.")
-
-    def interrupt(self) -> None:
-        """End what runs, and then the process; the second time, abort what is in flight."""
-        if self._interrupted:
-            self.abort()
-            if self._workers is not None:
-                self._workers.abort()
-            return
-        self._interrupted = True
-        if self._workers is not None and self._starts_by_itself and not self.begun:
-            end_before_a_run(signal.SIGINT)  # Locust would go on waiting for workers
-        logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
-        self._locust.stop()
-        self._locust.quit()
-        if self.environment.web_ui is not None:
-            self.environment.web_ui.stop()
+        say(f"the run was ended before it began{why}; exit status {self.exit_status:d}.")
 
     def close(self) -> None:
-        """Stop the embedded engine, and the exporter once it has been scraped; Grafana gets a moment more."""
-        if self._annotating is not None:
-            self._annotating.join(ANNOTATE_S)
-            self._annotating.kill()
-        if self._exporter is not None:
-            self._exporter.close()
-            self._exporter = None
+        """Stop the displays and the embedded engine."""
+        self.displays.close()
         if self._engine is not None:
             self._engine.stop()
             self._engine = None
         super().close()
-
-    def _muster(self, prepared: Prepared) -> None:
-        assert self._workers is not None
-        has_key = prepared.settings.api_key is not None
-        self._workers.muster(forked=bool(self.options.processes), has_key=has_key)
-
-    def _set_users(self, users: int) -> None:
-        """Have so many users, over all processes."""
-        self._spawned.wait(USERS_S)  # those that Locust began with: starting more meanwhile would undo it
-        if self._locust.user_count == users:
-            return
-        self._spawned.clear()
-        self._locust.start(users, float(max(1, min(users, _PER_DISPATCH * max(1, self._locust.worker_count)))))
-        self._spawned.wait(USERS_S)
-
-    def _wake(self) -> None:
-        if self.conductor is not None:
-            self.conductor.wake()
-
-    def _end(self) -> None:
-        try:
-            self._locust.stop()
-            if self.options.headless:
-                self._locust.quit()
-        except Exception as error:  # noqa: BLE001 logged once, there
-            self.note_bug(error)
-            if self.options.headless:
-                self._locust.greenlet.kill(block=False)  # the main greenlet waits for them
-
-
-def _cannot_write(error: OSError) -> str:
-    return f"{error.filename or 'a file'} cannot be written ({error.strerror})"
-
-
-def _drop_output() -> None:
-    """Let what is still printed go nowhere: it would fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -28,7 +28,7 @@ def add(web_ui: WebUI, session: Session) -> None:
         return flask.Response(page(), content_type="text/html; charset=utf-8")
 
     def data() -> flask.Response:
-        return flask.jsonify(escaped_all(session.live_data()))
+        return flask.jsonify(escaped_all(session.displays.live_data()))
 
     base = session.options.web_base_path or ""
     app.add_url_rule(f"{base}/llm", "llm", web_ui.auth_required_if_enabled(charts))
@@ -38,7 +38,7 @@ def add(web_ui: WebUI, session: Session) -> None:
         """Put our rows into what Locust's page asks for, and a link to the charts into the page."""
         if flask.request.endpoint == "locust.request_stats" and response.is_json:
             content: dict[str, Any] = response.get_json()
-            content["extended_stats"] = [{"key": KEY, "data": rows(escaped_all(session.live_data()))}]
+            content["extended_stats"] = [{"key": KEY, "data": rows(escaped_all(session.displays.live_data()))}]
             response.set_data(json.dumps(content))
         elif flask.request.endpoint == "locust.index" and response.mimetype == "text/html":
             response.set_data(response.get_data(as_text=True).replace("</body>", _LINK + "</body>"))

@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from loadgen.measure import metrics
 from loadgen.measure.facts import StepFacts
-from loadgen.measure.histogram import Histogram, Wire
+from loadgen.measure.histogram import Histogram
+from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
 from loadgen.measure.watch import Found
 from loadgen.record import Outcome, Phase, RequestRecord
@@ -20,40 +21,6 @@ MOST_POINTS = 900
 
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-
-State = Literal["idle", "warming up", "measuring", "draining", "ended"]
-
-
-class Reported(Protocol):
-    """What a process reports, as far as it is shown."""
-
-    @property
-    def worker(self) -> int:
-        """Its number."""
-
-    @property
-    def records(self) -> Sequence[RequestRecord]:
-        """What has ended."""
-
-    @property
-    def histograms(self) -> Mapping[str, Wire]:
-        """The distributions of its latencies."""
-
-    @property
-    def started(self) -> int:
-        """Requests so far."""
-
-    @property
-    def in_flight(self) -> int:
-        """Requests now."""
-
-    @property
-    def cpu_share(self) -> float | None:
-        """CPU time over wall time."""
-
-    @property
-    def loop_lag(self) -> Wire | None:
-        """Lateness of its loop since the last report, ms."""
 
 
 class Second:
@@ -69,10 +36,12 @@ class Live:
     """Follows one run. Everything is kept as sums and histograms, so that it costs next to nothing."""
 
     def __init__(self, planned: int | None, warmup: int, run_time_s: float | None) -> None:
-        self.state: State = "warming up"
+        self.state = "warming up"
+        """As the run's state is called; it is set by whoever conducts the run."""
         self.planned = planned
         self.warmup = warmup
         self.warmed = 0
+        """Requests of the warm-up that have ended."""
         self.run_time_s = run_time_s
         self.outcomes: Counter[Outcome] = Counter()
         self.loop_lags: dict[int, Histogram] = defaultdict(Histogram)
@@ -86,7 +55,7 @@ class Live:
         self.began = time.monotonic()
         self._step_began = 0.0
         self._step_time_s = 0.0
-        self._reported: dict[int, tuple[float, Reported]] = {}
+        self._reported: dict[int, tuple[float, ProcessReport]] = {}
         self._second = Second()
         self._seconds: deque[Second] = deque(maxlen=RECENT)
         self._ticked = int(time.monotonic())
@@ -108,11 +77,6 @@ class Live:
     def done(self) -> int:
         """Measured requests that have ended."""
         return self.outcomes.total()
-
-    def warmed_up(self, record: RequestRecord) -> None:
-        """Take a request of the warm-up that has ended."""
-        del record
-        self.warmed += 1
 
     def begin_step(self, number: int, known: int | None, concurrency: int, step_time_s: float) -> None:
         """Follow the next step of the load."""
@@ -137,7 +101,7 @@ class Live:
             }
         )
 
-    def take(self, report: Reported) -> None:
+    def take(self, report: ProcessReport) -> None:
         """Take a process's report."""
         self._reported[report.worker] = time.monotonic(), report
         if report.loop_lag is not None:
@@ -168,10 +132,6 @@ class Live:
         if len(self._points) > MOST_POINTS:
             self._points = self._points[::2]
             self._stride *= 2
-
-    def end(self) -> None:
-        """Note that the run is over."""
-        self.state = "ended"
 
     @property
     def progress(self) -> float | None:

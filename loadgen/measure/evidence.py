@@ -63,7 +63,6 @@ class Evidence:
     """Why there is none."""
     ended_why: str | None = None
     """What ended the load early, where that was neither time nor somebody's wish."""
-    kind: str = "throughput"
     workers: Sequence[WorkerFacts] = ()
     steps: Sequence[StepFacts] = ()
     """Of a sweep."""
@@ -74,6 +73,11 @@ class Evidence:
     it had begun. It reaches at least to the last of its records."""
     counters: tuple[EngineCounters, EngineCounters] | None = None
     """The engine's own, before the first request and after the last."""
+
+    @property
+    def is_one_user(self) -> bool:
+        """Whether one user of a closed loop made all requests, one after another."""
+        return self.users == 1 and not self.steps and self.arrivals is None
 
     @property
     def clock_tolerance_ns(self) -> int:

@@ -27,6 +27,22 @@ class WorkerFacts(msgspec.Struct, kw_only=True):
     """What became of it, where it did not stay until the end."""
 
 
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """How well one process of the load generator was while it measured."""
+
+    worker: int = 0
+    loop_lag_p50_ms: float | None = None
+    loop_lag_p99_ms: float | None = None
+    loop_lag_max_ms: float | None = None
+    cpu_seconds: float | None = None
+    cpu_share: float | None = None
+    """CPU time over wall time: 1 is a whole core, which is all that one process can use."""
+    gc_pauses: int | None = None
+    """Collections of the garbage collector, each of which stops all users."""
+    gc_longest_ms: float | None = None
+    gc_total_ms: float | None = None
+
+
 class StepFacts(msgspec.Struct, kw_only=True):
     """One step of the load; times on the clock of worker 0, ns."""
 

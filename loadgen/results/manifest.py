@@ -6,7 +6,7 @@ import msgspec
 
 from loadgen.measure.energy import EnergySample
 from loadgen.measure.envelope import Envelope
-from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
+from loadgen.measure.facts import Arrivals, EngineCounters, Instrument, StepFacts, WorkerFacts
 from loadgen.results.launched import Launched
 
 Kind = Literal["speed", "throughput", "rate"]
@@ -22,22 +22,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time, ISO 8601."""
     started_requests: int
     """Requests started by all processes, warm-up included."""
-
-
-class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """How well one process of the load generator was while it measured."""
-
-    worker: int = 0
-    loop_lag_p50_ms: float | None = None
-    loop_lag_p99_ms: float | None = None
-    loop_lag_max_ms: float | None = None
-    cpu_seconds: float | None = None
-    cpu_share: float | None = None
-    """CPU time over wall time: 1 is a whole core, which is all that one process can use."""
-    gc_pauses: int | None = None
-    """Collections of the garbage collector, each of which stops all users."""
-    gc_longest_ms: float | None = None
-    gc_total_ms: float | None = None
 
 
 MadeBy = Literal["engine", "client", "nobody"]

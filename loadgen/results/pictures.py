@@ -63,7 +63,7 @@ class Picture:
 def pictures(summary: Mapping[str, Any]) -> list[Picture]:
     """Return the pictures of a run: none where it has fewer than two steps with a figure."""
     steps = [step for step in summary.get("steps", ()) if _rate(step)]
-    if summary["kind"] != "throughput" or len(steps) < FEWEST:
+    if len(steps) < FEWEST:
         return []
     heading = f"{shorten(escaped(title(summary)), 110)}\n{summary['verdict']['status']}, run {summary['run_id']}"
     hollow = " Hollow: not steady." if any(step.get("steady") is False for step in steps) else ""

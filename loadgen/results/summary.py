@@ -1,7 +1,7 @@
 """``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
 from statistics import fmean
@@ -15,7 +15,7 @@ from loadgen.clock import MS
 from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
-from loadgen.measure.facts import Arrivals, StepFacts
+from loadgen.measure.facts import Arrivals, Instrument, StepFacts
 from loadgen.measure.intervals import in_order
 from loadgen.measure.load import full_window, peak_in_flight
 from loadgen.measure.pace import pace, widened
@@ -27,7 +27,7 @@ from loadgen.results.clocks import on_one_clock
 from loadgen.results.engine import engine_facts
 from loadgen.results.grafana import link
 from loadgen.results.latency import latency
-from loadgen.results.manifest import Instrument, Manifest
+from loadgen.results.manifest import Kind, Manifest
 from loadgen.results.rate import rate, window_of
 from loadgen.slo import Slo, parse_slo
 from loadgen.workload.arrivals import schedule
@@ -64,15 +64,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "tokens": _tokens(evidence.ok),
         "instrument": _instrument(manifest, evidence.ok),
     }
-    if manifest.kind == "speed":
-        return summary | {"speed": _speed(evidence.ok), "energy": energy.whole(manifest, evidence.ok)}
-    slo = parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
-    if manifest.kind == "rate":
-        assert evidence.arrivals is not None
-        found = rate(evidence.arrivals, evidence.measured, slo)
-        return summary | {"rate": found, "energy": energy.whole(manifest, evidence.ok)}
-    throughput = _throughput(evidence, verdict, summary["latency"], slo)
-    return summary | throughput | {"energy": energy.of_steps(manifest, evidence.steps, throughput)}
+    return summary | _FIGURES[manifest.kind](manifest, evidence, summary)
 
 
 def verdict_of(summary: Summary) -> Verdict:
@@ -98,7 +90,6 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         load=_stream_load(manifest, records),
         calibration=manifest.calibration,
         no_calibration=manifest.no_calibration,
-        kind=manifest.kind,
         workers=manifest.workers,
         steps=manifest.steps,
         arrivals=_looked_at(manifest, records),
@@ -172,6 +163,35 @@ def _first_errors(measured: Sequence[RequestRecord]) -> dict[str, str]:
         if r.outcome is not Outcome.OK and r.error:
             messages.setdefault(r.outcome.value, r.error)
     return messages
+
+
+def _speed_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
+    del summary
+    return {"speed": _speed(evidence.ok), "energy": energy.whole(manifest, evidence.ok)}
+
+
+def _rate_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
+    del summary
+    assert evidence.arrivals is not None
+    found = rate(evidence.arrivals, evidence.measured, _slo(manifest))
+    return {"rate": found, "energy": energy.whole(manifest, evidence.ok)}
+
+
+def _throughput_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
+    found = _throughput(evidence, verdict_of(summary), summary["latency"], _slo(manifest))
+    return found | {"energy": energy.of_steps(manifest, evidence.steps, found)}
+
+
+_FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Summary], Summary]] = {
+    "speed": _speed_figures,
+    "throughput": _throughput_figures,
+    "rate": _rate_figures,
+}
+"""What a run was made for, by its kind; added to what all runs have."""
+
+
+def _slo(manifest: Manifest) -> Slo | None:
+    return parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
 
 
 def _speed(ok: Sequence[RequestRecord]) -> Summary:

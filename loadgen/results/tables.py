@@ -42,15 +42,20 @@ def tables(summary: Summary) -> list[Table]:
 
 def answers(summary: Summary) -> list[Table]:
     """Return the tables that answer what was asked."""
-    if summary["kind"] == "speed":
-        found = [_speed(summary)]
-    elif summary["kind"] == "rate":
-        found = [_rate(summary), _latency_of_rate(summary)]
-    else:
-        found = [_throughput(summary)]
-        if len(summary["steps"]) > 1:
-            found.append(_steps(summary))
-    return [table for table in found if table.rows]
+    return [table for table in _ANSWERS[summary["kind"]](summary) if table.rows]
+
+
+def _answers_of_throughput(summary: Summary) -> list[Table]:
+    steps = [_steps(summary)] if len(summary["steps"]) > 1 else []
+    return [_throughput(summary), *steps]
+
+
+_ANSWERS: Mapping[str, Callable[[Summary], list[Table]]] = {
+    "speed": lambda summary: [_speed(summary)],
+    "throughput": _answers_of_throughput,
+    "rate": lambda summary: [_rate(summary), _latency_of_rate(summary)],
+}
+"""The tables that answer what a run asked, by its kind."""
 
 
 def details(summary: Summary) -> list[Table]:

@@ -8,15 +8,22 @@ import random
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import count, islice
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.clock import SECOND
-from loadgen.scenario import Process
+from loadgen.scenario import Process, Scenario
 
 BLOCK = 4_096
 """Gaps drawn at once: enough that each costs little, few enough that users wait less than a millisecond for them."""
+
+
+def arrival_times(scenario: Scenario) -> Iterator[int]:
+    """Give the times at which an open loop's requests are due, ns from the epoch, over all processes."""
+    assert scenario.rate is not None
+    return schedule(cast("Process", scenario.arrivals), scenario.rate, scenario.cv, scenario.seed)
 
 
 def schedule(process: Process, rate: float, cv: float, seed: int) -> Iterator[int]:

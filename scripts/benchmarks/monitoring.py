@@ -20,8 +20,9 @@ from benchmarks.rounds import run_rounds
 from loadgen.engines.simulated.script import Script
 from loadgen.exporter.__main__ import Exported
 from loadgen.exporter.families import families
-from loadgen.exporter.feed import Batch, Begin
+from loadgen.exporter.feed import Begin
 from loadgen.exporter.totals import Totals
+from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.truth import errors
 from loadgen.record import RequestRecord
 
@@ -136,8 +137,10 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
     exported.totals = Totals(begun)
     registry = CollectorRegistry()
     registry.register(exported)  # type: ignore[arg-type]  # it is a collector by its methods
-    batch = Batch(
+    report = ProcessReport(
+        run_id="run",
         worker=0,
+        sequence=1,
         records=list(records),
         histograms={},
         started=len(records),
@@ -145,10 +148,10 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
         cpu_share=None,
         loop_lag=None,
         users=None,
-        is_last=False,
+        settled_ns=0,
     )
     began = time.process_time()
-    exported.totals.take(batch)
+    exported.totals.take(report)
     taken = time.process_time()
     for _ in range(_RENDERED):
         generate_latest(registry)

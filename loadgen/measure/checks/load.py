@@ -14,7 +14,7 @@ from loadgen.record import Outcome, RequestRecord
 
 def load_model(e: Evidence) -> Check:
     """Tell which kind of load it was: what its latencies mean depends on it."""
-    if e.kind == "rate":
+    if e.arrivals is not None:
         return Check("load model", Status.OK, "open loop: latencies count from the schedule")
     text = "closed loop: a stall of the server holds its users up, and shows once for each of them"
     return Check("load model", Status.OK, text, advice="For latencies at a given rate: locustfiles/rate.py.")
@@ -23,7 +23,7 @@ def load_model(e: Evidence) -> Check:
 def concurrency(e: Evidence) -> Check:
     """Tell whether as many requests were in flight as were asked for."""
     name = "concurrency as asked"
-    if e.kind == "rate":
+    if e.arrivals is not None:
         return Check(name, Status.NOT_CHECKED, advice="An open loop has as many in flight as come together.")
     if e.users_changed:
         advice = "Start a new run instead of changing the users of one."

@@ -13,7 +13,7 @@ def steadiness(e: Evidence) -> Check:
     name = "steady state"
     if e.arrivals is not None:
         return _steadiness_of_arrivals(name, e.arrivals)
-    if e.kind == "speed":
+    if e.is_one_user:
         return _steadiness_of_speed(name, e)
     if not e.steps:
         return Check(name, Status.NOT_CHECKED)

@@ -20,10 +20,10 @@ from benchmarks.simulators.speeds import Disturbed, Drift, Jump, Oscillation, Sp
 from loadgen.clock import SECOND
 from loadgen.engines.simulated.batching import Profile
 from loadgen.measure.doubling import Doubling, Listed
-from loadgen.measure.facts import Arrivals
+from loadgen.measure.facts import Arrivals, Instrument
 from loadgen.measure.watch import MOST_STEP_TIMES
 from loadgen.record import Outcome, RequestRecord
-from loadgen.results.manifest import Instrument, Manifest
+from loadgen.results.manifest import Manifest
 from loadgen.results.rate import window_of
 from loadgen.results.summary import summarise
 from loadgen.scenario import Process

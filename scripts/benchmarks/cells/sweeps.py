@@ -1,4 +1,4 @@
-"""Whole sweeps, as :class:`loadgen.harness.loads.Sweep` plays them: how good the headline and the knee are."""
+"""Whole sweeps, as :class:`loadgen.run.load.sweep.Sweep` plays them: how good the headline and the knee are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

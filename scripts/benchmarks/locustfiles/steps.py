@@ -14,9 +14,9 @@ from locust import events
 sys.path.append(str(Path(__file__).parents[3] / "locustfiles"))
 from chat import Chat
 
-from loadgen.harness.part import Part
 from loadgen.protocol import client
 from loadgen.protocol.client import Client
+from loadgen.run.share import RunShare
 from loadgen.wire.connection import Connection
 from loadgen.wire.read_loop import ReadLoop
 
@@ -31,7 +31,7 @@ STEPS = (
     (Connection, "close", "close the connection"),
     (client, "decode", "decode the answer"),
     (client, "record_of", "make the record"),
-    (Part, "keep", "keep the record, tell Locust"),
+    (RunShare, "keep", "keep the record, tell Locust"),
 )
 """Where the time of a request goes, none within another."""
 

@@ -2,23 +2,22 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.append(str(Path(__file__).parents[3] / "locustfiles"))
 from chat import Chat
 
-from loadgen.harness import part
-from loadgen.harness.conductor import Conductor
-from loadgen.harness.messages import Report
+from loadgen.measure.process_report import ProcessReport
+from loadgen.run import reporter
+from loadgen.run.reports import Reports
 
 __all__ = ["Chat"]
 
 
-def _take(conductor: Any, report: Report) -> None:  # noqa: ANN401 a conductor, whose insides this replaces
-    conductor._reported[report.worker] = report  # noqa: SLF001
+def _take(reports: Reports, report: ProcessReport) -> None:
+    reports._last[report.worker] = report  # noqa: SLF001
     if report.done:
-        conductor.wake()
+        reports._woken.set()  # noqa: SLF001
 
 
-part.histograms = lambda _records: {}
-Conductor.take = _take  # type: ignore[method-assign]
+reporter.histograms = lambda _records: {}
+Reports.take = _take  # type: ignore[method-assign]

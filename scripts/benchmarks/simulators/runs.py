@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
+from loadgen.measure.facts import Arrivals, EngineCounters, Instrument, StepFacts, WorkerFacts
 from loadgen.record import RequestRecord
-from loadgen.results.manifest import Ended, Instrument, Kind, Manifest
+from loadgen.results.manifest import Ended, Kind, Manifest
 
 SEED = 42
 MAX_TOKENS = 10**6

@@ -10,10 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from locust.env import Environment
-
 from loadgen.errors import UsageError
-from loadgen.harness.secrets import api_key
+from loadgen.run.secrets import api_key
 from loadgen.wire.target import Target, origin_of
 
 VARIABLE = "LOADGEN_KEY_HOSTS"
@@ -47,17 +45,6 @@ def key_hosts(hosts: Iterable[str | None]) -> KeyHosts:
         with suppress(ValueError):
             origins.add(origin_of(host or ""))
     return KeyHosts(frozenset(origins))
-
-
-def given_hosts(environment: Environment) -> list[str | None]:
-    """Return the hosts that a process was started with: call it before a form or a master has named another."""
-    return [environment.host, *(user_class.host for user_class in environment.user_classes)]
-
-
-def host_of_users(environment: Environment) -> str | None:
-    """Return the ``host`` that the locustfile gives its users, None where it gives none, or several."""
-    hosts = {user_class.host for user_class in environment.user_classes if user_class.host}
-    return hosts.pop() if len(hosts) == 1 else None
 
 
 def allowed_by_variable() -> frozenset[str]:

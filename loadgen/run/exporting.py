@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Any
 
 from loadgen.errors import UsageError
-from loadgen.exporter.feed import Batch, Begin, End, Message, Tick, pack
-from loadgen.harness.messages import Report
+from loadgen.exporter.feed import Begin, End, Message, Tick, pack
 from loadgen.launch.inheritance import without_secrets
 from loadgen.live import so_far
 from loadgen.live.live import Live
+from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.verdict import worst
 from loadgen.results.manifest import Manifest
 from loadgen.results.text import title_of
@@ -89,21 +89,9 @@ class Exporter:
             )
         )
 
-    def batch(self, report: Report) -> None:
-        """Tell what a process has reported."""
-        self._tell(
-            Batch(
-                worker=report.worker,
-                records=report.records,
-                histograms=report.histograms,
-                started=report.started,
-                in_flight=report.in_flight,
-                cpu_share=report.cpu_share,
-                loop_lag=report.loop_lag,
-                users=report.users,
-                is_last=report.instrument is not None,
-            )
-        )
+    def report(self, report: ProcessReport) -> None:
+        """Pass a process's report on."""
+        self._tell(report)
 
     def tick(self, live: Live, *, users: int | None, workers: int, lost: Sequence[str]) -> None:
         """Tell how things are."""

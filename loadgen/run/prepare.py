@@ -7,8 +7,6 @@ from typing import Any
 from loadgen.engines.catalogue import find_engine
 from loadgen.engines.engine import Engine, Metrics
 from loadgen.errors import UsageError
-from loadgen.harness import preflight
-from loadgen.harness.key_hosts import KeyHosts
 from loadgen.launch import simulated
 from loadgen.launch.chat import Chat, applied, chat_for
 from loadgen.launch.child import ChildServer
@@ -19,6 +17,8 @@ from loadgen.protocol.records import TokenCounter
 from loadgen.protocol.tokenizer import open_tokenizer
 from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
+from loadgen.run import preflight
+from loadgen.run.key_hosts import KeyHosts
 from loadgen.scenario import LIMIT_OPTIONS, Scenario
 from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import Target, parse_target

@@ -1,0 +1,103 @@
+"""What the engine itself measures: its counters before the first request and after the last, its GPUs' energy."""
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gevent import Timeout, get_hub
+
+from loadgen.clock import now
+from loadgen.engines.engine import Metrics
+from loadgen.launch.gpus import energy
+from loadgen.measure.counters import parse
+from loadgen.measure.energy import EnergySample
+from loadgen.measure.facts import EngineCounters
+from loadgen.protocol.client import Settings
+from loadgen.results.launched import Launched
+from loadgen.run.prepare import Prepared
+from loadgen.wire.fault import WireError
+from loadgen.wire.get import get
+from loadgen.wire.waiting import Waiter
+
+if TYPE_CHECKING:
+    from gevent.event import AsyncResult
+
+COUNTERS_TIMEOUT_S = 5.0
+
+PERIOD_S = 1.0
+"""GPUs are asked this often."""
+
+MOST_SAMPLES = 1800
+"""Beyond it every second sample is dropped, and half as many are taken from then on."""
+
+_LAST_SAMPLE_S = 5.0
+_OK = 200
+
+
+class EngineMonitor:
+    """Monitors the engine of one run.
+
+    The driver of the GPUs is asked in a thread: opening it takes longer than a token may be late.
+    """
+
+    def __init__(self, prepared: Prepared, waiter: Waiter) -> None:
+        self._settings, self._metrics, self._launched = prepared.settings, prepared.metrics, prepared.launched
+        self._waiter = waiter
+        self._asked: AsyncResult | None = None
+        self._samples: list[EnergySample] = []
+        self._period = PERIOD_S
+        self._due = 0.0
+
+    def read_counters(self) -> EngineCounters | None:
+        """Read its counters; None where it has none, or none that are known here."""
+        return read_counters(self._settings, self._metrics, self._waiter)
+
+    def sample_energy(self) -> None:
+        """Ask its GPUs if it is time, and take what they answered meanwhile."""
+        if self._asked is not None:
+            if not self._asked.ready():
+                return
+            self._take(self._asked.get())
+        at = time.monotonic()
+        if at >= self._due:
+            self._due = at + self._period
+            self._asked = self._ask()
+
+    def energy(self) -> list[EnergySample]:
+        """Take a last sample, and return all."""
+        for wanted in (self._asked, self._ask()):
+            if wanted is not None:
+                with suppress(Timeout):
+                    self._take(wanted.get(timeout=_LAST_SAMPLE_S))
+        self._asked = None
+        return self._samples
+
+    def _ask(self) -> "AsyncResult":
+        return get_hub().threadpool.spawn(energy_of, self._launched)
+
+    def _take(self, sample: EnergySample | None) -> None:
+        self._asked = None
+        if sample is not None:
+            self._samples.append(sample)
+        if len(self._samples) > MOST_SAMPLES:
+            self._samples = self._samples[::2]
+            self._period *= 2
+
+
+def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -> EngineCounters | None:
+    """Return what the engine's metrics say now; None where it has none, or none that are known here."""
+    if metrics is None:
+        return None
+    try:
+        reply = get(settings.target, metrics.path, waiter, timeout=COUNTERS_TIMEOUT_S, api_key=settings.api_key)
+    except WireError:
+        return None
+    return parse(reply.body.decode(errors="replace"), now(), metrics.names) if reply.status == _OK else None
+
+
+def energy_of(launched: Launched | None) -> EnergySample | None:
+    """Ask the GPUs of an engine that was started here; None where there are none, or none answers."""
+    if launched is None or not launched.gpus:
+        return None
+    joules, watts = energy([gpu.index for gpu in launched.gpus])
+    return None if joules is None and watts is None else EnergySample(now(), joules, watts)

@@ -1,0 +1,1 @@
+"""One run, from its first request to its summary, without Locust and gevent."""

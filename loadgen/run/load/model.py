@@ -1,0 +1,152 @@
+"""What a load model is, and what a running load offers to it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from loadgen.clock import Ns
+from loadgen.errors import UsageError
+from loadgen.live.live import Live
+from loadgen.measure.facts import Arrivals
+from loadgen.record import RequestRecord
+from loadgen.results.manifest import Kind, Manifest
+from loadgen.run.warm_up import WarmUpResult
+from loadgen.scenario import Scenario, flag
+
+TICK_S = 0.5
+"""A running load looks this often whether it can go on."""
+
+WARM_UP_USERS = 8
+"""Requests of the warm-up at a time, where the number of users says nothing else."""
+
+
+class LoadAborted(Exception):  # noqa: N818 the load was aborted, the code is right
+    """The load cannot be applied any longer; the text says why."""
+
+
+class Watcher(Protocol):
+    """Follows the requests that end."""
+
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        """Take records; their times are on the controller's clock."""
+
+
+class RunningLoad(Protocol):
+    """What a load model works with while it plays."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The run's manifest; the model notes steps and schedules in it."""
+
+    @property
+    def live(self) -> Live:
+        """The live figures."""
+
+    @property
+    def warmed_up(self) -> WarmUpResult:
+        """What the warm-up showed."""
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that make requests."""
+
+    @property
+    def all_done(self) -> bool:
+        """Whether all processes have made what was planned."""
+
+    @property
+    def settled_ns(self) -> int:
+        """Every request sent before this time has ended, and its record is here."""
+
+    def now(self) -> Ns:
+        """Return the time, ns."""
+
+    def start_step(self, *, step: int | None, users: int, spread_s: float, epoch: Ns | None = None) -> None:
+        """Let requests be sent, as part of a step with about ``users`` requests at a time.
+
+        ``spread_s``: time over which first requests of new users are spread; ``epoch``: time 0 of a schedule.
+        """
+
+    def set_users(self, users: int) -> None:
+        """Have that many users, over all processes; returns when they are there."""
+
+    def follow(self, watcher: Watcher) -> None:
+        """Pass requests that end to a watcher, in place of the one before."""
+
+    def wait(self, seconds: float = TICK_S) -> None:
+        """Wait until something is done, at most that long; raises LoadAborted if the load cannot go on."""
+
+    def save(self) -> None:
+        """Write the manifest."""
+
+
+class LoadModel(ABC):
+    """How the load of a run is applied.
+
+    A subclass states which options are its own, checks them, says how many users it starts with and what results call
+    it, and plays the load. User classes of locustfiles name theirs.
+    """
+
+    locustfile: ClassVar[str]
+    """The locustfile that applies it, for messages."""
+    options: ClassVar[Mapping[str, Any]] = {}
+    """Its own options: fields of the scenario, with the value that each has if it was not given."""
+    user_option: ClassVar[str | None] = None
+    """The option by which it chooses the number of users itself; None if ``--users`` does."""
+
+    def __init__(self, scenario: Scenario, users: int, spawn_rate: float | None) -> None:
+        """Prepare to play; ``spawn_rate`` (users/s) is None if it was not given."""
+        self.scenario = scenario
+        self.users = users
+        self.spawn_rate = spawn_rate
+
+    @classmethod
+    def check(cls, scenario: Scenario) -> None:
+        """Raise UsageError for options that do not fit together."""
+        del scenario
+
+    @classmethod
+    def check_processes(cls, users: int, processes: int) -> None:
+        """Raise UsageError if that many worker processes cannot share the users."""
+        del users, processes
+
+    @classmethod
+    @abstractmethod
+    def first_users(cls, scenario: Scenario, users: int | None) -> int | None:
+        """Return how many Locust users the run starts with; ``users`` is the value of ``--users``."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What results call the run."""
+
+    @property
+    @abstractmethod
+    def warm_up_users(self) -> int:
+        """How many requests of the warm-up are made at a time."""
+
+    def planned_requests(self, run_time_s: float | None) -> int | None:
+        """Return the number of requests to be measured; None if only time limits the run.
+
+        ``--requests``, else each prompt of the sample once, else as many as ``--run-time`` allows.
+        """
+        if self.scenario.requests is not None:
+            return self.scenario.requests
+        return self.scenario.sample if run_time_s is None else None
+
+    def arrivals(self) -> Arrivals | None:
+        """Return the schedule that is asked for, None if there is none."""
+        return None
+
+    @abstractmethod
+    def play(self, load: RunningLoad) -> None:
+        """Apply the load from start to end; ``load.wait`` ends it early by raising LoadAborted."""
+
+
+def check_options(model: type[LoadModel], scenario: Scenario, models: Sequence[type[LoadModel]]) -> None:
+    """Raise UsageError for options that have no effect with a load model: whoever gives them expects something else."""
+    for other in models:
+        for name, not_given in other.options.items():
+            if name not in model.options and getattr(scenario, name) != not_given:
+                raise UsageError(f"{flag(name)} has an effect only with {other.locustfile}.")
+    model.check(scenario)

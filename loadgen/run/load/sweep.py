@@ -1,0 +1,128 @@
+"""A sweep: a closed loop with more users in each step."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from loadgen.clock import SECOND
+from loadgen.errors import UsageError
+from loadgen.measure.doubling import Doubling, Listed, Plan
+from loadgen.measure.facts import StepFacts
+from loadgen.measure.goodput import meets
+from loadgen.measure.limits import ATTAINMENT
+from loadgen.measure.watch import MOST_STEP_TIMES, Found, StepWatch
+from loadgen.record import RequestRecord
+from loadgen.results.manifest import Kind
+from loadgen.run.load.model import WARM_UP_USERS, LoadAborted, LoadModel, RunningLoad
+from loadgen.scenario import Scenario
+from loadgen.slo import Slo, parse_slo
+from loadgen.steps import parse_precision, parse_steps
+
+FIRST_SPREAD_S = 2.0
+"""Starts of the first users are spread over this time if no warm-up measured a round trip."""
+
+LONGEST_SPREAD = 1 / 6
+"""Share of a step's time after which all its users are there."""
+
+MOST_WAIT = 2 * MOST_STEP_TIMES
+"""A step whose requests do not end is given up after this multiple of ``--step-time``."""
+
+
+class Sweep(LoadModel):
+    """Steps as listed by ``--steps``, or twice as many users each time until throughput stops growing."""
+
+    locustfile = "locustfiles/sweep.py"
+    options = {"steps": "auto"}  # noqa: RUF012 declared as a ClassVar in the base class
+    user_option = "--steps"
+
+    def __init__(self, scenario: Scenario, users: int, spawn_rate: float | None) -> None:
+        super().__init__(scenario, users, spawn_rate)
+        self._policy = _policy(scenario)
+        self._precision = parse_precision(scenario.precision)
+        self._slo: Slo | None = parse_slo(scenario.slo) if scenario.slo else None
+
+    @classmethod
+    def check(cls, scenario: Scenario) -> None:
+        """Raise UsageError for a number of requests."""
+        if scenario.requests is not None:
+            raise UsageError("--requests is not for a sweep: --step-time and --precision say how long its steps are.")
+
+    @classmethod
+    def first_users(cls, scenario: Scenario, users: int | None) -> int | None:
+        """Return the users of the first step."""
+        del users
+        return _policy(scenario).first
+
+    @property
+    def kind(self) -> Kind:
+        """It measures throughput."""
+        return "throughput"
+
+    @property
+    def warm_up_users(self) -> int:
+        """A few."""
+        return WARM_UP_USERS
+
+    def planned_requests(self, run_time_s: float | None) -> int | None:
+        """Return None: each step takes as many requests as it needs."""
+        del run_time_s
+        return None
+
+    def play(self, load: RunningLoad) -> None:
+        """Play one step after another."""
+        step_time_s = self.scenario.step_time
+        concurrency: int | None = self._policy.first
+        e2e_ms = load.warmed_up.e2e_ms
+        round_trip_s = FIRST_SPREAD_S if e2e_ms is None else e2e_ms / 1000
+        while concurrency is not None:
+            facts = StepFacts(number=len(load.manifest.steps), concurrency=concurrency, began_ns=load.now())
+            load.manifest.steps.append(facts)
+            load.manifest.users = max(load.manifest.users, concurrency)
+            load.live.begin_step(facts.number, self._policy.known_steps, concurrency, step_time_s)
+            found, records = self._step(load, facts, round_trip_s)
+            _note(facts, found)
+            load.save()
+            load.live.end_step(facts, found, records)
+            counted = found.requests_per_minute if found.counts else None
+            concurrency = self._policy.after(concurrency, counted, broken=self._is_broken(records))
+            round_trip_s = median(_seconds(records)) if records else round_trip_s
+
+    def _step(self, load: RunningLoad, facts: StepFacts, round_trip_s: float) -> tuple[Found, Sequence[RequestRecord]]:
+        """Bring the users up, and watch until enough is known; return the window and the requests sent in it."""
+        step_time_s = self.scenario.step_time
+        spread_s = min(round_trip_s, LONGEST_SPREAD * step_time_s)
+        load.start_step(step=facts.number, users=facts.concurrency, spread_s=spread_s)
+        facts.began_ns = load.now()
+        load.set_users(facts.concurrency)
+        full = load.now() + int(spread_s * SECOND)
+        watch = StepWatch(facts.began_ns, full, step_time_s, self._precision, self._policy.best)
+        load.follow(watch)
+        while (found := watch.look(load.now(), load.settled_ns)) is None:
+            load.wait()
+            if load.now() > facts.began_ns + MOST_WAIT * step_time_s * SECOND:
+                raise LoadAborted(
+                    f"a request of the step of {facts.concurrency} users was still in flight after "
+                    f"{MOST_WAIT} times --step-time"
+                )
+        return found, watch.sent_in(found.window)
+
+    def _is_broken(self, records: Sequence[RequestRecord]) -> bool:
+        """Whether the limits of ``--slo`` are no longer met."""
+        if self._slo is None or not records:
+            return False
+        return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
+
+
+def _policy(scenario: Scenario) -> Plan:
+    listed = parse_steps(scenario.steps)
+    return Doubling() if listed is None else Listed(listed)
+
+
+def _note(facts: StepFacts, found: Found) -> None:
+    facts.window_ns = (found.window.start, found.window.end)
+    facts.unsteady = found.unsteady or found.too_short
+    facts.undecided = None if facts.unsteady else found.undecided
+    facts.ended_by = found.ended_by
+
+
+def _seconds(records: Sequence[RequestRecord]) -> list[float]:
+    return [(r.end_ns - r.sent_ns) / SECOND for r in records if r.end_ns is not None and r.sent_ns is not None]

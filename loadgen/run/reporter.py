@@ -1,0 +1,77 @@
+"""Makes the reports of one process: what has ended since the last one, and how the process is."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from loadgen.measure import metrics
+from loadgen.measure.facts import Instrument
+from loadgen.measure.histogram import Histogram, Wire
+from loadgen.measure.process_report import ProcessReport
+from loadgen.record import Phase, RequestRecord
+from loadgen.run.recorder import Recorder
+from loadgen.run.request_source import RequestSource
+
+_LATENCIES = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metrics.e2e_ms}
+
+
+class HealthMonitor(Protocol):
+    """Measures how well this process measures: lateness of its event loop, garbage collection, CPU."""
+
+    def start(self) -> None:
+        """Start to measure."""
+
+    def stop(self) -> Instrument:
+        """Stop, and return the figures; they are absent if it was not started, or has been stopped before."""
+
+    def recent(self) -> Wire:
+        """Return the lateness of the event loop since the last call, ms."""
+
+
+class Reporter:
+    """Makes the reports of one process."""
+
+    def __init__(
+        self, run_id: str, worker: int, source: RequestSource, recorder: Recorder, health: HealthMonitor
+    ) -> None:
+        self._run_id, self._worker = run_id, worker
+        self._source, self._recorder, self._health = source, recorder, health
+        self._sequence = 0
+        self._cpu = (time.process_time(), time.monotonic())
+
+    def report(self, users: int | None, *, last: bool = False) -> ProcessReport:
+        """Return what has ended since the last report. After the last one nothing may be recorded any more."""
+        records, recorder = self._recorder.take_unreported(), self._recorder
+        self._sequence += 1
+        return ProcessReport(
+            run_id=self._run_id,
+            worker=self._worker,
+            sequence=self._sequence,
+            records=records,
+            histograms={name: h.to_wire() for name, h in histograms(records).items()},
+            started=self._source.started,
+            in_flight=len(recorder.in_flight),
+            settled_ns=recorder.settled_ns,
+            cpu_share=self._cpu_share(),
+            loop_lag=self._health.recent(),
+            users=users,
+            done=self._source.is_exhausted,
+            instrument=replace(self._health.stop(), worker=self._worker) if last else None,
+        )
+
+    def _cpu_share(self) -> float | None:
+        used, at = time.process_time(), time.monotonic()
+        (used_before, at_before), self._cpu = self._cpu, (used, at)
+        return (used - used_before) / (at - at_before) if at > at_before else None
+
+
+def histograms(records: Sequence[RequestRecord]) -> Mapping[str, Histogram]:
+    """Return the distributions of the measured requests' latencies, ms."""
+    measured = [r for r in records if r.phase is Phase.MEASURE]
+    found = {name: Histogram() for name in (*_LATENCIES, "itl_ms")}
+    for name, metric in _LATENCIES.items():
+        found[name].add([value for r in measured if (value := metric(r)) is not None])
+    found["itl_ms"].add(metrics.all_icl_ms(measured))
+    return found

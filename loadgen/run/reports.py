@@ -1,0 +1,115 @@
+"""The reports of a run's processes: what each has done so far, and who follows it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from loadgen.live.live import Live
+from loadgen.measure.facts import Instrument, WorkerFacts
+from loadgen.measure.process_report import ProcessReport
+from loadgen.results.clocks import on_one_clock
+from loadgen.results.store import RecordFile, RunFolder
+from loadgen.run.load.model import Watcher
+from loadgen.run.runtime import Event
+
+
+class RunObserver(Protocol):
+    """Shows a run while it goes on."""
+
+    def report_taken(self, report: ProcessReport) -> None:
+        """Show what a process has reported."""
+
+    def ticked(self) -> None:
+        """Show how things are; called twice a second."""
+
+
+class Reports:
+    """Takes the reports of all processes of a run, from its start on.
+
+    ``woken`` is set when a process reports that it has made all planned requests.
+    """
+
+    def __init__(self, folder: RunFolder, live: Live, woken: Event) -> None:
+        self._live, self._woken = live, woken
+        self._received = ReceivedRecords(folder)
+        self._facts: Sequence[WorkerFacts] | None = None
+        self._observers: Sequence[RunObserver] = ()
+        self._watcher: Watcher | None = None
+        self._last: dict[int, ProcessReport] = {}
+        """The last report of each process."""
+
+    def start(self, facts: Sequence[WorkerFacts], observers: Sequence[RunObserver]) -> None:
+        """Take reports from now on; ``facts`` are those of the processes that make requests."""
+        self._facts, self._observers = facts, observers
+
+    def follow(self, watcher: Watcher) -> None:
+        """Pass requests that end to a watcher, in place of the one before."""
+        self._watcher = watcher
+
+    def take(self, report: ProcessReport) -> None:
+        """Take a report; before the start there is nothing in any."""
+        if self._facts is None:
+            return
+        self._last[report.worker] = report
+        self._received.keep(report)
+        self._live.take(report)
+        self.show(report)
+        if self._watcher is not None:
+            self._watcher.add(on_one_clock(report.records, self._facts))
+        if report.done:
+            self._woken.set()
+
+    def show(self, report: ProcessReport) -> None:
+        """Show a report, and do nothing else: that of a master, whose requests are the warm-up's."""
+        for observer in self._observers:
+            observer.report_taken(report)
+
+    def tick(self) -> None:
+        """Let observers show how things are."""
+        for observer in self._observers:
+            observer.ticked()
+
+    @property
+    def all_done(self) -> bool:
+        """Whether all processes have made what was planned."""
+        reports = [self._last.get(facts.number) for facts in self._facts or ()]
+        return all(report is not None and report.done for report in reports)
+
+    @property
+    def settled_ns(self) -> int:
+        """Every request sent before this time (by the controller's clock) has ended, and its record is here."""
+        offsets = {facts.number: facts.clock_offset_ns for facts in self._facts or ()}
+        reports = [self._last.get(number) for number in offsets]
+        return min((r.settled_ns + offsets[r.worker] if r is not None else 0) for r in reports)
+
+    def instruments(self) -> list[Instrument]:
+        """Return how well each process measured, as its last report says."""
+        return [report.instrument for _, report in sorted(self._last.items()) if report.instrument is not None]
+
+    def close(self) -> None:
+        """Close the files of received records."""
+        self._received.close()
+
+
+class ReceivedRecords:
+    """The records of workers with another disk, as their reports brought them."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._files: dict[int, RecordFile | None] = {}
+        """None for a worker that writes to our disk itself."""
+
+    def keep(self, report: ProcessReport) -> None:
+        """Write the records of a report, unless its worker does so itself."""
+        worker = report.worker
+        if worker not in self._files:
+            self._files[worker] = None if self._folder.has_records_of(worker) else self._folder.received(worker)
+        file = self._files[worker]
+        if file is not None:
+            for record in report.records:
+                file.append(record)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            if file is not None:
+                file.close()

@@ -1,0 +1,83 @@
+"""What a run begins with: its manifest, and the assignment for each process."""
+
+import re
+import secrets
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from loadgen.results.calibration import envelope_here
+from loadgen.results.machine import this_machine
+from loadgen.results.manifest import Manifest, to_json
+from loadgen.run.load.model import LoadModel
+from loadgen.run.messages import RunAssignment
+from loadgen.run.prepare import Prepared
+from loadgen.run.result import wall_time
+
+
+def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) -> Manifest:
+    """Return the manifest of a run that is about to begin."""
+    machine = this_machine()
+    calibration, no_calibration = envelope_here()
+    return Manifest(
+        run_id=_run_id(load.kind, prepared.called),
+        kind=load.kind,
+        engine=prepared.engine,
+        model=prepared.called,
+        host=prepared.settings.target.url,
+        simulated=prepared.simulated,
+        embedded=prepared.embedded,
+        launched=prepared.launched,
+        scenario=asdict(prepared.scenario),
+        users=load.users,
+        run_time_s=run_time_s,
+        planned_requests=load.planned_requests(run_time_s),
+        dataset=prepared.plan.describe(),
+        prompts_made_by=prepared.chat.made_by,
+        stop=prepared.chat.stop,
+        server=prepared.server,
+        versions={"loadgen": machine.loadgen, "python": machine.python}
+        | {name: version(name) for name in ("locust", "gevent", "httptools", "msgspec", "openai")},
+        environment={"platform": machine.platform, "cpus": machine.cpus, "cpu": machine.cpu},
+        started_at=wall_time(),
+        anchor={"realtime_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
+        calibration=calibration,
+        no_calibration=no_calibration,
+        arrivals=load.arrivals(),
+    )
+
+
+def whole_run(prepared: Prepared, manifest: Manifest, folder: Path, stop_timeout_s: float) -> RunAssignment:
+    """Return the assignment of all requests to one process; workers get shards of it."""
+    return RunAssignment(
+        run_id=manifest.run_id,
+        number=0,
+        shard=0,
+        shards=1,
+        scenario=manifest.scenario,
+        engine=prepared.engine_spec,
+        model=prepared.model,
+        host=prepared.settings.target.url,
+        sample=list(prepared.plan.sample),
+        template=prepared.chat.template,
+        stop=prepared.chat.stop,
+        planned=manifest.planned_requests,
+        stop_timeout_s=stop_timeout_s,
+        with_key=prepared.settings.api_key is not None,
+        folder=str(folder),
+        manifest=to_json(manifest),
+    )
+
+
+def warm_up_only(whole: RunAssignment) -> RunAssignment:
+    """Return the assignment of a master, whose workers make the measured requests."""
+    return msgspec.structs.replace(whole, planned=0)
+
+
+def _run_id(kind: str, model: str) -> str:
+    slug = re.sub(r"[^a-z0-9.]+", "-", model.lower()).strip("-.")[-40:] or "model"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-{slug}-{secrets.token_hex(2)}"

@@ -1,0 +1,70 @@
+"""The warm-up: requests with their own prompts, before anything counts. It also tells how fast the engine is."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadgen.measure.metrics import e2e_ms, tpot_ms
+from loadgen.record import RequestRecord
+from loadgen.run.runtime import Runtime
+from loadgen.run.share import RunShare, ShareHost
+from loadgen.workload.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUpResult:
+    """What the warm-up showed; None where no request showed it."""
+
+    stream_rate: float | None = None
+    """Tokens/s of the fastest stream."""
+    e2e_ms: float | None = None
+    """The longest round trip."""
+
+
+class WarmUp:
+    """Sends the requests of the warm-up, several at a time."""
+
+    def __init__(self, prompts: Sequence[Prompt], share: RunShare, host: ShareHost, runtime: Runtime) -> None:
+        self.records: list[RequestRecord] = []
+        """Of the requests that have ended."""
+        self._prompts = deque(prompts)
+        self._share, self._host = share, host
+        self._senders = 0
+        self._ended = runtime.event()
+
+    def start(self, users: int) -> None:
+        """Start to send them, at most ``users`` at a time."""
+        self._senders = min(users, len(self._prompts))
+        if not self._senders:
+            self._ended.set()
+        for _ in range(self._senders):
+            self._share.requests.spawn(self._send)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until all have ended; False if the time (seconds) ran out first."""
+        return self._ended.wait(timeout)
+
+    def result(self) -> WarmUpResult:
+        """Return what it showed so far."""
+        return WarmUpResult(
+            stream_rate=max((1000 / tpot for r in self.records if (tpot := tpot_ms(r)) is not None), default=None),
+            e2e_ms=max((e2e for r in self.records if (e2e := e2e_ms(r)) is not None), default=None),
+        )
+
+    def _send(self) -> None:
+        client = self._host.new_client(self._keep)
+        try:
+            while self._prompts and client is not None and not self._share.source.finishing:
+                request = self._share.source.warm_up_request(self._prompts.popleft())
+                try:
+                    client.send(request)
+                except Exception as error:  # noqa: BLE001 reported once, there
+                    self._share.give_up(request, error)
+        finally:
+            self._senders -= 1
+            if not self._senders:
+                self._ended.set()
+
+    def _keep(self, record: RequestRecord) -> None:
+        self._share.keep(record)
+        self.records.append(record)
