@@ -272,3 +272,28 @@ def test_a_worker_that_is_gone_before_the_run_ends_it_as_invalid(tmp_path: Path)
     assert locust.exit_status is ExitStatus.INVALID
     assert "is gone, before the run began" in locust.said[0]
     assert locust.result is None
+
+
+def test_more_workers_than_users_are_refused_before_the_run(tmp_path: Path) -> None:
+    locust = VirtualLocust(tmp_path, closed, workers=USERS + 1, requests=20)
+    locust.start()
+    locust.advance(20.0)
+    assert locust.exit_status is ExitStatus.USAGE
+    assert f"--users {USERS} with {USERS + 1} workers" in locust.said[0]
+    assert locust.state is None
+
+
+def test_a_worker_that_joins_while_the_others_are_checked_takes_part(tmp_path: Path) -> None:
+    locust = VirtualLocust(tmp_path, closed, workers=1, requests=20)
+    slow = locust.workers_there[0].process
+    slow.freeze()
+    locust.start()
+    locust.advance(1.0)
+    locust.add_worker().process.freeze()
+    slow.thaw()
+    locust.advance(1.0)
+    locust.workers_there[1].process.thaw()
+    locust.advance(60.0)
+    assert locust.exit_status is ExitStatus.OK
+    assert locust.controller is not None
+    assert [worker.number for worker in locust.controller.manifest.workers] == [0, 1, 2]
