@@ -37,7 +37,7 @@ LIMIT_OPTIONS: Mapping[Outcome, str] = {
 
 MetricsNames = Literal["llmload", "otel"]
 Client = Literal["own", "openai"]
-Process = Literal["constant", "poisson", "gamma"]
+ArrivalProcess = Literal["constant", "poisson", "gamma"]
 
 
 def _option(default: Any, text: str, kind: type = str, *, web_ui: bool = False) -> Any:  # noqa: ANN401 a field of any type
@@ -200,8 +200,8 @@ def _check_combinations(s: Scenario) -> None:
     parse_precision(s.precision)
     if s.slo is not None:
         parse_slo(s.slo)
-    if s.arrivals not in get_args(Process):
-        raise UsageError(f"--arrivals must be one of {', '.join(get_args(Process))}, got {s.arrivals!r}.")
+    if s.arrivals not in get_args(ArrivalProcess):
+        raise UsageError(f"--arrivals must be one of {', '.join(get_args(ArrivalProcess))}, got {s.arrivals!r}.")
     if s.gap_cv is not None and not SMALLEST_CV <= s.gap_cv <= LARGEST_CV:
         raise UsageError(f"--gap-cv must be from {SMALLEST_CV:g} to {LARGEST_CV:g}, got {s.gap_cv:g}.")
     if (s.arrivals == "gamma") != (s.gap_cv is not None):

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clock import SECOND
-from loadgen.scenario import Process
+from loadgen.scenario import ArrivalProcess
 from loadgen.workload.arrivals import BLOCK, schedule, shard
 
 N = 40_000
 
-processes = st.sampled_from(get_args(Process))
+processes = st.sampled_from(get_args(ArrivalProcess))
 rates = st.floats(0.01, 10_000)
 cvs = st.floats(0.05, 5)
 seeds = st.integers(-(2**63), 2**63)
@@ -35,7 +35,7 @@ seeds = st.integers(-(2**63), 2**63)
     ],
 )
 def test_gaps_have_the_mean_and_the_cv_that_the_name_promises(
-    process: Process, asked: float, cv: float, rate: float
+    process: ArrivalProcess, asked: float, cv: float, rate: float
 ) -> None:
     times = list(islice(schedule(process, rate, asked, seed=7), N))
     gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -91,7 +91,7 @@ def test_rounding_to_nanoseconds_does_not_add_up(rate: float) -> None:
 
 @given(process=processes, rate=rates, cv=cvs, seed=seeds, workers=st.integers(1, 40))
 def test_all_shards_together_are_the_schedule_whatever_their_number(
-    process: Process, rate: float, cv: float, seed: int, workers: int
+    process: ArrivalProcess, rate: float, cv: float, seed: int, workers: int
 ) -> None:
     n = 400
     whole = list(enumerate(islice(schedule(process, rate, cv, seed), n)))
@@ -104,21 +104,23 @@ def test_all_shards_together_are_the_schedule_whatever_their_number(
 
 @given(process=processes, rate=rates, cv=cvs, seed=seeds, n=st.integers(0, 2 * BLOCK + 3))
 def test_a_shorter_schedule_is_the_beginning_of_a_longer_one(
-    process: Process, rate: float, cv: float, seed: int, n: int
+    process: ArrivalProcess, rate: float, cv: float, seed: int, n: int
 ) -> None:
     longer = list(islice(schedule(process, rate, cv, seed), 2 * BLOCK + 3))
     assert list(islice(schedule(process, rate, cv, seed), n)) == longer[:n]
 
 
 @given(process=processes, rate=rates, cv=cvs, seed=seeds)
-def test_times_never_decrease_and_begin_at_the_epoch(process: Process, rate: float, cv: float, seed: int) -> None:
+def test_times_never_decrease_and_begin_at_the_epoch(
+    process: ArrivalProcess, rate: float, cv: float, seed: int
+) -> None:
     times = list(islice(schedule(process, rate, cv, seed), BLOCK + 100))
     assert times[0] >= 0
     assert all(earlier <= later for earlier, later in pairwise(times))
 
 
 @pytest.mark.parametrize("process", ["poisson", "gamma"])
-def test_another_seed_is_another_schedule_with_the_same_rate(process: Process) -> None:
+def test_another_seed_is_another_schedule_with_the_same_rate(process: ArrivalProcess) -> None:
     one, other = (list(islice(schedule(process, 20, 2, seed), N)) for seed in (1, 2))
     assert one != other
     assert one[-1] == pytest.approx(other[-1], rel=8 * 2 / N**0.5)

@@ -15,7 +15,7 @@ from benchmarks.cells import alarms, closed, rates, sweeps
 from benchmarks.cells.cell import Cell
 from benchmarks.cells.systems import MARKOVIAN
 
-from loadgen.measure.doubling import Listed
+from loadgen.measure.doubling import FixedSteps
 
 CHANCE = 1e-4
 """Of a failure where all is well, in each comparison."""
@@ -99,7 +99,7 @@ def test_a_cell_counts_what_is_printed_and_what_holds() -> None:
 
 
 def test_a_sweep_on_virtual_time_has_the_steps_and_windows_of_a_real_one() -> None:
-    sweep = sweeps.play(MARKOVIAN.slowed(0.05).model, Listed([4, 16, 64]), np.random.default_rng(1), step_s=5.0)
+    sweep = sweeps.play(MARKOVIAN.slowed(0.05).model, FixedSteps([4, 16, 64]), np.random.default_rng(1), step_s=5.0)
     assert [step.concurrency for step in sweep.facts] == [4, 16, 64]
     assert sweep.headline["knee"] is not None
     assert sweep.headline["requests_per_minute"]["value"] == pytest.approx(60 * 16 / 0.05, rel=0.1)

@@ -14,7 +14,7 @@ from loadgen.clock import SECOND
 from loadgen.measure.limits import ROUND_TRIPS
 from loadgen.measure.load import Window
 from loadgen.measure.statistics import Estimate
-from loadgen.measure.watch import LEAST_S, MOST_STEP_TIMES, PATIENCE_S, Found, StepWatch
+from loadgen.measure.watch import LEAST_S, MOST_STEP_TIMES, PATIENCE_S, StepWatch, StepWindow
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 
 LOOK_S = 0.5
@@ -51,7 +51,7 @@ class Step:
     """So much later the records arrive."""
     settled: list[int] = field(default_factory=list)
 
-    def play(self) -> tuple[Found, int, list[RequestRecord]]:
+    def play(self) -> tuple[StepWindow, int, list[RequestRecord]]:
         """Return what was found, when, and all records that had been added by then."""
         watch = StepWatch(BEGAN, BEGAN + int(SPREAD_S * SECOND), self.step_time_s, self.precision, self.best)
         coming = heapq.merge(*map(self._of_user, range(self.users)), key=lambda r: r.end_ns or 0)

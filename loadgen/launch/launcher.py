@@ -25,7 +25,7 @@ _FREED_TOLERANCE_BYTES = 300_000_000
 """Of a GPU's memory; contexts of others come and go."""
 
 
-def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
+def start(order: Order, *, stays: bool, log: Path, status: Status) -> "RunningEngine":
     """Start an engine and wait until it has generated something; one that ``stays`` outlives this process.
 
     Raises UsageError with what is in the way, or with the engine's last words; then nothing of it is left.
@@ -47,7 +47,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
         owner=processes.this_process(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    live = Live(running)
+    live = RunningEngine(running)
     lines = commands(order, source, ports, engine_id)
     registry.register(running)  # before the start: whatever is killed now is found by the next of us
     try:
@@ -77,7 +77,7 @@ def start(order: Order, *, stays: bool, log: Path, status: Status) -> "Live":
 
 
 @contextmanager
-def started(order: Order, *, log: Path, status: Status) -> Iterator["Live"]:
+def started(order: Order, *, log: Path, status: Status) -> Iterator["RunningEngine"]:
     """Have an engine for as long as a ``with`` lasts."""
     live = start(order, stays=False, log=log, status=status)
     try:
@@ -86,7 +86,7 @@ def started(order: Order, *, log: Path, status: Status) -> Iterator["Live"]:
         stop(live, status)
 
 
-class Live:
+class RunningEngine:
     """An engine that we have started."""
 
     def __init__(self, running: Running) -> None:
@@ -114,7 +114,7 @@ class Live:
             process.poll()
 
 
-def stop(live: Live, status: Status) -> None:
+def stop(live: RunningEngine, status: Status) -> None:
     """End an engine, and wait until its GPUs' memory is back; not to be interrupted, as it would be left then."""
     running = live.running
     status.now(f"stopping {running.name}")

@@ -10,7 +10,7 @@ from loadgen.measure.facts import StepFacts
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
-from loadgen.measure.watch import Found
+from loadgen.measure.watch import StepWindow
 from loadgen.record import Outcome, Phase, RequestRecord
 
 RECENT = 10
@@ -32,7 +32,7 @@ class Second:
         self.latencies = {name: Histogram() for name in LATENCIES}
 
 
-class Live:
+class LiveStats:
     """Follows one run. Everything is kept as sums and histograms, so that it costs next to nothing."""
 
     def __init__(self, planned: int | None, warmup: int, run_time_s: float | None) -> None:
@@ -83,7 +83,7 @@ class Live:
         self.step, self.known_steps, self.concurrency = number, known, concurrency
         self._step_began, self._step_time_s = time.monotonic(), step_time_s
 
-    def end_step(self, facts: StepFacts, found: Found, records: Sequence[RequestRecord]) -> None:
+    def end_step(self, facts: StepFacts, found: StepWindow, records: Sequence[RequestRecord]) -> None:
         """Take what was found in a step; ``records``: those sent in its window."""
         ttft = [value for r in records if (value := metrics.ttft_ms(r)) is not None]
         tpot = [value for r in records if (value := metrics.tpot_ms(r)) is not None]

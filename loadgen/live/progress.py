@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from loadgen.live.live import Live
+from loadgen.live.live import LiveStats
 from loadgen.record import Outcome
 
 _REDRAW_S = 0.5
@@ -17,7 +17,7 @@ _REDRAW_S = 0.5
 class Progress:
     """A line that follows a run; silent where there is no terminal. Each step that is over leaves a line above it."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveStats) -> None:
         self._console = Console(stderr=True)
         self._live = live
         self._bar: RichProgress | None = None

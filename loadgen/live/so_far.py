@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from loadgen.live.live import Live
+from loadgen.live.live import LiveStats
 from loadgen.measure.evidence import Check, Status
 from loadgen.measure.limits import CPU_SHARE_LIMIT, FAILED_SHARE_LIMIT, LOOP_LAG_LIMIT_MS, SHARED_READS_LIMIT
 from loadgen.record import Outcome
 
 
-def checks(live: Live, lost: Sequence[str]) -> list[Check]:
+def checks(live: LiveStats, lost: Sequence[str]) -> list[Check]:
     """Return what is known by now."""
     return [_failures(live), _workers(lost), _lag(live), _load(live), _shared_reads(live), _steadiness(live)]
 
 
-def _failures(live: Live) -> Check:
+def _failures(live: LiveStats) -> Check:
     failed = live.done - live.outcomes[Outcome.OK]
     limit = f"at most {FAILED_SHARE_LIMIT:.0%}"
     if not live.done:
@@ -26,7 +26,7 @@ def _workers(lost: Sequence[str]) -> Check:
     return Check("workers", Status.INVALID if lost else Status.OK, "; ".join(lost) or "all there", "all there")
 
 
-def _lag(live: Live) -> Check:
+def _lag(live: LiveStats) -> Check:
     lags, limit = [lags.quantile(0.99) for lags in live.loop_lags.values() if lags.count], f"{LOOP_LAG_LIMIT_MS:g} ms"
     if not lags:
         return Check("client lag", Status.NOT_CHECKED, None, limit)
@@ -34,7 +34,7 @@ def _lag(live: Live) -> Check:
     return Check("client lag", status, f"loop p99 {max(lags):.2f} ms", limit)
 
 
-def _shared_reads(live: Live) -> Check:
+def _shared_reads(live: LiveStats) -> Check:
     name, limit = "times known exactly", f"{SHARED_READS_LIMIT:.0%} of the chunks"
     if not live.chunks:
         return Check(name, Status.NOT_CHECKED, None, limit)
@@ -42,7 +42,7 @@ def _shared_reads(live: Live) -> Check:
     return Check(name, status, f"{live.shared} of {live.chunks} chunks read together", limit)
 
 
-def _load(live: Live) -> Check:
+def _load(live: LiveStats) -> Check:
     shares = [worker["cpu_share"] for worker in live.workers() if worker["cpu_share"] is not None]
     limit = f"{CPU_SHARE_LIMIT:.0%} of a core"
     if not shares:
@@ -52,7 +52,7 @@ def _load(live: Live) -> Check:
     )
 
 
-def _steadiness(live: Live) -> Check:
+def _steadiness(live: LiveStats) -> Check:
     unsteady = [str(step["concurrency"]) for step in live.steps if step["steady"] is False]
     if not live.steps:
         return Check("steady", Status.NOT_CHECKED)

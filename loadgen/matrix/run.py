@@ -11,7 +11,7 @@ from loadgen.errors import UsageError
 from loadgen.launch import processes
 from loadgen.launch.client import NO_KEY, interrupt, start_client
 from loadgen.launch.gpus import gpus
-from loadgen.launch.launcher import Live, reap, started
+from loadgen.launch.launcher import RunningEngine, reap, started
 from loadgen.launch.locks import exclusive, locked
 from loadgen.launch.readiness import last_words
 from loadgen.launch.registry import registered
@@ -116,7 +116,9 @@ def _run_parts(matrix: Matrix, planned: Planned, parts: Sequence[Part], status: 
             _run_part(matrix, planned, part, live.running.host, live, status)
 
 
-def _run_part(matrix: Matrix, planned: Planned, part: Part, host: str, live: Live | None, status: Status) -> None:
+def _run_part(
+    matrix: Matrix, planned: Planned, part: Part, host: str, live: RunningEngine | None, status: Status
+) -> None:
     """Measure one part, to its end; raises UsageError where it gives no run."""
     cell = planned.cell
     cell.set_aside(part)

@@ -13,7 +13,7 @@ MOST_USERS = 16_384
 """Doubling ends there at the latest."""
 
 
-class Plan(Protocol):
+class StepPolicy(Protocol):
     """The steps of a sweep, one after another."""
 
     @property
@@ -35,7 +35,7 @@ class Plan(Protocol):
         """
 
 
-class Listed:
+class FixedSteps:
     """Steps as they were named."""
 
     def __init__(self, steps: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class Listed:
         return later[0] if later else None
 
 
-class Doubling:
+class DoublingSteps:
     """Twice as many each time, until throughput has stopped growing and two steps more, or limits are not kept."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ fill the queue, three for the window, and one for the last requests of the windo
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StepWindow:
     """The window of a step that has ended."""
 
     window: Window
@@ -110,7 +110,7 @@ class StepWatch:
         """Return the requests sent in a window."""
         return [r for r in self._records if r.sent_ns is not None and window.start <= r.sent_ns < window.end]
 
-    def look(self, now: int, settled: int) -> Found | None:
+    def look(self, now: int, settled: int) -> StepWindow | None:
         """Return the window, once enough is known or the time is up; None to go on.
 
         ``settled``: all requests sent before it have ended, and have been added. No window reaches beyond it, so the
@@ -135,7 +135,7 @@ class StepWatch:
         """Whether more requests failed than a valid run may have: more time would not help."""
         return self._failed > FAILED_SHARE_LIMIT * len(self._records)
 
-    def _if_precise(self, settled: int) -> Found | None:
+    def _if_precise(self, settled: int) -> StepWindow | None:
         """Return the window if its throughput is already known to the precision asked for.
 
         The cheap questions come first: most looks end with one of them.
@@ -149,21 +149,21 @@ class StepWatch:
         found = self._judged(view, "precision")
         return found if self._is_precise(found) and narrow_enough(answers, self._precision) else None
 
-    def _is_precise(self, found: Found) -> bool:
+    def _is_precise(self, found: StepWindow) -> bool:
         """Whether a window may be the last before the step's time."""
         estimate = found.requests_per_minute
         steady_state = found.unsteady is None and found.undecided is None
         known = estimate is not None and estimate.ci95 is not None
         return steady_state and known and found.window.seconds >= self._least_s
 
-    def _is_complete(self, found: Found) -> bool:
+    def _is_complete(self, found: StepWindow) -> bool:
         """Whether a step has no use for more time."""
         estimate = found.requests_per_minute
         if not found.counts or estimate is None:
             return False
         return estimate.ci95 is not None or self._best is None or grew(self._best, estimate)
 
-    def _judged(self, view: "_View", ended_by: Literal["precision", "step-time"]) -> Found:
+    def _judged(self, view: "_View", ended_by: Literal["precision", "step-time"]) -> StepWindow:
         """Return the window without its warm-up transient.
 
         Where no cut helps, the second half stands, and is said not to be steady.
@@ -171,7 +171,7 @@ class StepWatch:
         state = steady(view.series)
         cut = len(view.bins.answers) // 2 if state.cut is None else state.cut
         window = Window(self._full + cut * view.width, self._full + len(view.bins.answers) * view.width)
-        return Found(window, state.unsteady, state.undecided, ended_by, throughput(view.bins.since(cut)))
+        return StepWindow(window, state.unsteady, state.undecided, ended_by, throughput(view.bins.since(cut)))
 
     def _view(self, end: int) -> "_View":
         """Return what the step shows up to a time, in at most ``MOST_VIEWED`` bins."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from loadgen.clock import SECOND, Ns
-from loadgen.live.live import Live
+from loadgen.live.live import LiveStats
 from loadgen.measure.energy import EnergySample
 from loadgen.measure.facts import EngineCounters, WorkerFacts
 from loadgen.results.manifest import Manifest
@@ -91,7 +91,7 @@ class RunController:
         """Why the load ended; None until it has."""
         self.manifest = setup.manifest
         self.folder = setup.folder
-        self.live = Live(setup.manifest.planned_requests, len(setup.warm_up), setup.manifest.run_time_s)
+        self.live = LiveStats(setup.manifest.planned_requests, len(setup.warm_up), setup.manifest.run_time_s)
         self.warmed_up = WarmUpResult()
         self.lost: Sequence[str] = ()
         """A sentence about each worker that is gone."""

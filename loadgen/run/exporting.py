@@ -15,7 +15,7 @@ from loadgen.errors import UsageError
 from loadgen.exporter.feed import Begin, End, Message, Tick, pack
 from loadgen.launch.inheritance import without_secrets
 from loadgen.live import so_far
-from loadgen.live.live import Live
+from loadgen.live.live import LiveStats
 from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.verdict import worst
 from loadgen.results.manifest import Manifest
@@ -93,7 +93,7 @@ class Exporter:
         """Pass a process's report on."""
         self._tell(report)
 
-    def tick(self, live: Live, *, users: int | None, workers: int, lost: Sequence[str]) -> None:
+    def tick(self, live: LiveStats, *, users: int | None, workers: int, lost: Sequence[str]) -> None:
         """Tell how things are."""
         try:
             checks = so_far.checks(live, lost)

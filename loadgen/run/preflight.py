@@ -21,7 +21,7 @@ _MAY_PASS = {_TIMEOUT, _TOO_MANY, _UNAVAILABLE}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ServerInfo:
     """What the server is."""
 
     model: str
@@ -38,7 +38,7 @@ class _Models(msgspec.Struct):
     data: list[_Model] = []
 
 
-def find(settings: Settings, model: str | None, waiter: Waiter) -> Found:
+def find(settings: Settings, model: str | None, waiter: Waiter) -> ServerInfo:
     """Ask for the models; raises UsageError naming the flag and the way out."""
     reply = _get_models(settings, waiter)
     models = _models_of(reply)
@@ -48,7 +48,7 @@ def find(settings: Settings, model: str | None, waiter: Waiter) -> Found:
     for listed in models:
         if listed.id == name:
             server |= {"owned_by": listed.owned_by, "max_model_len": listed.max_model_len}
-    return Found(name, server)
+    return ServerInfo(name, server)
 
 
 def _get_models(settings: Settings, waiter: Waiter) -> Reply:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from loadgen.live.live import Live
+from loadgen.live.live import LiveStats
 from loadgen.measure.facts import Instrument, WorkerFacts
 from loadgen.measure.process_report import ProcessReport
 from loadgen.results.clocks import on_one_clock
@@ -28,7 +28,7 @@ class Reports:
     ``woken`` is set when a process reports that it has made all planned requests.
     """
 
-    def __init__(self, folder: RunFolder, live: Live, woken: Event) -> None:
+    def __init__(self, folder: RunFolder, live: LiveStats, woken: Event) -> None:
         self._live, self._woken = live, woken
         self._received = ReceivedRecords(folder)
         self._facts: Sequence[WorkerFacts] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.clock import SECOND
-from loadgen.scenario import Process, Scenario
+from loadgen.scenario import ArrivalProcess, Scenario
 
 BLOCK = 4_096
 """Gaps drawn at once: enough that each costs little, few enough that users wait less than a millisecond for them."""
@@ -23,10 +23,10 @@ BLOCK = 4_096
 def arrival_times(scenario: Scenario) -> Iterator[int]:
     """Give the times at which an open loop's requests are due, ns from the epoch, over all processes."""
     assert scenario.rate is not None
-    return schedule(cast("Process", scenario.arrivals), scenario.rate, scenario.cv, scenario.seed)
+    return schedule(cast("ArrivalProcess", scenario.arrivals), scenario.rate, scenario.cv, scenario.seed)
 
 
-def schedule(process: Process, rate: float, cv: float, seed: int) -> Iterator[int]:
+def schedule(process: ArrivalProcess, rate: float, cv: float, seed: int) -> Iterator[int]:
     """Give the times of ``rate`` requests per second, ns from the epoch, without end.
 
     ``constant``: k / rate for k = 0, 1, 2, ... ``poisson``: exponential gaps. ``gamma``: gamma gaps of shape 1 / cv².

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from loadgen.clock import Ns
 from loadgen.errors import UsageError
-from loadgen.live.live import Live
+from loadgen.live.live import LiveStats
 from loadgen.measure.facts import Arrivals
 from loadgen.record import RequestRecord
 from loadgen.results.manifest import Kind, Manifest
@@ -39,7 +39,7 @@ class RunningLoad(Protocol):
         """The run's manifest; the model notes steps and schedules in it."""
 
     @property
-    def live(self) -> Live:
+    def live(self) -> LiveStats:
         """The live figures."""
 
     @property

@@ -5,11 +5,11 @@ from statistics import median
 
 from loadgen.clock import SECOND
 from loadgen.errors import UsageError
-from loadgen.measure.doubling import Doubling, Listed, Plan
+from loadgen.measure.doubling import DoublingSteps, FixedSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.limits import ATTAINMENT
-from loadgen.measure.watch import MOST_STEP_TIMES, Found, StepWatch
+from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
 from loadgen.record import RequestRecord
 from loadgen.results.manifest import Kind
 from loadgen.run.load.model import WARM_UP_USERS, LoadAborted, LoadModel, RunningLoad
@@ -86,7 +86,9 @@ class Sweep(LoadModel):
             concurrency = self._policy.after(concurrency, counted, broken=self._is_broken(records))
             round_trip_s = median(_seconds(records)) if records else round_trip_s
 
-    def _step(self, load: RunningLoad, facts: StepFacts, round_trip_s: float) -> tuple[Found, Sequence[RequestRecord]]:
+    def _step(
+        self, load: RunningLoad, facts: StepFacts, round_trip_s: float
+    ) -> tuple[StepWindow, Sequence[RequestRecord]]:
         """Bring the users up, and watch until enough is known; return the window and the requests sent in it."""
         step_time_s = self.scenario.step_time
         spread_s = min(round_trip_s, LONGEST_SPREAD * step_time_s)
@@ -112,12 +114,12 @@ class Sweep(LoadModel):
         return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
 
 
-def _policy(scenario: Scenario) -> Plan:
+def _policy(scenario: Scenario) -> StepPolicy:
     listed = parse_steps(scenario.steps)
-    return Doubling() if listed is None else Listed(listed)
+    return DoublingSteps() if listed is None else FixedSteps(listed)
 
 
-def _note(facts: StepFacts, found: Found) -> None:
+def _note(facts: StepFacts, found: StepWindow) -> None:
     facts.window_ns = (found.window.start, found.window.end)
     facts.unsteady = found.unsteady or found.too_short
     facts.undecided = None if facts.unsteady else found.undecided

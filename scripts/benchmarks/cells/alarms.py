@@ -19,14 +19,14 @@ from benchmarks.simulators.servers import Batching, Model
 from benchmarks.simulators.speeds import Disturbed, Drift, Jump, Oscillation, Speed, Stall, StartUp
 from loadgen.clock import SECOND
 from loadgen.engines.simulated.batching import Profile
-from loadgen.measure.doubling import Doubling, Listed
+from loadgen.measure.doubling import DoublingSteps, FixedSteps
 from loadgen.measure.facts import Arrivals, Instrument
 from loadgen.measure.watch import MOST_STEP_TIMES
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.manifest import Manifest
 from loadgen.results.rate import window_of
 from loadgen.results.summary import summarise
-from loadgen.scenario import Process
+from loadgen.scenario import ArrivalProcess
 from loadgen.workload.arrivals import schedule
 
 Run = tuple[Manifest, Sequence[RequestRecord]]
@@ -165,11 +165,11 @@ def _speed(model: Model, n: int, rng: np.random.Generator) -> Run:
 
 
 def _step(model: Model, rng: np.random.Generator) -> Run:
-    return _ramp(sweeps.play(model, Listed([_STEP_USERS]), rng))
+    return _ramp(sweeps.play(model, FixedSteps([_STEP_USERS]), rng))
 
 
 def _sweep(model: Model, rng: np.random.Generator) -> Run:
-    return _ramp(sweeps.play(model, Doubling(), rng))
+    return _ramp(sweeps.play(model, DoublingSteps(), rng))
 
 
 def _ramp(sweep: sweeps.Sweep) -> Run:
@@ -177,7 +177,12 @@ def _ramp(sweep: sweeps.Sweep) -> Run:
 
 
 def _rate(
-    model: Model, per_second: float, n: int, rng: np.random.Generator, process: Process = "poisson", cv: float = 1.0
+    model: Model,
+    per_second: float,
+    n: int,
+    rng: np.random.Generator,
+    process: ArrivalProcess = "poisson",
+    cv: float = 1.0,
 ) -> Run:
     seed = int(rng.integers(2**32))
     times = np.fromiter(islice(schedule(process, per_second, cv, seed), n), dtype=np.int64)

@@ -12,7 +12,7 @@ from benchmarks.simulators.loads import ClosedLoop
 from benchmarks.simulators.servers import Model
 from loadgen.clock import SECOND
 from loadgen.measure.statistics import Estimate
-from loadgen.measure.watch import MOST_STEP_TIMES, Found, StepWatch
+from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
 from loadgen.record import RequestRecord
 from loadgen.results.steps import served
 
@@ -51,7 +51,7 @@ class Look:
 class Played:
     """A step that has ended."""
 
-    found: Found | None
+    found: StepWindow | None
     """None where it was broken off."""
     lasted_s: float
     records: Sequence[RequestRecord]
@@ -155,7 +155,7 @@ def _figures(played: Played, truth: float, tokens: float) -> Mapping[str, Figure
     }
 
 
-def _has_interval(found: Found) -> bool:
+def _has_interval(found: StepWindow) -> bool:
     estimate = found.requests_per_minute
     return found.counts and estimate is not None and estimate.ci95 is not None
 

@@ -14,9 +14,9 @@ from benchmarks.simulators.loads import ClosedLoop
 from benchmarks.simulators.servers import Model
 from benchmarks.simulators.speeds import Wandering
 from loadgen.clock import SECOND
-from loadgen.measure.doubling import Doubling, Plan
+from loadgen.measure.doubling import DoublingSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
-from loadgen.measure.watch import MOST_STEP_TIMES, Found, StepWatch
+from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
 from loadgen.record import RequestRecord
 from loadgen.results.steps import served, throughput
 
@@ -48,7 +48,7 @@ def measured(name: str, runs: int, rng: np.random.Generator) -> Mapping[str, Cel
     truth = 60 * system.throughput(4 * system.at_once, round_trip_s)
     cell, worst = Cell(), 0.0
     for _ in range(runs):
-        sweep = play(model, Doubling(), rng)
+        sweep = play(model, DoublingSteps(), rng)
         found = sweep.headline["requests_per_minute"] or {"value": None, "ci95": None}
         worst = max(worst, abs((found["value"] or 0) / truth - 1))
         knee = sweep.headline["knee"]
@@ -66,7 +66,7 @@ def measured(name: str, runs: int, rng: np.random.Generator) -> Mapping[str, Cel
     return {"headline": cell}
 
 
-def play(model: Model, plan: Plan, rng: np.random.Generator, step_s: float = STEP_S) -> Sweep:
+def play(model: Model, plan: StepPolicy, rng: np.random.Generator, step_s: float = STEP_S) -> Sweep:
     """Play a ramp on virtual time, and drain."""
     loop, round_trip_s = ClosedLoop(model, rng), _warm_up_s(model, rng)
     records: list[RequestRecord] = []
@@ -89,7 +89,7 @@ def play(model: Model, plan: Plan, rng: np.random.Generator, step_s: float = STE
     return Sweep(facts, records, seconds, throughput(steps, facts[-1].concurrency))
 
 
-def _watched(watch: StepWatch, loop: ClosedLoop, records: list[RequestRecord], until_s: float) -> Found:
+def _watched(watch: StepWatch, loop: ClosedLoop, records: list[RequestRecord], until_s: float) -> StepWindow:
     while loop.now_ns < until_s * SECOND:
         new = loop.run_until(loop.now_ns / SECOND + LOOK_S)
         records += new
@@ -99,13 +99,13 @@ def _watched(watch: StepWatch, loop: ClosedLoop, records: list[RequestRecord], u
     raise RuntimeError("a run would have been broken off here")
 
 
-def _summary(facts: StepFacts, found: Found, ended: Sequence[RequestRecord]) -> dict[str, Any]:
+def _summary(facts: StepFacts, found: StepWindow, ended: Sequence[RequestRecord]) -> dict[str, Any]:
     steady = None if facts.undecided else facts.unsteady is None
     of = {"concurrency": facts.concurrency, "steady": steady, "goodput": None}
     return of | served(found.window, ended)
 
 
-def _note(facts: StepFacts, found: Found) -> None:
+def _note(facts: StepFacts, found: StepWindow) -> None:
     facts.window_ns = (found.window.start, found.window.end)
     facts.unsteady = found.unsteady or found.too_short
     facts.undecided = None if facts.unsteady else found.undecided
