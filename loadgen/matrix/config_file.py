@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigFileError, UsageError
 from loadgen.launch.options import check_options
 from loadgen.matrix.config import (
     Config,
@@ -133,9 +133,10 @@ def _check_column(config: Config, column: str, name: str) -> None:
     engine, said = engine_of(config, column, name)
     try:
         check_options(engine, said.options)
-        _check_throughput(throughput_of(config, column))
+        throughput = throughput_of(config, column)
     except (UsageError, msgspec.ValidationError) as error:
         raise UsageError(f"{where}: {error}") from None
+    _check_throughput(throughput, f"{where}: throughput:")
     if said.host is not None:
         _check_host(said.host, where)
     if not engine.launches and said.host is None:
@@ -146,16 +147,16 @@ def _check_column(config: Config, column: str, name: str) -> None:
         raise UsageError(f"{where}: the environment variable {said.key}, which key names, is not set.")
 
 
-def _check_throughput(asked: ThroughputConfig) -> None:
-    try:
-        parse_steps(asked.steps)
-        parse_precision(asked.precision)
-        if not SHORTEST_STEP_S <= asked.step_time < float("inf"):
-            raise UsageError(f"step_time must be at least {SHORTEST_STEP_S:g} s.")  # noqa: TRY301 as the others
-        if asked.slo is not None:
-            parse_slo(asked.slo)
-    except UsageError as error:
-        raise UsageError(f"throughput: {str(error).replace('--', '')}") from None
+def _check_throughput(throughput: ThroughputConfig, where: str) -> None:
+    with ConfigFileError.naming(f"{where} steps {throughput.steps!r}:"):
+        parse_steps(throughput.steps)
+    with ConfigFileError.naming(f"{where} precision"):
+        parse_precision(throughput.precision)
+    if not SHORTEST_STEP_S <= throughput.step_time < float("inf"):
+        raise ConfigFileError(f"{where} step_time must be at least {SHORTEST_STEP_S:g} s.")
+    if throughput.slo is not None:
+        with ConfigFileError.naming(f"{where} slo:"):
+            parse_slo(throughput.slo)
 
 
 def _anchored(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:

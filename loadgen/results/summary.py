@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.clock import MS
+from loadgen.errors import DataError
 from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
@@ -66,7 +67,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     }
     if manifest.kind == "speed":
         return summary | {"speed": _speed(evidence.ok), "energy": energy.whole(manifest, evidence.ok)}
-    slo = parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
+    slo = _slo(manifest)
     if manifest.kind == "rate":
         assert evidence.arrivals is not None
         found = rate(evidence.arrivals, evidence.measured, slo)
@@ -78,6 +79,13 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
 def verdict_of(summary: Summary) -> Verdict:
     """Return the verdict of a summary."""
     return Verdict(summary["verdict"]["status"])
+
+
+def _slo(manifest: Manifest) -> Slo | None:
+    if not manifest.scenario.get("slo"):
+        return None
+    with DataError.naming("run.json, scenario.slo:"):  # valid when the run began, so the file was edited
+        return parse_slo(manifest.scenario["slo"])
 
 
 def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
