@@ -131,11 +131,12 @@ def _check_host(host: str, where: str) -> None:
 def _check_column(config: Config, column: str, name: str) -> None:
     where = f"{name}, engine {column!r}"
     engine, said = engine_of(config, column, name)
-    try:
+    with ConfigFileError.naming(f"{where}:"):
         check_options(engine, said.options)
+    try:
         throughput = throughput_of(config, column)
-    except (UsageError, msgspec.ValidationError) as error:
-        raise UsageError(f"{where}: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigFileError(f"{where}: {error}") from None
     _check_throughput(throughput, f"{where}: throughput:")
     if said.host is not None:
         _check_host(said.host, where)
