@@ -1,6 +1,9 @@
 """The tree of user mistakes: what catches what, and what code may raise."""
 
+import re
+
 import pytest
+from conftest import ROOT
 
 from loadgen.errors import (
     ConfigFileError,
@@ -13,11 +16,24 @@ from loadgen.errors import (
     WorkerError,
 )
 
+STILL_RAISES_THE_BASE = "loadgen/harness/"
+
 SUBCLASSES = (ConfigFileError, DataError, EndpointError, EngineError, OptionError, RunError, WorkerError)
 
 
 def test_these_are_all_subclasses() -> None:
     assert set(UsageError.__subclasses__()) == set(SUBCLASSES)
+
+
+def test_no_code_raises_the_base_itself() -> None:
+    places = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("loadgen", "engines")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if re.search(r"(?<!class )\bUsageError\(|raise UsageError\b", line)
+    ]
+    assert [place for place in places if not place.startswith(STILL_RAISES_THE_BASE)] == []
 
 
 @pytest.mark.parametrize("kind", SUBCLASSES)
