@@ -24,7 +24,7 @@ from loadgen.engines import (
 )
 from loadgen.engines.engine import Engine
 from loadgen.engines.simulated import engine as simulated
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigFileError, EngineError
 
 ENGINES: Mapping[str, Engine] = {
     engine.name: engine
@@ -72,14 +72,17 @@ CLASSES: Mapping[str, str] = {
 
 
 def find_engine(name: str) -> Engine:
-    """Return an engine by its name, or from the file that is named; raises UsageError."""
+    """Return the engine of a name, or the one that a Python file declares.
+
+    Raises EngineError for a name that is unknown, and ConfigFileError for a file that declares no engine.
+    """
     if name.endswith(".py"):
         return _from_file(Path(name).absolute())
     if name in ENGINES:
         return ENGINES[name]
     near = get_close_matches(name, ENGINES, 1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(
+    raise EngineError(
         f"unknown engine {name!r}: {meant}There are {', '.join(sorted(ENGINES))}; one of your own is named by its "
         "file, ./NAME.py."
     )
@@ -88,7 +91,7 @@ def find_engine(name: str) -> Engine:
 @cache
 def _from_file(path: Path) -> Engine:
     if not path.is_file():
-        raise UsageError(f"engine {path}: the file does not exist.")
+        raise ConfigFileError(f"engine {path}: the file does not exist.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -96,12 +99,12 @@ def _from_file(path: Path) -> Engine:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the author of the file has to fix it, whatever it is
-        raise UsageError(f"engine {path}: {_import_problem(error)}") from error
+        raise ConfigFileError(f"engine {path}: {_import_problem(error)}") from error
     engine = getattr(module, "ENGINE", None)
     if type(engine).__module__.startswith("engines."):  # a second copy, found in the current folder
-        raise UsageError(f"engine {path}: the package engines is now loadgen.engines; import Engine from there.")
+        raise ConfigFileError(f"engine {path}: the package engines is now loadgen.engines; import Engine from there.")
     if not isinstance(engine, Engine):
-        raise UsageError(f"engine {path}: it must define ENGINE, an Engine of loadgen.engines.engine.")
+        raise ConfigFileError(f"engine {path}: it must define ENGINE, an Engine of loadgen.engines.engine.")
     return replace(engine, file=str(path))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.record import Outcome
 from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
@@ -139,13 +139,13 @@ class Scenario:
 def resolve(raw: Mapping[str, Any]) -> Scenario:
     """Build a scenario from raw values of flags, environment or a web form (where everything is a string).
 
-    Raises UsageError with the flag's name for a value that cannot be meant.
+    Raises OptionError, which names the flag, for a value that is not valid and for flags that contradict each other.
     """
     known = {f.name: _coerced(f.name, f.metadata["kind"], raw[f.name]) for f in fields(Scenario) if f.name in raw}
     scenario = Scenario(**{name: value for name, value in known.items() if value is not None})
     _check_numbers(scenario)
+    _check_texts(scenario)
     _check_combinations(scenario)
-    _check_metrics(scenario)
     return scenario
 
 
@@ -163,82 +163,93 @@ def _coerced(name: str, kind: type, value: object) -> Any:  # noqa: ANN401 one o
         return kind(value)
     except (ValueError, TypeError, OverflowError):  # a worker's master may send anything
         article = {int: "a whole number", float: "a number"}[kind]
-        raise UsageError(f"{flag(name)} must be {article}, got {value!r}.") from None
+        raise OptionError(f"{flag(name)} must be {article}, got {value!r}.") from None
 
 
 def _check_numbers(s: Scenario) -> None:
     for name in ("sample", "requests", "max_tokens", "max_in_flight"):
         value = getattr(s, name)
         if value is not None and value < 1:
-            raise UsageError(f"{flag(name)} must be at least 1, got {value}.")
+            raise OptionError(f"{flag(name)} must be at least 1, got {value}.")
     _check_positive(s)
     if s.warmup < 0:
-        raise UsageError(f"--warmup must be 0 or more, got {s.warmup}.")
+        raise OptionError(f"--warmup must be 0 or more, got {s.warmup}.")
     for name in ("connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout"):
         if not 0 < getattr(s, name) <= LONGEST_TIMEOUT_S:
             got = getattr(s, name)
-            raise UsageError(f"{flag(name)} must be above 0 and at most {LONGEST_TIMEOUT_S} seconds, got {got}.")
+            raise OptionError(f"{flag(name)} must be above 0 and at most {LONGEST_TIMEOUT_S} seconds, got {got}.")
     if not 0 <= s.temperature < float("inf"):
-        raise UsageError(f"--temperature must be 0 or more, got {s.temperature}.")
+        raise OptionError(f"--temperature must be 0 or more, got {s.temperature}.")
 
 
 def _check_positive(s: Scenario) -> None:
     for name in ("rate", "gap_cv", "step_time", "price_per_gpu_hour"):
         value = getattr(s, name)
         if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"{flag(name)} must be above 0, got {value:g}.")
+            raise OptionError(f"{flag(name)} must be above 0, got {value:g}.")
     if s.step_time < SHORTEST_STEP_S:
-        raise UsageError(f"--step-time must be at least {SHORTEST_STEP_S:g} s, got {s.step_time:g}.")
+        raise OptionError(f"--step-time must be at least {SHORTEST_STEP_S:g} s, got {s.step_time:g}.")
+
+
+def _check_texts(s: Scenario) -> None:
+    """Parse the values that have a syntax; each error gets the name of its flag."""
+    with OptionError.naming(f"--steps {s.steps!r}:"):
+        parse_steps(s.steps)
+    with OptionError.naming("--precision"):
+        parse_precision(s.precision)
+    if s.slo is not None:
+        with OptionError.naming("--slo:"):
+            parse_slo(s.slo)
+    if s.grafana is not None:
+        with OptionError.naming("--grafana:"):  # without the address: it may contain credentials
+            _check_grafana(s.grafana)
+    with OptionError.naming(f"--metrics {s.metrics}:"):
+        parse_address(s.metrics)
 
 
 def _check_combinations(s: Scenario) -> None:
     if s.itl_sample != "auto" and not _is_share(s.itl_sample):
-        raise UsageError(f"--itl-sample must be 'auto' or a number from 0 to 1, got {s.itl_sample!r}.")
+        raise OptionError(f"--itl-sample must be 'auto' or a number from 0 to 1, got {s.itl_sample!r}.")
     if s.client not in get_args(Client):
-        raise UsageError(f"--client must be one of {', '.join(get_args(Client))}, got {s.client!r}.")
-    parse_steps(s.steps)
-    parse_precision(s.precision)
-    if s.slo is not None:
-        parse_slo(s.slo)
-    if s.arrivals not in get_args(ArrivalProcess):
-        raise UsageError(f"--arrivals must be one of {', '.join(get_args(ArrivalProcess))}, got {s.arrivals!r}.")
-    if s.gap_cv is not None and not SMALLEST_CV <= s.gap_cv <= LARGEST_CV:
-        raise UsageError(f"--gap-cv must be from {SMALLEST_CV:g} to {LARGEST_CV:g}, got {s.gap_cv:g}.")
-    if (s.arrivals == "gamma") != (s.gap_cv is not None):
-        raise UsageError("--gap-cv and --arrivals gamma belong together: constant gaps have a cv of 0, Poisson's of 1.")
-    if s.client == "openai" and s.keep_alive:
-        raise UsageError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
-    if s.tokenizer is not None and not Path(s.tokenizer).exists():
-        raise UsageError(f"--tokenizer: {s.tokenizer} does not exist; name a tokenizer.json or the folder it is in.")
-
-
-def _check_metrics(s: Scenario) -> None:
-    if s.grafana is not None:
-        _check_grafana(s.grafana)
-    parse_address(s.metrics)
+        raise OptionError(f"--client must be one of {', '.join(get_args(Client))}, got {s.client!r}.")
     if s.metrics_names not in get_args(MetricsNames):
-        raise UsageError(
-            f"--metrics-names must be one of {', '.join(get_args(MetricsNames))}, got {s.metrics_names!r}."
+        names = ", ".join(get_args(MetricsNames))
+        raise OptionError(f"--metrics-names must be one of {names}, got {s.metrics_names!r}.")
+    if s.arrivals not in get_args(ArrivalProcess):
+        raise OptionError(f"--arrivals must be one of {', '.join(get_args(ArrivalProcess))}, got {s.arrivals!r}.")
+    if s.gap_cv is not None and not SMALLEST_CV <= s.gap_cv <= LARGEST_CV:
+        raise OptionError(f"--gap-cv must be from {SMALLEST_CV:g} to {LARGEST_CV:g}, got {s.gap_cv:g}.")
+    if (s.arrivals == "gamma") != (s.gap_cv is not None):
+        raise OptionError(
+            "--gap-cv and --arrivals gamma belong together; the CV of constant gaps is 0, of Poisson gaps 1."
         )
+    if s.client == "openai" and s.keep_alive:
+        raise OptionError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
+    if s.tokenizer is not None and not Path(s.tokenizer).exists():
+        raise OptionError(f"--tokenizer: {s.tokenizer} does not exist; name a tokenizer.json or the folder it is in.")
 
 
 def _check_grafana(address: str) -> None:
+    """Raise ValueError unless an address is an HTTP or HTTPS URL without credentials, query and fragment.
+
+    The text of the error does not repeat the address, which may contain a secret.
+    """
     try:
         parts = urlsplit(address)
         is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # of brackets and of ports
         is_address = False
     if not is_address or "@" in address or "?" in address or "#" in address or not address.isprintable():
-        raise UsageError("--grafana: write its address, without credentials, as in http://127.0.0.1:3000.")
+        raise ValueError("write its address, without credentials, as in http://127.0.0.1:3000.")
 
 
 def parse_address(text: str) -> tuple[str, int] | None:
-    """Read the value of ``--metrics``, None for ``off``; raises UsageError."""
+    """Return host and port of ``ADDR:PORT``, None for ``off``; raises ValueError for anything else."""
     if text == "off":
         return None
     address, _, port = text.rpartition(":")
     if not address or not (port.isascii() and port.isdigit()) or int(port) > LAST_PORT:
-        raise UsageError(f"--metrics {text}: write ADDR:PORT, as in 127.0.0.1:9646, or 'off'.")
+        raise ValueError("write ADDR:PORT, as in 127.0.0.1:9646, or 'off'.")
     return address.strip("[]"), int(port)
 
 

@@ -2,24 +2,25 @@
 
 from dataclasses import dataclass
 
-from loadgen.errors import UsageError
-
 LIMITS = ("ttft_ms", "tpot_ms", "e2e_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """What a request has to keep, ms; None is no limit."""
+    """Limits on the latencies of a request, ms. None: no limit."""
 
     text: str
-    """As it was given, without blanks."""
+    """The text that was parsed, without whitespace."""
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     e2e_ms: float | None = None
 
 
 def parse_slo(text: str) -> Slo:
-    """Read the value of ``--slo``; raises UsageError naming the part that cannot be meant."""
+    """Return the limits of a text such as ``ttft_ms=200,tpot_ms=50``.
+
+    Raises ValueError naming the part that is not valid, and the limits that are.
+    """
     limits: dict[str, float] = {}
     parts = "".join(text.split()).split(",")
     for part in parts:
@@ -42,7 +43,7 @@ def _above_zero(part: str, value: str) -> float:
     return number
 
 
-def _wrong(part: str, why: str) -> UsageError:
-    return UsageError(
-        f"--slo: in {part!r} {why}; allowed are {', '.join(LIMITS)}, each at most once, as in ttft_ms=200,tpot_ms=50."
+def _wrong(part: str, why: str) -> ValueError:
+    return ValueError(
+        f"in {part!r} {why}; allowed are {', '.join(LIMITS)}, each at most once, as in ttft_ms=200,tpot_ms=50."
     )

@@ -22,7 +22,7 @@ from test_simulated import simulated
 
 from loadgen.cli.calibrate import calibrate
 from loadgen.clock import MS
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.calibrate import Grid
 from loadgen.measure.envelope import (
     RATE_SLACK,
@@ -458,6 +458,6 @@ def test_a_mistake_is_named_before_anything_is_measured(
 
 def test_a_truth_server_that_does_not_start_is_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(UsageError, match="the truth server"):
+    with pytest.raises(EngineError, match="the truth server"):
         calibrate(Grid(rates=(100,), streams=(1,)))
     assert not kept.exists()

@@ -16,7 +16,7 @@ from conftest import FIGURE, Finished, Locust, records_of
 from running import run_locustfile
 
 from loadgen.engines.catalogue import ENGINES
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.measure import metrics
@@ -164,5 +164,5 @@ def runs(pid: int) -> bool:
 
 def test_a_platform_without_it_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(UsageError, match=r"xllamacpp, which has no wheel .* --host"):
+    with pytest.raises(EngineError, match=r"xllamacpp, which has no wheel .* --host"):
         start_embedded()

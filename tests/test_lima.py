@@ -84,6 +84,6 @@ def test_lima_is_loaded_with_the_users_token(hub: str, tmp_path: Path) -> None:
 
 def test_a_token_without_access_is_told_where_to_accept_the_terms(hub: str, tmp_path: Path) -> None:
     done = load(hub, "hf_bad", tmp_path)
-    assert "UsageError: --dataset lima: could not be loaded" in done.stderr
+    assert "DataError: --dataset lima: could not be loaded" in done.stderr
     assert "https://huggingface.co/datasets/GAIR/lima" in done.stderr
     assert "hf_bad" not in done.stderr

@@ -7,7 +7,7 @@ import sys
 import pytest
 from launching import Home, engine_file
 
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigFileError
 from loadgen.matrix.config import context_of, model_of, throughput_of
 from loadgen.matrix.config_file import parse, specification
 
@@ -68,7 +68,7 @@ LEAST = 'engines = ["llamacpp"]\nmodels = ["tiny-llama"]\n'
     ],
 )
 def test_a_mistake_is_named_with_its_key_and_the_nearest_right_one(text: str, expected: str) -> None:
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(ConfigFileError) as error:
         parse(text, "m.toml")
     assert str(error.value).startswith("m.toml")
     assert expected in str(error.value)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.errors import UsageError
+from loadgen.errors import DataError, OptionError
 from loadgen.workload import datasets
 from loadgen.workload.plan import draw, rounds
 from loadgen.workload.prompts import Dataset, Prompt, content_hash, read_jsonl
@@ -71,20 +71,22 @@ def test_a_local_file_in_limas_schema_gives_first_turns(tmp_path: Path) -> None:
 def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, content: str | bytes, words: str) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(ValueError, match=words):
+        read_jsonl(path, "p")
+    with pytest.raises(DataError, match=f"--dataset: .*{words}"):
         datasets.load(str(path))
 
 
 @pytest.mark.parametrize(("name", "words"), [("nope", "unknown data set"), ("/nowhere/p.jsonl", "does not exist")])
 def test_an_unknown_data_set_is_refused(name: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(DataError, match=words):
         datasets.load(name)
 
 
 def test_a_sample_larger_than_the_data_set_is_refused() -> None:
-    with pytest.raises(UsageError, match="--sample 11: numbers has 10"):
+    with pytest.raises(OptionError, match="--sample 11: numbers has 10"):
         draw(numbered(10), sample=11, warmup=0, seed=1)
-    with pytest.raises(UsageError, match="leaves 2 for the warm-up"):
+    with pytest.raises(OptionError, match="leaves 2 for the warm-up"):
         draw(numbered(10), sample=8, warmup=3, seed=1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from test_measure import record, shifted
 
-from loadgen.errors import UsageError
+from loadgen.errors import DataError
 from loadgen.measure.facts import Instrument
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results import store
@@ -171,15 +171,21 @@ def test_two_runs_are_compared_prompt_by_prompt() -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UsageError, match=str(tmp_path)):
+    with pytest.raises(DataError, match=str(tmp_path)):
         report(tmp_path)
+
+
+def test_an_slo_that_was_edited_in_the_manifest_is_named(tmp_path: Path) -> None:
+    folder = kept(tmp_path, manifest(kind="throughput", scenario={"slo": "ttfb_ms=1"}), RECORDS[:1])
+    with pytest.raises(DataError, match=r"run\.json, scenario\.slo: in 'ttfb_ms=1' 'ttfb_ms' is no limit"):
+        report(folder)
 
 
 def test_a_damaged_record_is_named_by_its_line(tmp_path: Path) -> None:
     folder = kept(tmp_path, manifest(), RECORDS[:1])
     with (folder / store.RECORDS).open("a") as file:
         file.write('{"schema": 1}\n')
-    with pytest.raises(UsageError, match=r"records.jsonl, line 2"):
+    with pytest.raises(DataError, match=r"records.jsonl, line 2"):
         report(folder)
 
 

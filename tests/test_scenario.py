@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.scenario import Scenario, resolve
 
 
@@ -34,11 +34,14 @@ def test_a_web_form_gives_strings() -> None:
         ({"itl_sample": "some"}, "--itl-sample must be"),
         ({"client": "curl"}, "--client must be one of own, openai"),
         ({"client": "openai", "keep_alive": True}, "Drop one"),
+        ({"metrics": "9646"}, "--metrics 9646: write ADDR:PORT"),
+        ({"metrics_names": "prometheus"}, "--metrics-names must be one of llmload, otel, got 'prometheus'"),
+        ({"grafana": "http://me:secret@h"}, "--grafana: write its address, without credentials"),
         ({"tokenizer": "/nowhere"}, "--tokenizer: /nowhere does not exist"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_flag(raw: dict[str, object], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(OptionError, match=words):
         resolve(raw)
 
 

@@ -12,7 +12,7 @@ from forking import forks, locust
 from serving import DONE, Request, ScriptServer, Step, event, response, serving, stream, token, usage
 
 from loadgen.engines.catalogue import ENGINES
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.chat import applied, chat_for
 from loadgen.models.template import render, template_text
 from loadgen.request import Message
@@ -181,7 +181,7 @@ def test_a_models_own_template_is_rendered_or_told_to_be_wrong(
     if said is None:
         assert chat.template is None
     elif said:
-        with pytest.raises(UsageError, match=f"cannot be rendered here: {said}"):
+        with pytest.raises(EngineError, match=f"cannot be rendered here: {said}"):
             chat.check([Prompt(1, "Why?")])
     else:
         chat.check([Prompt(1, "Why?")])

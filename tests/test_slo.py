@@ -6,9 +6,10 @@ import pytest
 from test_measure import record
 
 from loadgen.clock import MS
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.measure.goodput import meets
 from loadgen.record import Outcome
+from loadgen.scenario import resolve
 from loadgen.slo import LIMITS, Slo, parse_slo
 
 
@@ -41,12 +42,16 @@ def test_a_limit_that_is_not_named_is_none() -> None:
     ],
 )
 def test_a_wrong_limit_is_named_with_what_is_allowed(text: str, part: str, why: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ValueError, match=why) as caught:
         parse_slo(text)
     message = str(caught.value)
-    assert message.startswith(f"--slo: in {part!r} ")
-    assert why in message
+    assert message.startswith(f"in {part!r} ")
     assert all(name in message for name in LIMITS)
+
+
+def test_the_option_of_a_wrong_limit_is_named() -> None:
+    with pytest.raises(OptionError, match="--slo: in 'ttfb_ms=200' 'ttfb_ms' is no limit; allowed are ttft_ms"):
+        resolve({"slo": "ttfb_ms=200"})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from launching import Home
 
 from loadgen.engines.engine import Environment, Launch
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch import sources
 from loadgen.launch.weights.random_model import Form, random_model
 from loadgen.live.status import Status
@@ -65,7 +65,7 @@ def test_our_template_is_laid_over_a_folder_without_changing_it(made: Path) -> N
 
 
 def test_a_folder_without_a_config_is_none(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is no folder with a config\.json"):
+    with pytest.raises(EngineError, match=r"is no folder with a config\.json"):
         sources.check(Model(name="own", source=str(tmp_path)), HUB, is_random=False)
 
 

@@ -1,10 +1,11 @@
-"""What --steps and --precision accept, and what they say of the rest."""
+"""Parsers of --steps and --precision: values that they accept, and their errors."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
+from loadgen.scenario import resolve
 from loadgen.steps import MOST_USERS, parse_precision, parse_steps
 
 
@@ -43,12 +44,15 @@ def test_every_ascending_list_is_read(steps: list[int]) -> None:
     ],
 )
 def test_wrong_steps_are_named_with_the_way_out(text: str, why: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ValueError, match=r"1,2,4,8.*'auto'") as caught:
         parse_steps(text)
-    message = str(caught.value)
-    assert message.startswith(f"--steps {text!r}: {why}")
-    assert "1,2,4,8" in message
-    assert "'auto'" in message
+    assert str(caught.value).startswith(why)
+
+
+def test_the_option_of_wrong_steps_is_named() -> None:
+    with pytest.raises(OptionError) as caught:
+        resolve({"steps": "1,4,2"})
+    assert str(caught.value).startswith("--steps '1,4,2': 2 comes after 4; give numbers of concurrent users")
 
 
 @pytest.mark.parametrize(
@@ -60,11 +64,18 @@ def test_a_precision_is_a_share_or_percent(text: str, share: float) -> None:
 
 @pytest.mark.parametrize("text", ["0", "0%", "-1%", "1", "2", "100%", "nan", "inf", "nan%"])
 def test_a_precision_out_of_range_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--precision must be above 0 and below 1 .* 2% or 0\.02"):
+    with pytest.raises(ValueError, match=r"must be above 0 and below 1 .* 2% or 0\.02"):
         parse_precision(text)
+    with pytest.raises(OptionError, match=r"--precision must be above 0 and below 1 .* 2% or 0\.02"):
+        resolve({"precision": text})
 
 
 @pytest.mark.parametrize("text", ["", "%", "2%%", "two", "2 percent"])
 def test_a_precision_that_is_no_number_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--precision must be a share, as in 2% or 0\.02"):
+    with pytest.raises(ValueError, match=r"must be a share, as in 2% or 0\.02"):
         parse_precision(text)
+
+
+def test_the_option_of_a_precision_that_is_no_number_is_named() -> None:
+    with pytest.raises(OptionError, match=r"--precision must be a share, as in 2% or 0\.02, got '2%%'"):
+        resolve({"precision": "2%%"})

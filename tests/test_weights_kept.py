@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.weights.cache import kept
 from loadgen.launch.weights.random_model import Form, model_path, random_model
 from loadgen.models.model import Model
@@ -82,7 +82,7 @@ def test_what_is_there_is_not_made_again_and_what_differs_is(cache: Path) -> Non
 
 
 def test_a_model_without_a_shape_is_refused_with_a_way_out() -> None:
-    with pytest.raises(UsageError, match=r"vicuna: random weights need its shape\. .*matrix\.toml.*trained weights"):
+    with pytest.raises(EngineError, match=r"vicuna: random weights need its shape\. .*matrix\.toml.*trained weights"):
         random_model(Model(name="vicuna"), "gguf")
 
 
@@ -100,7 +100,7 @@ def test_a_model_without_a_shape_is_refused_with_a_way_out() -> None:
     ],
 )
 def test_a_shape_that_no_engine_would_load_is_refused(shape: Shape, why: str, cache: Path) -> None:
-    with pytest.raises(UsageError, match=why):
+    with pytest.raises(EngineError, match=why):
         random_model(Model(name="m", shape=shape), "gguf")
     assert not cache.exists()
 
@@ -127,7 +127,7 @@ def test_a_disk_that_is_too_small_is_told_beforehand(cache: Path, monkeypatch: p
             context=2048,
         ),
     )
-    with pytest.raises(UsageError, match=r"27\.3 GB in .*/loadgen/models, where 27\.0 GB are free.*XDG_CACHE_HOME"):
+    with pytest.raises(EngineError, match=r"27\.3 GB in .*/loadgen/models, where 27\.0 GB are free.*XDG_CACHE_HOME"):
         random_model(model, "safetensors")
     assert not [path for path in cache.rglob("*") if path.name not in {".unfinished", ".lock"}]
     assert random_model(model, "config").exists()
@@ -136,7 +136,7 @@ def test_a_disk_that_is_too_small_is_told_beforehand(cache: Path, monkeypatch: p
 def test_a_cache_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(UsageError, match=r"cannot write there .*XDG_CACHE_HOME"):
+    with pytest.raises(EngineError, match=r"cannot write there .*XDG_CACHE_HOME"):
         random_model(TINY, "config")
 
 

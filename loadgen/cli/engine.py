@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError, OptionError
 from loadgen.printable import escaped_lines
 
 if TYPE_CHECKING:
@@ -95,22 +95,27 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> "Order":
-    """Read what is to be started; raises UsageError with what is in the way."""
+    """Return the engine to start, with its model and its place; raises UsageError with the reason it cannot start."""
     from loadgen.engines.catalogue import find_engine
     from loadgen.launch.gpus import gpus
     from loadgen.launch.models import model_named
-    from loadgen.launch.options import chosen_gpus, engine_options
+    from loadgen.launch.options import chosen_gpus, parse_option
     from loadgen.launch.order import Order, context_for
     from loadgen.launch.placement import place, way
     from loadgen.launch.sources import check
 
     _check_numbers(options)
     engine, model = find_engine(options.engine), model_named(options.model)
-    given = engine_options(engine, options.option)
+    given: dict[str, str | int | float | bool] = {}
+    for text in options.option:
+        with OptionError.naming(f"--option {text}:"):
+            name, value = parse_option(engine, text)
+            given[name] = value
     if (why := engine.unsupported_reason(model, given)) is not None:
-        raise UsageError(f"{engine.name} cannot serve {model.name}: {why}.")
+        raise EngineError(f"{engine.name} cannot serve {model.name}: {why}.")
     context = context_for(model, options.context)
-    usable = chosen_gpus(gpus(), options.gpus)
+    with OptionError.naming(f"--gpus {options.gpus}:"):
+        usable = chosen_gpus(gpus(), options.gpus)
     launch = way(engine, usable, runs_in=options.runs_in)
     tokens = context * engine.reserved_sequences(given)
     placement = place(launch, model, usable, tokens=tokens, chosen=options.gpus is not None)
@@ -129,11 +134,11 @@ def _order(options: argparse.Namespace) -> "Order":
 
 def _check_numbers(options: argparse.Namespace) -> None:
     if options.port is not None and not 1 <= options.port <= _LAST_PORT:
-        raise UsageError(f"--port {options.port}: ports are 1 to {_LAST_PORT}.")
+        raise OptionError(f"--port {options.port} is not valid; choose 1 to {_LAST_PORT}.")
     if options.context is not None and options.context < 1:
-        raise UsageError(f"--context {options.context}: it must be at least 1.")
+        raise OptionError(f"--context {options.context}: it must be at least 1.")
     if not 0 < options.deadline < float("inf"):
-        raise UsageError(f"--deadline {options.deadline:g}: it must be above 0.")
+        raise OptionError(f"--deadline {options.deadline:g}: it must be above 0.")
 
 
 def _down(options: argparse.Namespace) -> int:
@@ -161,7 +166,7 @@ def _logs(options: argparse.Namespace) -> int:
 
     try:
         log = Path(_named(options.engine)[-1].log)
-    except UsageError:
+    except OptionError:
         kept = sorted((state_folder() / "logs").glob(f"{Path(options.engine).stem}-*.log"))
         if not kept:
             raise
@@ -178,7 +183,7 @@ def _named(name: str) -> "list[Running]":
     found = [one for one in _all() if name in {one.id, one.name}]
     if not found:
         names = ", ".join(f"{one.name} ({one.id})" for one in _all()) or "none"
-        raise UsageError(f"engine {name}: none of that name runs; there are: {names}.")
+        raise OptionError(f"engine {name}: none of that name runs; there are: {names}.")
     return found
 
 

@@ -5,7 +5,7 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError, OptionError
 
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
@@ -27,11 +27,16 @@ def add(commands: "Commands") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until a signal asks for the end; return 0. Raises UsageError where there are no GPUs."""
+    """Serve metrics until a signal ends the process; return 0.
+
+    Raises EngineError if no GPU can be read, and OptionError for an option that is not valid.
+    """
     from loadgen.launch.interrupts import interruptible
 
-    interval_s = _interval_s(options.interval)
-    address = _address(options.listen)
+    with OptionError.naming(f"--interval {options.interval}:"):
+        interval_s = _interval_s(options.interval)
+    with OptionError.naming(f"--listen {options.listen}:"):
+        address = _address(options.listen)
     interruptible()
     with suppress(KeyboardInterrupt):
         _serve(address, interval_s)
@@ -48,14 +53,14 @@ def _serve(address: tuple[str, int], interval_s: float) -> None:
     machine = Machine()
     if not machine.open():
         none = why_none() or "there is no GPU that we may use"
-        raise UsageError(
+        raise EngineError(
             f"gpu-exporter: {none}. It runs on the engine's host; runs do without it, and so without GPU panels."
         )
     try:
         server = Server(*address)
     except (OSError, UnicodeError) as error:  # the latter, from a name that cannot be one
         why = getattr(error, "strerror", None) or error
-        raise UsageError(f"--listen {address[0]}:{address[1]}: {why}; give another ADDR:PORT.") from None
+        raise OptionError(f"--listen {address[0]}:{address[1]}: {why}; give another ADDR:PORT.") from None
     with server:
         poller = Poller(machine, interval_s)
         try:
@@ -68,21 +73,19 @@ def _serve(address: tuple[str, int], interval_s: float) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    """Read ``--listen``; raises UsageError."""
+    """Return host and port of ``ADDR:PORT``; raises ValueError for anything else."""
     address, _, port = text.rpartition(":")
     if not address or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
-        raise UsageError(f"--listen {text}: write ADDR:PORT, as in {LISTEN}.")
+        raise ValueError(f"write ADDR:PORT, as in {LISTEN}.")
     return address.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _interval_s(text: str) -> float:
-    """Read ``--interval``; raises UsageError."""
+    """Return a number of seconds; raises ValueError unless it is within the range of intervals."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not _LEAST_INTERVAL_S <= seconds <= _LONGEST_INTERVAL_S:
-        raise UsageError(
-            f"--interval {text}: it must be a number of seconds from {_LEAST_INTERVAL_S} to {_LONGEST_INTERVAL_S:g}."
-        )
+        raise ValueError(f"it must be a number of seconds from {_LEAST_INTERVAL_S} to {_LONGEST_INTERVAL_S:g}.")
     return seconds

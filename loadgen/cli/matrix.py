@@ -33,7 +33,7 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure a matrix, or plan it; return 0, 3 if a cell failed or is INVALID, 4 if it is not complete."""
-    from loadgen.errors import UsageError
+    from loadgen.errors import OptionError, UsageError
     from loadgen.launch.interrupts import interruptible
     from loadgen.live.status import Status
     from loadgen.matrix.matrix import create, reopen
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if options.resume is not None:
         given = [name for name in ("file", "repeats", "weights", "dataset") if getattr(options, name) is not None]
         if given or options.dry_run:
-            raise UsageError("--resume goes on with what was begun: it takes nothing beside but --results.")
+            raise OptionError("--resume goes on with what was begun: it takes nothing beside but --results.")
         matrix = reopen(options.resume if options.resume != Path() else None, options.results)
     else:
         config, text = _config(options)

@@ -8,7 +8,7 @@ from typing import Any
 from locust.argument_parser import LocustArgumentParser
 
 from loadgen.engines.catalogue import find_engine
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError, UsageError
 from loadgen.harness import ports
 from loadgen.protocol.chat import ChatApi
 from loadgen.run.key_hosts import allowed_by_variable
@@ -55,32 +55,32 @@ def set_bind_host(options: Namespace) -> None:
 
 
 def scenario_of(options: Namespace, load_model: type[LoadModel], form: Mapping[str, str] | None = None) -> Scenario:
-    """Return the scenario of Locust's parsed options, with a web form's values over them; raises UsageError."""
+    """Return the scenario of Locust's parsed options, with a web form's values over them; raises OptionError."""
     scenario = resolve(vars(options) | _filled(form or {}, options))
     _check_locusts_own(options, form or {})
     check_options(load_model, scenario, LOAD_MODELS)
     try:
         api = find_engine(scenario.engine).api
     except UsageError as error:
-        raise UsageError(f"--engine: {error}") from None
+        raise OptionError(f"--engine: {error}") from None
     if scenario.client == "openai" and not isinstance(api, ChatApi):
-        raise UsageError(f"--client openai: {scenario.engine} has no chat completions; use --client own.")
+        raise OptionError(f"--client openai: {scenario.engine} has no chat completions; use --client own.")
     return scenario
 
 
 def check_command(options: Namespace, load_model: type[LoadModel]) -> None:
-    """Look at a command line before Locust acts on it, or forks; raises UsageError."""
+    """Look at a command line before Locust acts on it, or forks; raises OptionError."""
     allowed_by_variable()
     if options.worker:
         return  # its master has looked at everything
     scenario_of(options, load_model)
     way = load_model.user_option
     if way is not None and options.num_users is not None:
-        raise UsageError(f"--users has no effect with {load_model.locustfile}; set the load with {way}.")
+        raise OptionError(f"--users has no effect with {load_model.locustfile}; set the load with {way}.")
     if options.headless:
         load_model.check_processes(1 if options.num_users is None else options.num_users, options.processes or 1)
     if options.processes and options.master_port != options.master_bind_port:
-        raise UsageError(
+        raise OptionError(
             f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "
             f"{options.master_bind_port} too, or the workers look for their master at {options.master_port}."
         )
@@ -88,7 +88,7 @@ def check_command(options: Namespace, load_model: type[LoadModel]) -> None:
 
 
 def _hold_ports(options: Namespace) -> None:
-    """Listen at the ports of master and web UI; raises UsageError where one is taken."""
+    """Listen at the ports of master and web UI; raises OptionError where one is taken."""
     if options.list_commands or options.show_task_ratio or options.show_task_ratio_json:
         return
     if options.master or options.processes:
@@ -101,18 +101,18 @@ def _check_locusts_own(options: Namespace, form: Mapping[str, str]) -> None:
     """Refuse what Locust would take and not survive."""
     users = form.get("user_count", options.num_users)
     if (users is not None and not str(users).strip().isdigit()) or str(users).strip() == "0":
-        raise UsageError(f"--users must be at least 1, got {users}.")
+        raise OptionError(f"--users must be at least 1, got {users}.")
     if options.run_time == 0:
-        raise UsageError("--run-time must be above 0; leave it out to make each request of the sample once.")
+        raise OptionError("--run-time must be above 0; leave it out to make each request of the sample once.")
     if options.host is not None and not options.host.strip() and not form:
-        raise UsageError("--host is empty; name a server, or leave it out to use the embedded engine.")
+        raise OptionError("--host is empty; name a server, or leave it out to use the embedded engine.")
 
 
 def _filled(form: Mapping[str, str], options: Namespace) -> dict[str, str]:
-    """Return the form; raises UsageError for a number that was cleared, which Locust cannot take."""
+    """Return the form; raises OptionError for a number that was cleared, which Locust cannot take."""
     for f in fields(Scenario):
         value_type = f.metadata["kind"]
         was = getattr(options, f.name)
         if value_type in {int, float} and form.get(f.name) == "" and was not in {None, ""}:
-            raise UsageError(f"{flag(f.name)}: a number is needed; it was {was}.")
+            raise OptionError(f"{flag(f.name)}: a number is needed; it was {was}.")
     return dict(form)

@@ -14,7 +14,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
-from loadgen.errors import UsageError, WorkerLost
+from loadgen.errors import OptionError, UsageError, WorkerLost
 from loadgen.harness import forked, locust_patches, process, tab, web_guard
 from loadgen.harness.logs import escape_logs
 from loadgen.harness.options import add_options, check_command, set_bind_host
@@ -63,7 +63,7 @@ def _check_once(options: Namespace) -> None:
 
 def _load_model() -> type[LoadModel]:
     if len(OurUser.load_models) > 1:
-        raise UsageError("one kind of load at a time: the locustfiles define users of several.")
+        raise OptionError("one kind of load at a time: the locustfiles define users of several.")
     return next(iter(OurUser.load_models), ClosedLoop)
 
 

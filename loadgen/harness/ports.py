@@ -7,7 +7,7 @@ import os
 import socket
 from contextlib import suppress
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 
 MASTER = "--master-bind-port"
 WEB = "--web-port"
@@ -21,14 +21,14 @@ _advice = {
 
 
 def hold(flag: str, host: str, port: int) -> None:
-    """Listen at a port from now on; raises UsageError naming its flag where that is not possible."""
+    """Listen at a port from now on; raises OptionError naming its flag where that is not possible."""
     everywhere = host in _ANY
     dual = everywhere and socket.has_dualstack_ipv6()
     try:
         family = socket.AF_INET6 if dual else socket.AF_INET if everywhere else _family(host, port)
         held = socket.create_server(("" if everywhere else host, port), family=family, backlog=100, dualstack_ipv6=dual)
     except (OSError, OverflowError) as error:
-        raise UsageError(
+        raise OptionError(
             f"{flag} {port}: cannot listen there ({getattr(error, 'strerror', None) or error}), perhaps another run "
             f"does. {_advice[flag]}"
         ) from None

@@ -12,7 +12,7 @@ from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOP
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadgen.clock import SECOND
-from loadgen.errors import DISK_ERRORS, UsageError
+from loadgen.errors import DISK_ERRORS, OptionError
 from loadgen.exit_status import ExitStatus
 from loadgen.harness.displays import Displays
 from loadgen.harness.engine_monitor import EngineMonitor
@@ -106,7 +106,7 @@ class Session(LocustProcess):
         if self.environment.host:
             return
         if not self.can_have_engine:
-            raise UsageError(
+            raise OptionError(
                 "--master needs --host: the embedded engine listens on this machine only, where workers on others "
                 "cannot reach it. Name a server, or use --processes."
             )
@@ -168,7 +168,7 @@ class Session(LocustProcess):
     def begin(self) -> None:
         """Start a run of what was prepared.
 
-        Raises UsageError where workers cannot take part, and WorkerLost where one is gone.
+        Raises UsageError where something is wrong, or workers cannot take part, and WorkerLost where one is gone.
         """
         self.begun = self._is_beginning = True
         self._ending = self._finishing = None

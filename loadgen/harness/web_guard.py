@@ -15,7 +15,7 @@ from locust.web import WebUI
 from werkzeug.datastructures import Headers
 
 from loadgen.engines.catalogue import ENGINES
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError, UsageError
 from loadgen.harness.session import Session
 from loadgen.scenario import flag
 
@@ -134,7 +134,7 @@ def _checked_start(session: Session, given: Mapping[str, str]) -> flask.Response
     try:
         check_form(flask.request.form, given)
         if session.ending:
-            raise UsageError("the last run is still ending: start again in a moment.")  # noqa: TRY301
+            raise OptionError("the last run is still ending: start again in a moment.")
         if session.idle:  # else it is a change of the users of a run
             session.prepare(flask.request.form)
     except UsageError as error:
@@ -143,16 +143,16 @@ def _checked_start(session: Session, given: Mapping[str, str]) -> flask.Response
 
 
 def check_form(form: Mapping[str, str], given: Mapping[str, str]) -> None:
-    """Raise UsageError for what the form does not offer, and for names of code and files.
+    """Raise OptionError for what the form does not offer, and for names of code and files.
 
     ``given`` has the engine and the data set of the command line, which may be files.
     """
     for name in set(form) - _LOCUSTS_FIELDS - set(ui_extra_args_dict()):
-        raise UsageError(f"{flag(name)}: not to be set in the form; give it on the command line.")
+        raise OptionError(f"{flag(name)}: not to be set in the form; give it on the command line.")
     for name, known in (("engine", set(ENGINES)), ("dataset", _DATASETS)):
         value = form.get(name) or given[name]
         if value not in known and value != given[name]:
-            raise UsageError(
+            raise OptionError(
                 f"{flag(name)} {value}: in the form it is one of {', '.join(sorted(known))}; name a file on the "
                 "command line."
             )

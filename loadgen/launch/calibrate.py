@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError, RunError
 from loadgen.launch.client import NO_KEY, start_client
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.live.cells import CellProgress
@@ -59,7 +59,7 @@ class Grid:
 
 
 def measure(grid: Grid, progress: CellProgress) -> Calibration:
-    """Measure the grid; raises UsageError where the truth server or Locust does not run."""
+    """Measure the grid; raises EngineError if the truth server does not start, RunError if a run of Locust fails."""
     most = _allow_open_files() - _OTHER_FILES
     deadline = time.monotonic() + grid.seconds
     climbs = [Climb(grid, rate, most, deadline, progress) for rate in grid.rates]
@@ -134,7 +134,7 @@ def _cell(asked: Asked, left: float) -> Cell | None:
             return None if left < patience else asked.cell(CellStatus.FAILED, f"not done after {patience:.0f} s")
         if status not in _ENDED:
             last = (folder / "locust.err").read_text(errors="replace").strip().rpartition("\n")[2]
-            raise UsageError(f"calibrate: the run of {asked.streams} streams ended with status {status}: {last}")
+            raise RunError(f"calibrate: the run of {asked.streams} streams ended with status {status}: {last}")
         (run,) = (folder / "results").iterdir()
         manifest, records = store.read_run(run)
         return judged(asked, manifest.itl_share, records, server.truths())
@@ -145,7 +145,7 @@ def _truth_server(folder: Path, asked: Asked) -> Iterator[SimulatedServer]:
     try:
         server = start_simulated(folder / "truth.jsonl", ttft_ms=TTFT_MS, itl_ms=asked.gap_ms)
     except ChildProcessError as error:
-        raise UsageError(f"calibrate: the truth server, which needs Linux, did not start: {error}") from None
+        raise EngineError(f"calibrate: the truth server, which needs Linux, did not start: {error}") from None
     try:
         _pin(server.child.pid, _cores()[-1:])
         yield server

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen.engines.engine import Engine
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError, OptionError
 from loadgen.models.model import Model
 from loadgen.models.table import find_model
 from loadgen.models.template import render_chat, template_text
@@ -43,7 +43,7 @@ class Chat:
         )
 
     def check(self, prompts: Iterable[Prompt]) -> None:
-        """Raise UsageError where the chat template, if it is applied here, fails on one of the prompts."""
+        """Raise EngineError if the chat template is applied here and fails on one of the prompts."""
         if self.template is None:
             return
         template = applied(self.template)
@@ -52,7 +52,7 @@ class Chat:
                 template((Message("user", prompt.text),))
         except Exception as error:  # noqa: BLE001 a template may do anything
             said = f"{type(error).__name__}: {error}"
-            raise UsageError(f"the model's chat template cannot be rendered here: {said}.") from None
+            raise EngineError(f"the model's chat template cannot be rendered here: {said}.") from None
 
 
 def applied(template: str) -> Template:
@@ -64,8 +64,8 @@ def applied(template: str) -> Template:
 def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Scenario) -> Chat:
     """Return how prompts are sent to an engine: by what it was started with here, else by what is known of the model.
 
-    No beginning-of-sequence token is rendered: engines put it before the text they are sent. Raises UsageError where
-    the engine cannot be asked for answers of a given length.
+    No beginning-of-sequence token is rendered, as engines put it before the text that they receive. Raises OptionError
+    if ``--ignore-eos`` is set and the engine has no field for answers of a fixed length.
     """
     known = find_model(model)
     stop = launched.stop if launched else known.stop if known else ()
@@ -74,7 +74,7 @@ def chat_for(engine: Engine, launched: Launched | None, model: str, scenario: Sc
     if not scenario.ignore_eos:
         return Chat(made_by, template, () if engine.handles_stop_tokens else stop)
     if engine.fixed_length_fields is None:
-        raise UsageError(
+        raise OptionError(
             f"--ignore-eos: {engine.title} cannot be asked for that; random weights never end by themselves."
         )
     return Chat(made_by, template)

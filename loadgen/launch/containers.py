@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadgen.engines.engine import Command, Container, Launch
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.inheritance import without_ours
 from loadgen.launch.processes import MARK
 from loadgen.live.status import Status
@@ -40,13 +40,13 @@ def has_image(image: str) -> bool:
 
 
 def pull(image: str, status: Status) -> None:
-    """Get an image, unless it is there; raises UsageError with what docker said where that fails."""
+    """Pull an image unless it is present; raises EngineError with the last line of docker's output if that fails."""
     if has_image(image):
         return
     status.now(f"pulling {image}")
     done = _docker("pull", image, timeout=None)
     if done.returncode != 0:
-        raise UsageError(f"the image {image} is not here and cannot be pulled: {_last_line(done)}.")
+        raise EngineError(f"the image {image} is not here and cannot be pulled: {_last_line(done)}.")
     status.say(f"pulled {image}")
 
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.llamacpp_server import ALIAS
 from loadgen.launch.weights.random_model import random_model
@@ -36,12 +36,12 @@ CONTEXT = 4096
 
 
 def start_embedded() -> ChildServer:
-    """Start llama.cpp's server; raises UsageError where it cannot run."""
+    """Start llama.cpp's server with a small model of random weights; raises EngineError if it cannot run here."""
     way_out = "Name a server instead: --host http://HOST:PORT --model NAME."
     if importlib.util.find_spec("xllamacpp") is None:
-        raise UsageError(f"the embedded engine needs xllamacpp, which has no wheel for this platform. {way_out}")
+        raise EngineError(f"the embedded engine needs xllamacpp, which has no wheel for this platform. {way_out}")
     try:
         model = random_model(SHAPED, "gguf")
         return ChildServer("loadgen.launch.llamacpp_server", [str(model), str(SLOTS), str(CONTEXT)])
     except ChildProcessError as error:
-        raise UsageError(f"the embedded engine did not start ({error}). {way_out}") from None
+        raise EngineError(f"the embedded engine did not start ({error}). {way_out}") from None

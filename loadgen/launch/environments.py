@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadgen.engines.engine import Environment
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.folders import data_folder, made
 from loadgen.launch.inheritance import without_secrets
 from loadgen.launch.locks import locked
@@ -57,7 +57,7 @@ def lacks(environment: Environment, name: str) -> list[str]:
 
 
 def make(environment: Environment, name: str, status: Status) -> None:
-    """Make it, unless it is there; raises UsageError with what pip said where that fails."""
+    """Create an environment unless it exists; raises EngineError with the last lines of pip's output if that fails."""
     if is_made(environment, name):
         return
     place = folder(environment, name)
@@ -99,9 +99,9 @@ def versions(environment: Environment, name: str) -> dict[str, str]:
 def _check_disk(environment: Environment, name: str, place: Path) -> None:
     free = shutil.disk_usage(place).free / 1e9
     if free < 1.5 * environment.size_gb:  # packages are unpacked beside their archives
-        raise UsageError(
-            f"{name} needs about {1.5 * environment.size_gb:.1f} GB in {place} to be installed, {free:.1f} are free; "
-            "make room, or set XDG_DATA_HOME to a folder on another disk."
+        raise EngineError(
+            f"{name} needs about {1.5 * environment.size_gb:.1f} GB in {place} to be installed, {free:.1f} GB are "
+            "free; make room, or set XDG_DATA_HOME to a folder on another disk."
         )
 
 
@@ -112,4 +112,4 @@ def _run(command: Sequence[str], name: str, lock: int) -> None:
     )
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise UsageError(f"{name} cannot be installed; `{' '.join(command)}` said:", last)
+        raise EngineError(f"{name} cannot be installed; `{' '.join(command)}` printed:", last)

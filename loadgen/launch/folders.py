@@ -1,9 +1,9 @@
-"""Where things of ours lie on this machine, as the XDG base directories say."""
+"""The folders for state, data and caches on this machine, as in the XDG base directory specification."""
 
 import os
 from pathlib import Path
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 
 
 def state_folder() -> Path:
@@ -22,11 +22,13 @@ def cache_folder() -> Path:
 
 
 def made(folder: Path, variable: str) -> Path:
-    """Make a folder, if it is not there; raises UsageError that says by which variable it lies elsewhere."""
+    """Create a folder unless it exists; raises EngineError, which names the environment variable that moves it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); set {variable} to a folder of yours.") from None
+        raise EngineError(
+            f"{folder}: cannot be created ({error.strerror}); set {variable} to a folder that you can write to."
+        ) from None
     return folder
 
 

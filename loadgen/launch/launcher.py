@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadgen.engines.engine import Container
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError, OptionError
 from loadgen.launch import containers, environments, processes, readiness, registry, sources
 from loadgen.launch.folders import made, state_folder
 from loadgen.launch.gpus import free_bytes, wait_freed
@@ -28,7 +28,8 @@ _FREED_TOLERANCE_BYTES = 300_000_000
 def start(order: Order, *, stays: bool, log: Path, status: Status) -> "RunningEngine":
     """Start an engine and wait until it has generated something; one that ``stays`` outlives this process.
 
-    Raises UsageError with what is in the way, or with the engine's last words; then nothing of it is left.
+    Raises OptionError if its port is taken, and EngineError if it cannot start, with the last lines of its log. Then no
+    process of it is left.
     """
     ports = _ports(order.port)
     check_memory(order.model, order.placement, order.tokens)
@@ -94,7 +95,7 @@ class RunningEngine:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def spawn(self, lines: Sequence[Sequence[str]], variables: Mapping[str, str]) -> None:
-        """Start its processes; raises UsageError where one cannot be executed."""
+        """Start the processes of the engine; raises EngineError if one cannot be executed."""
         log = Path(self.running.log)
         for line in lines:
             try:
@@ -102,7 +103,7 @@ class RunningEngine:
                     processes.spawn(line, mark=self.running.id, variables=variables, folder=log.parent, log=log)
                 )
             except OSError as error:
-                raise UsageError(f"{self.running.name}: {line[0]} cannot be started ({error.strerror}).") from None
+                raise EngineError(f"{self.running.name}: {line[0]} cannot be started ({error.strerror}).") from None
 
     def ended(self) -> int | None:
         """Return the exit status of a process of it that has ended, None while all run."""
@@ -163,14 +164,14 @@ def log_path(name: str) -> Path:
 
 
 def _ports(wanted: int | None) -> Ports:
-    """Return three ports that nobody has, the first of them as wanted; raises UsageError."""
+    """Return three free ports, the first of them as wanted; raises OptionError if that one is taken."""
     with ExitStack() as held:
         found = []
         for port in (wanted or 0, 0, 0):
             try:
                 probe = held.enter_context(socket.create_server((HOST, port)))
             except OSError as error:
-                raise UsageError(
+                raise OptionError(
                     f"--port {port}: cannot listen there ({error.strerror}); leave it out for a free one."
                 ) from None
             found.append(int(probe.getsockname()[1]))

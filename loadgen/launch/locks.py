@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.folders import made, state_folder
 from loadgen.measure.facts import GpuFacts
 
 
 @contextmanager
 def exclusive(gpus: Sequence[GpuFacts], purpose: str) -> Iterator[None]:
-    """Hold GPUs, or the CPU where there are none; raises UsageError where somebody else does.
+    """Hold the locks of GPUs, or of the CPU if there are none; raises EngineError if another process holds one.
 
-    A lock ends with the process that holds it, however that one ends.
+    The kernel releases a lock when the process that holds it ends, also after a kill -9.
     """
     places = {f"GPU {gpu.index}": gpu.uuid or f"gpu-{gpu.index}" for gpu in gpus} or {"the CPU": "cpu"}
     with ExitStack() as held:
@@ -26,9 +26,10 @@ def exclusive(gpus: Sequence[GpuFacts], purpose: str) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, message: str, purpose: str) -> Iterator[int]:
-    """Hold one lock, which a process that inherits its descriptor holds too, beyond our end.
+    """Hold one lock and yield its file descriptor; a child that inherits the descriptor keeps the lock after our end.
 
-    Raises UsageError with a message, in which ``{}`` is who holds it and what for.
+    Raises EngineError if another process holds the lock. ``message`` begins the text of the error; its ``{}`` is
+    replaced by the purpose and the id of that process.
     """
     made(path.parent, "XDG_STATE_HOME")
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -37,7 +38,7 @@ def locked(path: Path, message: str, purpose: str) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
-            raise UsageError(f"{message.format(holder)}: wait for it, or end it.") from None
+            raise EngineError(f"{message.format(holder)}: wait for it, or end it.") from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{purpose} (pid {os.getpid()})".encode(), 0)
         yield file

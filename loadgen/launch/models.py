@@ -1,4 +1,4 @@
-"""From what a user calls a model to what is known of it."""
+"""Finds the model that a user names."""
 
 import json
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.models.model import Model
 from loadgen.models.shape import Dtype, Shape
 from loadgen.models.table import MODELS, find_model
 
 
 def model_named(name: str) -> Model:
-    """Return a model of the table, or one of the user's own: a Hub id, a folder, or a GGUF file; raises UsageError."""
+    """Return the model of a table name, Hub id, folder or GGUF file; raises EngineError if it is none of these."""
     if (known := find_model(name)) is not None:
         return known
     path = Path(name).expanduser()
@@ -23,12 +23,12 @@ def model_named(name: str) -> Model:
     if path.is_dir():
         return of_folder(Model(name=path.absolute().name, source=str(path.absolute())), path)
     if name.startswith((".", "/", "~")):
-        raise UsageError(f"model {name}: there is no such folder or GGUF file.")
+        raise EngineError(f"model {name}: there is no such folder or GGUF file.")
     if name.count("/") == 1:
         return Model(name=name.rpartition("/")[2], source=name)
     near = get_close_matches(name, MODELS, 1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(
+    raise EngineError(
         f"unknown model {name!r}: {meant}There are {', '.join(MODELS)}; one of your own is a Hub id (OWNER/NAME), a "
         "folder with a config.json, or a GGUF file."
     )

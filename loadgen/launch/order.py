@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadgen.engines.engine import Container, Engine, Options, Start
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch import containers, environments, readiness
 from loadgen.launch.placement import Placement
 from loadgen.launch.sources import Source
@@ -62,9 +62,9 @@ def commands(order: Order, source: Source, ports: Ports, engine_id: str) -> list
     try:
         inner = launch.commands(start_of(order, source, ports))
     except Exception as error:  # an option of another type than it expects, or its author's mistake
-        raise UsageError(f"{order.engine.name}: it gives no command: {type(error).__name__}: {error}.") from error
+        raise EngineError(f"{order.engine.name}: it gives no command: {type(error).__name__}: {error}.") from error
     if not _are_commands(inner):
-        raise UsageError(f"{order.engine.name}: its commands have to be a list of lists of texts, they are {inner!r}.")
+        raise EngineError(f"{order.engine.name}: its commands must be a list of lists of strings, got {inner!r}.")
     if isinstance(launch.runs_in, Container):
         return [
             containers.run_command(
@@ -89,11 +89,13 @@ def _are_commands(given: object) -> bool:
 
 
 def served_name(order: Order, source: Source, ports: Ports) -> str:
-    """Return what requests have to call the model; raises UsageError where the engine's file fails to tell."""
+    """Return the name that requests use for the model; raises EngineError if the engine's own function for it fails."""
     try:
         return order.engine.served_model_name(start_of(order, source, ports))
     except Exception as error:
-        raise UsageError(f"{order.engine.name}: `served_model_name` fails: {type(error).__name__}: {error}.") from error
+        raise EngineError(
+            f"{order.engine.name}: `served_model_name` fails: {type(error).__name__}: {error}."
+        ) from error
 
 
 def variables(order: Order) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psutil
 
 from loadgen.engines.engine import Container, Engine, Launch
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch import containers, environments
 from loadgen.measure.facts import GpuFacts
 from loadgen.models.model import Model
@@ -56,29 +56,29 @@ def in_the_way(engine: Engine, launch: Launch, gpus: Sequence[GpuFacts], *, plan
 
 
 def way(engine: Engine, gpus: Sequence[GpuFacts], *, runs_in: str | None = None, planned: bool = False) -> Launch:
-    """Choose a way to start an engine; raises UsageError with what is in the way of each.
+    """Choose a way to start an engine; raises EngineError if none works here, with the reason for each.
 
     ``planned``: see :func:`in_the_way`.
     """
     if not engine.launches:
-        raise UsageError(f"{engine.name} cannot be started from here: run it yourself and name its host.")
+        raise EngineError(f"{engine.name} cannot be started from here: run it yourself and name its host.")
     launches = [launch for launch in engine.launches if runs_in in {None, kind_of(launch)}]
     if not launches:
-        raise UsageError(f"{engine.name} does not run in a {runs_in}; there is {kind_of(engine.launches[0])}.")
+        raise EngineError(f"{engine.name} does not run in a {runs_in}; there is {kind_of(engine.launches[0])}.")
     hindrances = []
     for launch in launches:
         why = in_the_way(engine, launch, gpus, planned=planned)
         if why is None:
             return launch
         hindrances.append(f"in {_ARTICLE[kind_of(launch)]} {kind_of(launch)}: {why}")
-    raise UsageError(f"{engine.name} cannot be started here ({'; '.join(hindrances)}).")
+    raise EngineError(f"{engine.name} cannot be started here ({'; '.join(hindrances)}).")
 
 
 def place(launch: Launch, model: Model, gpus: Sequence[GpuFacts], *, tokens: int, chosen: bool) -> Placement:
-    """Choose as few GPUs as the model fits on; raises UsageError where it fits on none.
+    """Choose as few GPUs as the model fits on; raises EngineError if it does not fit on all of them.
 
-    ``gpus``: those that may be used. ``tokens``: what the KV cache has to hold. ``chosen``: the user named the GPUs, so
-    all of them are used.
+    ``gpus``: those that may be used. ``tokens``: capacity of the KV cache. ``chosen``: the user named the GPUs, so all
+    of them are used.
     """
     if not launch.uses_gpu or not gpus:
         return Placement(launch, ())
@@ -91,7 +91,7 @@ def place(launch: Launch, model: Model, gpus: Sequence[GpuFacts], *, tokens: int
         if needed is None or all(_fits(needed // count, gpu) for gpu in gpus[:count]):
             return Placement(launch, tuple(gpus[:count]))
     assert needed is not None
-    raise UsageError(
+    raise EngineError(
         f"{model.name} needs {needed / _GB:.0f} GB for weights and KV cache: too much for "
         f"{counts[-1]} x {gpus[0].name}. Name GPUs to try it all the same."
     )
@@ -105,19 +105,19 @@ def needed_bytes(model: Model, tokens: int) -> int | None:
 
 
 def check_memory(model: Model, placement: Placement, tokens: int) -> None:
-    """Raise UsageError where there is too little free memory for a model now."""
+    """Raise EngineError if the memory that is free now is too small for a model."""
     needed = needed_bytes(model, tokens)
     if not placement.gpus:
         free = int(psutil.virtual_memory().available)
         if needed is not None and placement.launch.weight_format != "none" and needed > free:
-            raise UsageError(f"{model.name} needs {needed / _GB:.1f} GB of memory, {free / _GB:.1f} GB are free.")
+            raise EngineError(f"{model.name} needs {needed / _GB:.1f} GB of memory, {free / _GB:.1f} GB are free.")
         return
     share = OVERHEAD_BYTES + (needed or 0) // len(placement.gpus)
     for gpu in placement.gpus:
         if not _fits(share - OVERHEAD_BYTES, gpu):  # nor when it is idle: the user has named it all the same
             continue
         if gpu.memory_free_bytes is not None and share > gpu.memory_free_bytes:
-            raise UsageError(
+            raise EngineError(
                 f"{model.name} needs {share / _GB:.1f} GB of GPU {gpu.index} ({gpu.name}), "
                 f"{gpu.memory_free_bytes / _GB:.1f} GB are free: what else runs there (nvidia-smi)?"
             )

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from loadgen.engines.engine import Engine
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.live.status import Status
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import Outcome, Phase
@@ -56,27 +56,28 @@ class Started:
 
 
 def wait_until_ready(started: Started, seconds: float, status: Status) -> None:
-    """Wait until an engine's health says that it is up, then have it generate something, as the proof that it can.
+    """Wait until an engine reports that it is healthy, then request a short answer, which proves that it generates.
 
-    One without health is up when it listens, and is asked until it answers. Raises UsageError with the engine's last
-    words if a process of it ends, if it answers with something else, or if the time is over.
+    An engine without a health route is up when it listens; the request is repeated until it is answered. Raises
+    EngineError with the last lines of the log if a process of the engine ends, if the answer is not valid, or if the
+    time is over.
     """
     due = time.monotonic() + seconds
     while not (_is_up(started) and started.listens()):
         _wait(started, due, seconds, status)
     while (problem := _answers_with(started, due - time.monotonic())) is not None:
         if started.engine.health is not None:
-            raise UsageError(f"{started.title} is up but does not answer: {problem}", _end_of(started.log))
+            raise EngineError(f"{started.title} is up but does not answer: {problem}", _end_of(started.log))
         _wait(started, due, seconds, status, problem)
 
 
 def _wait(started: Started, due: float, seconds: float, status: Status, problem: str | None = None) -> None:
     if (ended := started.died()) is not None:
         last = last_words(started.log, 1)
-        raise UsageError(f"{started.title} ended with status {ended} while it started: {last}", _end_of(started.log))
+        raise EngineError(f"{started.title} ended with status {ended} while it started: {last}", _end_of(started.log))
     if time.monotonic() > due:
         said = f", it says: {problem}" if problem else ""
-        raise UsageError(
+        raise EngineError(
             f"{started.title} was not ready after {seconds:.0f} s (--deadline, startup_deadline){said}",
             _end_of(started.log),
         )

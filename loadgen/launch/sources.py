@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen.engines.engine import Launch
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.folders import cache_folder
 from loadgen.launch.weights.random_model import Form, model_path, random_model, shape_of
 from loadgen.live.status import Status
@@ -32,7 +32,7 @@ class Source:
 
 
 def check(model: Model, launch: Launch, *, is_random: bool) -> None:
-    """Raise UsageError where a model cannot be had for an engine, as far as that shows without fetching anything."""
+    """Raise EngineError if an engine cannot get the files of a model, as far as that is known without a download."""
     if launch.weight_format == "none":
         return
     if is_random:
@@ -42,13 +42,13 @@ def check(model: Model, launch: Launch, *, is_random: bool) -> None:
         _check_gguf(model)
         return
     if model.source is None:
-        raise UsageError(f"{model.name}: there is no source of its weights; name one, or use random weights.")
+        raise EngineError(f"{model.name}: there is no source of its weights; name one, or use random weights.")
     if not _is_path(model.source):
         if model.gated and not _token():
-            raise UsageError(f"{model.name}: {model.source} is gated: accept its terms there and set HF_TOKEN.")
+            raise EngineError(f"{model.name}: {model.source} is gated: accept its terms there and set HF_TOKEN.")
         return
     if not (Path(model.source) / "config.json").is_file():
-        raise UsageError(f"{model.name}: {model.source} is no folder with a config.json, as the Hub has it.")
+        raise EngineError(f"{model.name}: {model.source} is no folder with a config.json, as the Hub has it.")
 
 
 def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
@@ -68,7 +68,7 @@ def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
 
 
 def get(model: Model, launch: Launch, *, is_random: bool, status: Status) -> Source:
-    """Get a model's files, made or fetched if they are not here; raises UsageError where that fails."""
+    """Return the files of a model, made or downloaded if they are missing; raises EngineError if that fails."""
     if launch.weight_format == "none":
         return Source("")
     if is_random:
@@ -102,12 +102,12 @@ def _form(launch: Launch) -> Form:
 
 def _check_gguf(model: Model) -> None:
     if model.gguf is None:
-        raise UsageError(
+        raise EngineError(
             f"{model.name}: this engine takes GGUF files. Convert the weights with llama.cpp's convert_hf_to_gguf.py "
             "and name the file as gguf = ... of the model in matrix.toml (or --model FILE.gguf), or use random weights."
         )
     if not Path(model.gguf).is_file():
-        raise UsageError(f"{model.name}: {model.gguf} does not exist.")
+        raise EngineError(f"{model.name}: {model.gguf} does not exist.")
 
 
 def _is_path(source: str) -> bool:
@@ -138,13 +138,15 @@ def _from_hub(model: Model, status: Status) -> Path:
     try:
         return Path(snapshot_download(model.source, ignore_patterns=unwanted))
     except GatedRepoError:
-        raise UsageError(f"{model.name}: {model.source} is gated, and HF_TOKEN's owner has not been let in.") from None
+        raise EngineError(
+            f"{model.name}: {model.source} is gated, and the account of HF_TOKEN has no access; accept its terms there."
+        ) from None
     except RepositoryNotFoundError:
         instead = f" {model.substitute}" if model.substitute else ""
-        raise UsageError(f"{model.name}: the Hub has no {model.source}.{instead}") from None
+        raise EngineError(f"{model.name}: the Hub has no {model.source}.{instead}") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         said = str(error).strip().splitlines()[0]
-        raise UsageError(
+        raise EngineError(
             f"{model.name}: {model.source} cannot be fetched from the Hub ({said}); name a folder that has it as "
             "source of the model in matrix.toml, or use random weights."
         ) from None

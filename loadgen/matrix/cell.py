@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loadgen.errors import UsageError
+from loadgen.errors import DataError
 from loadgen.results import files, store
 
 Part = Literal["speed", "streaming", "throughput"]
@@ -86,6 +86,6 @@ def _is_whole(folder: Path) -> bool:
     """Whether a run came to its end by itself."""
     try:
         manifest = store.read_manifest(folder)
-    except UsageError:
+    except DataError:
         return False
     return manifest.ended is not None and manifest.ended.reason != "interrupted"

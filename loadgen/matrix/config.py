@@ -8,7 +8,7 @@ import msgspec
 
 from loadgen.engines.catalogue import find_engine
 from loadgen.engines.engine import Engine
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigFileError, EngineError
 from loadgen.launch.models import model_named, of_folder
 from loadgen.launch.order import DEADLINE_S, context_for
 from loadgen.models.model import Model
@@ -111,12 +111,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def engine_of(config: Config, column: str, name: str = "matrix.toml") -> tuple[Engine, EngineConfig]:
-    """Return the engine of a column and what is said of it; raises UsageError."""
+    """Return the engine of a column and its table in the file; raises ConfigFileError if there is no such engine."""
     said = config.engine.get(column, EngineConfig())
     try:
         return find_engine(said.engine or column), said
-    except UsageError as error:
-        raise UsageError(f"{name}, engine {column!r}: {error}") from None
+    except (ConfigFileError, EngineError) as error:
+        raise ConfigFileError(f"{name}, engine {column!r}: {error}") from None
 
 
 def throughput_of(config: Config, column: str) -> ThroughputConfig:
@@ -126,8 +126,10 @@ def throughput_of(config: Config, column: str) -> ThroughputConfig:
 
 
 def model_of(config: Config, row: str, name: str = "matrix.toml") -> Model:
-    """Return the model of a row; raises UsageError."""
-    said = config.model.get(row)
+    """Return the model of a row; raises ConfigFileError if it is unknown, or if its table in the file is not valid."""
+    said, where = config.model.get(row), f"{name}, model {row!r}"
+    if said is not None and said.template is not None and not (path := template_path(said.template)).is_file():
+        raise ConfigFileError(f"{where}: there is no template {said.template!r} in {path.parent}.")
     try:
         if said is None:
             return model_named(row)
@@ -138,12 +140,10 @@ def model_of(config: Config, row: str, name: str = "matrix.toml") -> Model:
         model = replace(known, **given)
         if said.source is not None and Path(said.source).expanduser().is_dir():
             model = replace(of_folder(model, Path(said.source).expanduser()), **given)
-        if said.template is not None and not template_path(said.template).is_file():
-            raise UsageError(f"there is no template {said.template!r} in {template_path(said.template).parent}.")  # noqa: TRY301
         if said.shape is not None:
             model = replace(model, shape=msgspec.convert(said.shape, Shape))
-    except (UsageError, msgspec.ValidationError) as error:
-        raise UsageError(f"{name}, model {row!r}: {error}") from None
+    except (EngineError, msgspec.ValidationError) as error:
+        raise ConfigFileError(f"{where}: {error}") from None
     return model
 
 

@@ -1,4 +1,4 @@
-"""``matrix.toml``: read, and every mistake in it named with its key and the nearest right one."""
+"""Reads and checks ``matrix.toml``. The error for a mistake names its key and the nearest valid one."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigFileError
 from loadgen.launch.options import check_options
 from loadgen.matrix.config import (
     Config,
@@ -38,40 +38,43 @@ def specification() -> str:
 
 
 def read(path: Path | None) -> tuple[Config, str]:
-    """Read a file, or the matrix of the specification; return it and its text. Raises UsageError."""
+    """Read a file, or the matrix of the specification if ``path`` is None; return the configuration and its text.
+
+    Raises ConfigFileError if the file cannot be read or is not valid.
+    """
     if path is None:
         text = specification()
         return parse(text, "the specification's matrix"), text
     try:
         text = path.read_text()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}.") from None
+        raise ConfigFileError(f"{path}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: it is no text in UTF-8.") from None
+        raise ConfigFileError(f"{path}: it is not a text file in UTF-8.") from None
     return parse(text, str(path), path.absolute().parent), text
 
 
 def parse(text: str, name: str, base: Path = Path()) -> Config:
-    """Read the text of a matrix; raises UsageError that names the key, and the nearest right one.
+    """Read the text of a matrix; raises ConfigFileError, which names the key and the nearest valid one.
 
     ``base``: the folder that paths in it are relative to.
     """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: {error}.") from None
+        raise ConfigFileError(f"{name}: {error}.") from None
     _check_keys(raw, name)
     try:
         msgspec.convert(raw, Config)
         config = msgspec.convert(_anchored(raw, base), Config)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}.") from None
+        raise ConfigFileError(f"{name}: {error}.") from None
     check(config, name)
     return config
 
 
 def check(config: Config, name: str) -> None:
-    """Look at everything that a matrix names; raises UsageError."""
+    """Raise ConfigFileError if a value of a matrix is not valid; ``name`` is the file, or what else it came from."""
     _check_lists(config, name)
     _check_numbers(config, name)
     _check_machine(config, name)
@@ -85,27 +88,27 @@ def _check_lists(config: Config, name: str) -> None:
     for key in ("engines", "models", "measure"):
         named = getattr(config, key)
         if not named:
-            raise UsageError(f"{name}: {key} is empty.")
+            raise ConfigFileError(f"{name}: {key} is empty.")
         if twice := [one for one in named if named.count(one) > 1]:
-            raise UsageError(f"{name}: {key} has {twice[0]!r} twice.")
+            raise ConfigFileError(f"{name}: {key} has {twice[0]!r} twice.")
     for table, listed in (("engine", config.engines), ("model", config.models)):
         for one in getattr(config, table):
             if one not in listed:
-                raise UsageError(f"{name}: [{table}.{one}] is not in {table}s{_meant(one, listed)}")
+                raise ConfigFileError(f"{name}: [{table}.{one}] is not in {table}s{_meant(one, listed)}")
 
 
 def _check_numbers(config: Config, name: str) -> None:
     for key in ("sample", "max_tokens", "repeats"):
         if getattr(config, key) < 1:
-            raise UsageError(f"{name}: {key} must be at least 1.")
+            raise ConfigFileError(f"{name}: {key} must be at least 1.")
     for key in ("warmup", "temperature"):
         if not 0 <= getattr(config, key) < float("inf"):
-            raise UsageError(f"{name}: {key} must be 0 or more.")
+            raise ConfigFileError(f"{name}: {key} must be 0 or more.")
     if not 0 < config.startup_deadline < float("inf"):
-        raise UsageError(f"{name}: startup_deadline must be above 0.")
+        raise ConfigFileError(f"{name}: startup_deadline must be above 0.")
     for context in (config.context, *(said.context for said in config.model.values())):
         if context is not None and context <= config.max_tokens:
-            raise UsageError(
+            raise ConfigFileError(
                 f"{name}: context must be more than max_tokens, {config.max_tokens}: it has the prompt, too."
             )
 
@@ -114,48 +117,50 @@ def _check_machine(config: Config, name: str) -> None:
     machine = config.plan_for
     if machine is None or (machine.gpu and 1 <= machine.count <= _MOST_GPUS and 0 < machine.memory_gib <= _MOST_GIB):
         return
-    raise UsageError(
+    raise ConfigFileError(
         f"{name}, [plan_for]: gpu must be a name, count at least 1 and at most {_MOST_GPUS}, memory_gib above 0 and at "
         f"most {_MOST_GIB:,}."
     )
 
 
 def _check_host(host: str, where: str) -> None:
-    try:
+    shown = "" if "@" in host else f" {host!r}"  # there may be a password before the @
+    with ConfigFileError.naming(f"{where}: host{shown}:"):
         parse_target(host)
-    except ValueError as error:
-        shown = "" if "@" in host else f" {host!r}"
-        raise UsageError(f"{where}: host{shown}: {error}") from None
 
 
 def _check_column(config: Config, column: str, name: str) -> None:
     where = f"{name}, engine {column!r}"
     engine, said = engine_of(config, column, name)
-    try:
+    with ConfigFileError.naming(f"{where}:"):
         check_options(engine, said.options)
-        _check_throughput(throughput_of(config, column))
-    except (UsageError, msgspec.ValidationError) as error:
-        raise UsageError(f"{where}: {error}") from None
+    try:
+        throughput = throughput_of(config, column)
+    except msgspec.ValidationError as error:
+        raise ConfigFileError(f"{where}: {error}") from None
+    _check_throughput(throughput, f"{where}: throughput:")
     if said.host is not None:
         _check_host(said.host, where)
     if not engine.launches and said.host is None:
-        raise UsageError(f"{where}: it is not started from here: say at which host it runs.")
+        raise ConfigFileError(f"{where}: it is not started from here: say at which host it runs.")
     if said.key is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", said.key):
-        raise UsageError(f"{where}: key is the name of an environment variable that has the key, not the key itself.")
+        raise ConfigFileError(
+            f"{where}: key is the name of an environment variable that has the key, not the key itself."
+        )
     if said.key is not None and not os.environ.get(said.key):
-        raise UsageError(f"{where}: the environment variable {said.key}, which key names, is not set.")
+        raise ConfigFileError(f"{where}: the environment variable {said.key}, which key names, is not set.")
 
 
-def _check_throughput(asked: ThroughputConfig) -> None:
-    try:
-        parse_steps(asked.steps)
-        parse_precision(asked.precision)
-        if not SHORTEST_STEP_S <= asked.step_time < float("inf"):
-            raise UsageError(f"step_time must be at least {SHORTEST_STEP_S:g} s.")  # noqa: TRY301 as the others
-        if asked.slo is not None:
-            parse_slo(asked.slo)
-    except UsageError as error:
-        raise UsageError(f"throughput: {str(error).replace('--', '')}") from None
+def _check_throughput(throughput: ThroughputConfig, where: str) -> None:
+    with ConfigFileError.naming(f"{where} steps {throughput.steps!r}:"):
+        parse_steps(throughput.steps)
+    with ConfigFileError.naming(f"{where} precision"):
+        parse_precision(throughput.precision)
+    if not SHORTEST_STEP_S <= throughput.step_time < float("inf"):
+        raise ConfigFileError(f"{where} step_time must be at least {SHORTEST_STEP_S:g} s.")
+    if throughput.slo is not None:
+        with ConfigFileError.naming(f"{where} slo:"):
+            parse_slo(throughput.slo)
 
 
 def _anchored(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -186,7 +191,7 @@ _TABLES: Mapping[str, type[msgspec.Struct]] = {"engine": EngineConfig, "model": 
 
 
 def _check_keys(raw: Mapping[str, Any], name: str) -> None:
-    """Raise UsageError for a key that nobody knows: it was meant to say something."""
+    """Raise ConfigFileError for an unknown key, which may be a known one that is misspelt."""
     _check_against(raw, Config, name)
     for key, kind in _SINGLE.items():
         if isinstance(raw.get(key), dict):
@@ -204,7 +209,7 @@ def _check_against(said: Mapping[str, Any], of: type, where: str) -> None:
     known = [name for name in of.__annotations__ if not name.startswith("_")]
     for key in said:
         if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{_meant(key, known)}")
+            raise ConfigFileError(f"{where}: unknown key {key!r}{_meant(key, known)}")
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

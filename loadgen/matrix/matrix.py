@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.errors import UsageError
+from loadgen.errors import DataError
 from loadgen.matrix.cell import Cell, Part, folder_name
 from loadgen.matrix.config import Config
 from loadgen.results import files, store
@@ -51,7 +51,10 @@ class Matrix:
 
 
 def create(results: Path, config: Config, text: str) -> Matrix:
-    """Make the folder of a new matrix; ``text`` is the file as it was written. Raises UsageError."""
+    """Create the folder of a new matrix; ``text`` is its ``matrix.toml``.
+
+    Raises OptionError if ``results`` cannot be written.
+    """
     store.check_writable(results)
     folder = results / f"{_PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
@@ -61,16 +64,16 @@ def create(results: Path, config: Config, text: str) -> Matrix:
 
 
 def reopen(folder: Path | None, results: Path) -> Matrix:
-    """Return a matrix that was begun: the one in a folder, or the newest of ``results``; raises UsageError."""
+    """Return the matrix in a folder, or the newest one in ``results``; raises DataError if there is none."""
     if folder is None:
         begun = sorted(path.parent for path in results.glob(f"{_PREFIX}*/{_CONFIG}"))
         if not begun:
-            raise UsageError(f"--resume: there is no matrix in {results}; name its folder, or its --results.")
+            raise DataError(f"--resume: there is no matrix in {results}; name its folder, or its --results.")
         folder = next((path for path in reversed(begun) if (path / "cells").is_dir()), begun[-1])
     try:
         config = msgspec.json.decode((folder / _CONFIG).read_bytes(), type=Config)
     except FileNotFoundError:
-        raise UsageError(f"--resume {folder}: there is no matrix ({_CONFIG}).") from None
+        raise DataError(f"--resume {folder}: there is no matrix ({_CONFIG}).") from None
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"--resume {folder}: {error}") from None
+        raise DataError(f"--resume {folder}: {error}") from None
     return Matrix(folder.resolve(), config)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen.engines.engine import Container, Engine, Environment
-from loadgen.errors import UsageError
+from loadgen.errors import ConfigFileError, EngineError
 from loadgen.launch import environments, sources
 from loadgen.launch.folders import cache_folder
 from loadgen.launch.options import chosen_gpus
@@ -87,9 +87,9 @@ class Planned:
 
 
 def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool = False) -> Planned:
-    """Look at one cell: what is in its way is part of the plan, and no error.
+    """Return the plan of one cell. A reason why it cannot be measured is part of the plan and raises no exception.
 
-    ``planned``: ``there`` are GPUs of another machine, on which whatever can be installed is.
+    ``planned``: ``there`` are the GPUs of another machine; everything that can be installed is assumed to be there.
     """
     engine, said = engine_of(config, cell.column)
     model = model_of(config, cell.row)
@@ -102,10 +102,11 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool
     tokens = context * engine.reserved_sequences(said.options)
     wanted = config.gpus if said.gpus is None else said.gpus
     try:
-        usable = chosen_gpus(there, wanted)
+        with ConfigFileError.naming("gpus:"):
+            usable = chosen_gpus(there, wanted)
         launch = way(engine, usable, runs_in=said.runs_in, planned=planned)
         placement = place(launch, model, usable, tokens=tokens, chosen=said.gpus is not None)
-    except UsageError as error:
+    except (ConfigFileError, EngineError) as error:
         return Planned(cell, engine, said, model, None, problem=str(error))
     order = Order(
         engine=engine,
@@ -121,8 +122,8 @@ def look(config: Config, cell: Cell, there: Sequence[GpuFacts], *, planned: bool
         sources.check(model, launch, is_random=is_random)
         if not planned:
             check_memory(model, placement, tokens)
-    except UsageError as error:
-        if planned:  # it is to be seen to there
+    except EngineError as error:
+        if planned:  # the other machine may have the files; the plan is printed with a remark
             return Planned(cell, engine, said, model, order, remark=str(error))
         return Planned(cell, engine, said, model, order, problem=str(error))
     return Planned(cell, engine, said, model, order, remark=remark)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError, RunError, UsageError
 from loadgen.launch import processes
 from loadgen.launch.client import NO_KEY, interrupt, start_client
 from loadgen.launch.gpus import gpus
@@ -35,9 +35,10 @@ _POLL_S = 1.0
 
 
 def run(matrix: Matrix, status: Status) -> None:
-    """Measure what is missing of a matrix; raises UsageError where none of it can be.
+    """Measure the cells of a matrix that are missing.
 
-    A cell that fails is written down, and the others go on. KeyboardInterrupt leaves a matrix that can be resumed.
+    A failed cell is recorded with its reason; the rest of the matrix continues. KeyboardInterrupt leaves a matrix that
+    can be resumed. Raises UsageError if no cell can be measured, for example because another process holds the GPUs.
     """
     config = matrix.config
     draw(
@@ -66,7 +67,7 @@ class _Held:
         """Indices of GPUs; None: the CPU."""
 
     def take(self, planned: Planned) -> None:
-        """Take hold of what a cell runs on, if it is not ours already; raises UsageError."""
+        """Lock the GPUs, or the CPU, of a cell unless we hold them; raises EngineError if another process does."""
         if planned.order is None:
             return
         placement = planned.order.placement
@@ -78,7 +79,7 @@ class _Held:
             for one in registered():
                 if one.is_there and new & set(one.gpus or (None,)):
                     where = f"GPU {', '.join(map(str, one.gpus))}" if one.gpus else "the CPU"
-                    raise UsageError(f"{one.name} runs on {where}: stop it first, loadgen engine down {one.id}.")
+                    raise EngineError(f"{one.name} runs on {where}: stop it first, loadgen engine down {one.id}.")
             self._stack.enter_context(taken.pop_all())
         self._places |= new
 
@@ -96,11 +97,11 @@ def _measure(matrix: Matrix, cell: Cell, held: _Held, title: str, status: Status
     title += f", repeat {cell.repeat}" if matrix.config.repeats > 1 else ""
     try:
         if planned.problem is not None:
-            raise UsageError(planned.problem)  # noqa: TRY301 told and kept as any other
+            raise EngineError(planned.problem)
         held.take(planned)  # another GPU than at first, where that one is lost
         status.say(f"{title}: {', '.join(missing)}")
         _run_parts(matrix, planned, missing, status)
-    except UsageError as error:
+    except UsageError as error:  # whatever the mistake is: the next cell may be right
         cell.fail(str(error))
         status.say(f"{title}: FAILED: {error}")
 
@@ -119,7 +120,10 @@ def _run_parts(matrix: Matrix, planned: Planned, parts: Sequence[Part], status: 
 def _run_part(
     matrix: Matrix, planned: Planned, part: Part, host: str, live: RunningEngine | None, status: Status
 ) -> None:
-    """Measure one part, to its end; raises UsageError where it gives no run."""
+    """Measure one part, to its end.
+
+    Raises EngineError if the engine ended meanwhile, and RunError if Locust left no results.
+    """
     cell = planned.cell
     cell.set_aside(part)
     place = cell.place_of(part)
@@ -143,10 +147,10 @@ def _run_part(
     if live is not None and (died := live.ended()) is not None:
         cell.set_aside(part, whole=True)
         last = last_words(cell.log, 1)
-        raise UsageError(f"the engine ended with status {died} during {part}: {last}", last_words(cell.log))
+        raise EngineError(f"the engine ended with status {died} during {part}: {last}", last_words(cell.log))
     folder = cell.run_of(part)
     if ended not in _USABLE or folder is None:
-        raise UsageError(f"{part} gave no run (exit status {ended}):", last_words(said, 3))
+        raise RunError(f"{part} gave no run (exit status {ended}):", last_words(said, 3))
     status.say(f"{part}: {_headline(folder)}")
 
 

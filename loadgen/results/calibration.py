@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.measure.envelope import Cell, Envelope, Sweep
 from loadgen.results import files
 from loadgen.results.machine import Machine, this_machine
@@ -35,11 +35,11 @@ def path() -> Path:
 
 
 def writable_path() -> Path:
-    """Return where the calibration can be kept, its folder made; raises UsageError where it cannot."""
+    """Return the file for the calibration and create its folder; raises OptionError if it cannot be written."""
     try:
         file = path()
     except RuntimeError:
-        raise UsageError(
+        raise OptionError(
             f"this user has no home folder to keep the calibration in; name a file in {VARIABLE}."
         ) from None
     try:
@@ -51,16 +51,16 @@ def writable_path() -> Path:
         probe.unlink()
     except OSError as error:
         said = f"{VARIABLE}={file}" if os.environ.get(VARIABLE) else str(file)
-        raise UsageError(f"{said}: cannot write there ({error.strerror}); name another file in {VARIABLE}.") from None
+        raise OptionError(f"{said}: cannot write there ({error.strerror}); name another file in {VARIABLE}.") from None
     return file
 
 
 def save(calibration: Calibration, file: Path) -> None:
-    """Write the calibration, whole or not at all; raises UsageError where the disk does not take it."""
+    """Write the calibration, whole or not at all; raises OptionError if that fails."""
     try:
         files.write(file, msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n")
     except OSError as error:
-        raise UsageError(f"{file}: cannot write there ({error.strerror}); name another file in {VARIABLE}.") from None
+        raise OptionError(f"{file}: cannot write there ({error.strerror}); name another file in {VARIABLE}.") from None
 
 
 def envelope_here() -> tuple[Envelope | None, str | None]:

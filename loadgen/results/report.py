@@ -12,9 +12,9 @@ from loadgen.results.summary import Summary, summarise
 
 
 def report(folder: Path) -> Summary:
-    """Read a results folder and write its summary and reports anew.
+    """Read a results folder and write its summary and reports again; return the summary.
 
-    Raises UsageError where it is none, and OSError where they cannot be written.
+    Raises DataError if the folder is not the results folder of a run, and OSError if a file cannot be written.
     """
     store.merge_late(folder)
     summary = summarise(*store.read_run(folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.errors import UsageError
+from loadgen.errors import DataError, OptionError
 from loadgen.record import RequestRecord, from_line, to_line
 from loadgen.results.files import replacing, write
 from loadgen.results.manifest import Manifest, from_json, to_json
@@ -62,7 +62,7 @@ class RunFolder:
     """The folder of a run that is going on. Each process has a file of its own in it until they are merged."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        """Create it; raises UsageError where it cannot be written."""
+        """Create the folder and its manifest; raises OptionError if ``--results`` cannot be written."""
         self.path = path.absolute()
         try:
             self.path.mkdir(parents=True)
@@ -109,9 +109,10 @@ def merge(folder: Path) -> None:
 
 
 def merge_late(folder: Path) -> None:
-    """Merge what a worker wrote after the end of its run; a run without an end may still be going on and is left alone.
+    """Merge the records that a worker wrote after the end of its run.
 
-    Raises UsageError where the folder is none of ours.
+    A run without an end is left alone, as it may still be going on. Raises DataError if the folder is not the results
+    folder of a run.
     """
     if read_manifest(folder).ended is not None:
         merge(folder)
@@ -131,13 +132,13 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def check_writable(parent: Path) -> None:
-    """Raise UsageError unless a run's folder can be made in ``parent``; leaves nothing behind."""
+    """Raise OptionError unless a run's folder can be created in ``parent``; no file remains."""
     try:
         existing = parent
         while not existing.exists():
             existing = existing.parent
         if not existing.is_dir():
-            raise UsageError(f"--results {parent}: {existing} is not a folder; name another one.")
+            raise OptionError(f"--results {parent}: {existing} is not a folder; name another one.")
         probe = existing / f".loadgen-{os.getpid()}"
         probe.mkdir()
         probe.rmdir()
@@ -145,14 +146,14 @@ def check_writable(parent: Path) -> None:
         raise _unwritable(parent, error) from None
 
 
-def _unwritable(parent: Path, error: OSError) -> UsageError:
-    return UsageError(f"--results {parent}: cannot write there ({error.strerror}); name another folder.")
+def _unwritable(parent: Path, error: OSError) -> OptionError:
+    return OptionError(f"--results {parent}: cannot write there ({error.strerror}); name another folder.")
 
 
 def read_run(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
-    """Read a run back, merged or not; raises UsageError where the folder is none of ours.
+    """Read the manifest and the records of a run, merged or not; raises DataError if one of them is not valid.
 
-    A last line that the end of a process cut in two is left out: it is a request that was in flight.
+    A last line that is cut in two is left out: the process ended while it recorded that request.
     """
     manifest = read_manifest(folder)
     parts = _parts(folder)
@@ -161,13 +162,13 @@ def read_run(folder: Path) -> tuple[Manifest, list[RequestRecord]]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a run; raises UsageError where the folder is none of ours."""
+    """Read the manifest of a run; raises DataError if the folder has none or it is not valid."""
     try:
         return from_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
-        raise UsageError(f"{folder}: no {MANIFEST} there; name the results folder of a run.") from None
+        raise DataError(f"{folder}: no {MANIFEST} there; name the results folder of a run.") from None
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{folder / MANIFEST}: {error}") from None
+        raise DataError(f"{folder / MANIFEST}: {error}") from None
 
 
 def _records(path: Path) -> list[RequestRecord]:
@@ -177,7 +178,7 @@ def _records(path: Path) -> list[RequestRecord]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{path}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}, line {len(records) + 1}: {error}") from None
+        raise DataError(f"{path}, line {len(records) + 1}: {error}") from None
     return records

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.clock import MS
+from loadgen.errors import DataError
 from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
@@ -70,6 +71,13 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
 def verdict_of(summary: Summary) -> Verdict:
     """Return the verdict of a summary."""
     return Verdict(summary["verdict"]["status"])
+
+
+def _slo(manifest: Manifest) -> Slo | None:
+    if not manifest.scenario.get("slo"):
+        return None
+    with DataError.naming("run.json, scenario.slo:"):  # valid when the run began, so the file was edited
+        return parse_slo(manifest.scenario["slo"])
 
 
 def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
@@ -188,10 +196,6 @@ _FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Summary], Summary]] = {
     "rate": _rate_figures,
 }
 """What a run was made for, by its kind; added to what all runs have."""
-
-
-def _slo(manifest: Manifest) -> Slo | None:
-    return parse_slo(manifest.scenario["slo"]) if manifest.scenario.get("slo") else None
 
 
 def _speed(ok: Sequence[RequestRecord]) -> Summary:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from loadgen.engines.catalogue import ENGINES
-from loadgen.errors import UsageError
+from loadgen.errors import UsageError, WorkerError
 from loadgen.launch.chat import template_of
 from loadgen.launch.registry import launched_at
 from loadgen.models.template import template_names, template_text
@@ -45,20 +45,20 @@ class WorkerOptions:
 
 
 def scenario_of(assignment: RunAssignment, options: WorkerOptions) -> Scenario:
-    """Return the scenario of an assignment; raises UsageError if it is not valid."""
+    """Return the scenario of an assignment; raises WorkerError if it is not valid."""
     _check(assignment)
     tokenizer = _tokenizer(assignment, options) if assignment.scenario.get("tokenizer") else None
     raw = {name: value for name, value in assignment.scenario.items() if name not in _MASTERS}
     try:
         return resolve(raw | {"tokenizer": tokenizer})
     except UsageError as error:
-        raise UsageError(f"the master's options are not valid: {error}") from None
+        raise WorkerError(f"the master's options are not valid: {error}") from None
 
 
 def settings(assignment: RunAssignment, scenario: Scenario, options: WorkerOptions) -> Settings:
     """Return how the requests of an assignment are sent.
 
-    Raises UsageError where that needs code that this worker was not given, or its key for a host it is not for.
+    Raises WorkerError where that needs code that this worker was not given, or its key for a host it is not for.
     """
     made = settings_of(
         scenario, assignment.host, _engine(assignment, options), options.key_hosts if assignment.with_key else None
@@ -71,7 +71,7 @@ def settings(assignment: RunAssignment, scenario: Scenario, options: WorkerOptio
 def folder_of(assignment: RunAssignment, options: WorkerOptions) -> Path:
     """Return where records go: to the run's folder if the master's disk is ours too, else to one below ``--results``.
 
-    Raises UsageError where none can be made.
+    Raises WorkerError where none can be made.
     """
     masters = Path(assignment.folder)
     if _is_runs_folder(masters, assignment):
@@ -81,26 +81,28 @@ def folder_of(assignment: RunAssignment, options: WorkerOptions) -> Path:
     manifest = folder / MANIFEST
     try:
         if folder.is_symlink() or (manifest.exists() and manifest.read_bytes() != assignment.manifest):
-            raise UsageError(
+            raise WorkerError(
                 f"--results {options.results}: {assignment.run_id} there is another run's; name another folder."
             )
         folder.mkdir(parents=True, exist_ok=True)
         write(manifest, assignment.manifest)
     except OSError as error:
-        raise UsageError(f"--results {options.results}: cannot write there ({error.strerror}); name another.") from None
+        raise WorkerError(
+            f"--results {options.results}: cannot write there ({error.strerror}); name another."
+        ) from None
     return folder
 
 
 def _check(assignment: RunAssignment) -> None:
-    """Raise UsageError for an assignment that no master of ours sends."""
+    """Raise WorkerError for an assignment that no master of ours sends."""
     if not _RUN_ID.fullmatch(assignment.run_id):
-        raise UsageError("the master's run id is not valid: letters, digits, '.', '_' and '-', at most 120.")
+        raise WorkerError("the master's run id is not valid: letters, digits, '.', '_' and '-', at most 120.")
     try:
         manifest = from_json(assignment.manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise UsageError("the master's manifest of the run cannot be read.") from None
+        raise WorkerError("the master's manifest of the run cannot be read.") from None
     if manifest.run_id != assignment.run_id:
-        raise UsageError("the master's manifest is that of another run.")
+        raise WorkerError("the master's manifest is that of another run.")
     is_possible = (
         assignment.number >= 1
         and 0 <= assignment.shard < assignment.shards
@@ -110,16 +112,16 @@ def _check(assignment: RunAssignment) -> None:
         and 0 <= assignment.stop_timeout_s <= _LONGEST_STOP_S
     )
     if not is_possible:
-        raise UsageError("the master's assignment is not valid: its numbers are not those of a share of a run.")
+        raise WorkerError("the master's assignment is not valid: its numbers are not those of a share of a run.")
 
 
 def _check_template(assignment: RunAssignment) -> None:
-    """Raise UsageError for a chat template that this worker does not have itself: templates are programs."""
+    """Raise WorkerError for a chat template that this worker does not have itself: templates are programs."""
     launched = _launched(assignment)
     templates = [template_text(name) for name in template_names()]
     templates += [text for text in [template_of(launched) if launched else None] if text is not None]
     if assignment.template not in templates:
-        raise UsageError(
+        raise WorkerError(
             "the run applies a chat template that this worker does not have; start the worker on the engine's host, or "
             "let the master make the requests, without workers."
         )
@@ -141,17 +143,17 @@ def _is_runs_folder(folder: Path, assignment: RunAssignment) -> bool:
 
 
 def _tokenizer(assignment: RunAssignment, options: WorkerOptions) -> str:
-    """Return this worker's tokenizer; raises UsageError where the run needs one and it has none."""
+    """Return this worker's tokenizer; raises WorkerError where the run needs one and it has none."""
     if options.tokenizer is not None:
         return options.tokenizer
     launched = _launched(assignment)
     if launched is not None and (file := str(tokenizer_of(launched))) == assignment.scenario["tokenizer"]:
         return file
-    raise UsageError("the run counts tokens with --tokenizer: give this worker its own --tokenizer FILE.")
+    raise WorkerError("the run counts tokens with --tokenizer: give this worker its own --tokenizer FILE.")
 
 
 def _engine(assignment: RunAssignment, options: WorkerOptions) -> str:
-    """Return a name of the catalogue, or the file of code that this worker was itself given; raises UsageError."""
+    """Return a name of the catalogue, or the file of code that this worker was itself given; raises WorkerError."""
     if assignment.engine in ENGINES:
         return assignment.engine
     if options.engine not in ENGINES and Path(options.engine).name == Path(assignment.engine).name:
@@ -159,7 +161,7 @@ def _engine(assignment: RunAssignment, options: WorkerOptions) -> str:
     launched = _launched(assignment)
     if launched is not None and launched.engine == assignment.engine:
         return assignment.engine
-    raise UsageError("the run uses an engine file: give this worker --engine with its own copy of it.")
+    raise WorkerError("the run uses an engine file: give this worker --engine with its own copy of it.")
 
 
 def _launched(assignment: RunAssignment) -> Launched | None:

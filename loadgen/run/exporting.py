@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.exporter.feed import Begin, End, Message, Tick, pack
 from loadgen.launch.inheritance import without_secrets
 from loadgen.live import so_far
@@ -40,7 +40,7 @@ class Exporter:
     """A process that serves metrics; where it fails, the run goes on without."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Start it; raises UsageError where it cannot listen."""
+        """Start it; raises OptionError where it cannot listen."""
         address = parse_address(scenario.metrics)
         assert address is not None
         command = [sys.executable, "-m", "loadgen.exporter", address[0], str(address[1]), scenario.metrics_names]
@@ -56,7 +56,7 @@ class Exporter:
         said = self._process.stdout.readline().decode().strip()
         if not said.startswith("http"):
             self._process.communicate()
-            raise UsageError(
+            raise OptionError(
                 f"--metrics {scenario.metrics}: {said or 'the exporter does not start'}; 'off' does without."
             )
         self.url = f"{said}/metrics"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.run.secrets import api_key
 from loadgen.wire.target import Target, origin_of
 
@@ -24,19 +24,19 @@ class KeyHosts:
     origins: frozenset[str]
 
     def key_for(self, target: Target) -> str | None:
-        """Return the API key, None if there is none; raises UsageError where the key is not for this server."""
+        """Return the API key, None if there is none; raises OptionError where the key is not for this server."""
         key = api_key()
         if key is None or target.origin in self.origins:
             return key
         known = f"it is for {', '.join(sorted(self.origins))}" if self.origins else "no host was named for it"
-        raise UsageError(
+        raise OptionError(
             f"--host {target.url}: the key in OPENAI_API_KEY is not sent there, {known}. "
             f"Start with --host {target.origin}, or set {VARIABLE}={target.origin}; a worker needs that too."
         )
 
 
 def key_hosts(hosts: Iterable[str | None]) -> KeyHosts:
-    """Return the origins of these base URLs, and those of ``LOADGEN_KEY_HOSTS``; raises UsageError naming the latter.
+    """Return the origins of these base URLs, and those of ``LOADGEN_KEY_HOSTS``; raises OptionError naming the latter.
 
     A base URL that is not valid adds none: where it is used, that is reported.
     """
@@ -48,7 +48,7 @@ def key_hosts(hosts: Iterable[str | None]) -> KeyHosts:
 
 
 def allowed_by_variable() -> frozenset[str]:
-    """Return the origins that ``LOADGEN_KEY_HOSTS`` names; raises UsageError for one that is not valid.
+    """Return the origins that ``LOADGEN_KEY_HOSTS`` names; raises OptionError for one that is not valid.
 
     Entries are separated by commas: SCHEME://HOST[:PORT], or HOST[:PORT], which means https.
     """
@@ -62,7 +62,7 @@ def _origin(entry: str) -> str:
         with suppress(ValueError):
             return origin_of(url)
     shown = "an entry with credentials" if "@" in entry else repr(entry)
-    raise UsageError(
+    raise OptionError(
         f"{VARIABLE}: {shown} is not valid; write http://HOST:PORT or https://HOST:PORT, without a path, separated "
         "by commas."
     )

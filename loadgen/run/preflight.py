@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.errors import UsageError
+from loadgen.errors import EndpointError
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import Outcome
 from loadgen.request import Request
@@ -39,7 +39,7 @@ class _Models(msgspec.Struct):
 
 
 def find(settings: Settings, model: str | None, waiter: Waiter) -> ServerInfo:
-    """Ask for the models; raises UsageError naming the flag and the way out."""
+    """Ask for the models; raises EndpointError naming the flag and the way out."""
     reply = _get_models(settings, waiter)
     models = _models_of(reply)
     name = model or _first(models, reply, settings)
@@ -56,7 +56,7 @@ def _get_models(settings: Settings, waiter: Waiter) -> Reply:
         timeout = min(TIMEOUT_S, settings.timeouts.first_byte)
         return get(settings.target, "/v1/models", waiter, timeout=timeout, api_key=settings.api_key)
     except WireError as error:
-        raise UsageError(_unreachable(settings, error)) from None
+        raise EndpointError(_unreachable(settings, error)) from None
 
 
 def _unreachable(settings: Settings, error: WireError) -> str:
@@ -89,21 +89,21 @@ def _first(models: list[_Model], reply: Reply, settings: Settings) -> str:
     if models:
         return models[0].id
     if reply.status in {_UNAUTHORIZED, _FORBIDDEN}:
-        raise UsageError(_key_advice(settings, f"HTTP {reply.status}"))
-    raise UsageError(
+        raise EndpointError(_key_advice(settings, f"HTTP {reply.status}"))
+    raise EndpointError(
         f"--model is needed: {settings.target.url}/v1/models names none (HTTP {reply.status}). "
         "Give the name that the server knows its model by."
     )
 
 
 def try_one(settings: Settings, request: Request, waiter: Waiter) -> None:
-    """Make one request; raises UsageError naming the flag and the way out."""
+    """Make one request; raises EndpointError naming the flag and the way out."""
     record = Client(replace(settings, keep_alive=False), waiter).send(request).record
     if record.http_status in _MAY_PASS:
         return
     match record.outcome:
         case Outcome.HTTP_4XX if record.http_status in {_UNAUTHORIZED, _FORBIDDEN}:
-            raise UsageError(_key_advice(settings, record.error or ""))
+            raise EndpointError(_key_advice(settings, record.error or ""))
         case Outcome.HTTP_4XX if record.http_status == _NOT_FOUND:
             way_out = "Check --model, and the path of --host."
         case Outcome.HTTP_4XX:
@@ -118,7 +118,7 @@ def try_one(settings: Settings, request: Request, waiter: Waiter) -> None:
             way_out = "It answered a moment ago: is it going down?"
         case _:
             return
-    raise UsageError(f"--host {settings.target.url}, model {request.model!r}: {record.error}. {way_out}")
+    raise EndpointError(f"--host {settings.target.url}, model {request.model!r}: {record.error}. {way_out}")
 
 
 def _key_advice(settings: Settings, message: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from loadgen.engines.catalogue import find_engine
 from loadgen.engines.engine import Engine, Metrics
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.launch import simulated
 from loadgen.launch.chat import Chat, applied, chat_for
 from loadgen.launch.child import ChildServer
@@ -66,7 +66,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     launched = None if engine else launched_at(host)
     name = ENGINE if engine else _engine_of(scenario, launched)
     if engine and scenario.engine not in {"endpoint", ENGINE}:
-        raise UsageError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
+        raise OptionError(f"--engine {scenario.engine} needs --host; without one the embedded engine is used.")
     engine_there = find_engine(name)
     scenario = _with_tokenizer(scenario, engine_there, launched)
     settings = settings_of(scenario, host, name, None if engine else key_hosts)
@@ -125,7 +125,7 @@ def with_template(settings: Settings, template: str | None) -> Settings:
 def settings_of(scenario: Scenario, host: str, engine_spec: str, key_hosts: KeyHosts | None) -> Settings:
     """Return how requests are made, without a key if ``key_hosts`` is None.
 
-    Raises UsageError where the tokenizer cannot be read, or where the key is not for this host.
+    Raises OptionError where the tokenizer cannot be read, or where the key is not for this host.
     """
     target, engine = _target_of(host, verify=not scenario.insecure), find_engine(engine_spec)
     return Settings(
@@ -147,11 +147,11 @@ def _target_of(host: str, *, verify: bool) -> Target:
         return parse_target(host, verify=verify)
     except ValueError as error:
         shown = "" if "@" in host else f" {host}"
-        raise UsageError(f"--host{shown}: {error}") from None
+        raise OptionError(f"--host{shown}: {error}") from None
 
 
 def _counter_of(tokenizer: str) -> TokenCounter:
     try:
         return open_tokenizer(tokenizer)
     except ValueError as error:
-        raise UsageError(f"--tokenizer {error}") from None
+        raise OptionError(f"--tokenizer {error}") from None

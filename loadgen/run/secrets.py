@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 
 
 def api_key() -> str | None:
@@ -25,12 +25,12 @@ def _secret(variable: str, what: str) -> str | None:
     try:
         return _checked(Path(name).read_text().strip(), name, what)
     except OSError as error:
-        raise UsageError(f"{variable}_FILE: cannot read {name} ({error.strerror}).") from None
+        raise OptionError(f"{variable}_FILE: cannot read {name} ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{name}: {what} is one line of printable ASCII.") from None
+        raise OptionError(f"{name}: {what} is one line of printable ASCII.") from None
 
 
 def _checked(secret: str, where: str, what: str) -> str:
     if not secret.isprintable() or not secret.isascii():
-        raise UsageError(f"{where}: {what} is one line of printable ASCII.")
+        raise OptionError(f"{where}: {what} is one line of printable ASCII.")
     return secret

@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,15 @@ def _address(url: str) -> tuple[SplitResult, str, int]:
 
 
 def open_context(*, verify: bool) -> ssl.SSLContext:
-    """Return a TLS context for clients; the system's authorities, or those of SSL_CERT_FILE, are trusted.
+    """Return a TLS context for clients, which trusts the system's authorities, or those in SSL_CERT_FILE.
 
-    Raises UsageError where that file cannot be read.
+    Raises OptionError, which names the variable, if that file cannot be read.
     """
     own = os.environ.get("SSL_CERT_FILE")
     try:
         context = ssl.create_default_context(cafile=own)
     except OSError as error:
-        raise UsageError(f"SSL_CERT_FILE: cannot read {own} ({error.strerror or error}).") from None
+        raise OptionError(f"SSL_CERT_FILE: cannot read {own} ({error.strerror or error}).") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from loadgen.errors import UsageError
+from loadgen.errors import DataError
 from loadgen.workload.prompts import Dataset, prompts_of, read_jsonl
 
 LIMA_REPOSITORY = "GAIR/lima"
@@ -14,24 +14,38 @@ SAMPLES = Path(__file__).with_name("samples.jsonl")
 
 
 def load(dataset: str) -> Dataset:
-    """Load a data set by name or path; raises UsageError naming ``--dataset`` and the way out."""
+    """Load a data set by name or path; raises DataError, which names ``--dataset`` and the way out."""
     match dataset:
         case "samples":
             return read_jsonl(SAMPLES, "the project's own samples")
         case "lima":
-            return Dataset("LIMA (GAIR/lima, train)", prompts_of(_lima_rows(), "LIMA"))
+            rows = _lima_rows()
+            with DataError.naming("--dataset:"):
+                return Dataset("LIMA (GAIR/lima, train)", prompts_of(rows, "LIMA"))
         case _:
             path = Path(dataset)
             if not path.exists() and "/" not in dataset and not path.suffix:
-                raise UsageError(f"--dataset: unknown data set {dataset!r}; use 'lima', 'samples' or a JSONL file.")
+                raise DataError(f"--dataset: unknown data set {dataset!r}; use 'lima', 'samples' or a JSONL file.")
+            return _from_file(path)
+
+
+def _from_file(path: Path) -> Dataset:
+    try:
+        with DataError.naming("--dataset:"):
             return read_jsonl(path, path.name)
+    except FileNotFoundError:
+        raise DataError(
+            f"--dataset: {path} does not exist. Name a JSONL file, or one of the data sets 'lima' and 'samples'."
+        ) from None
+    except OSError as error:
+        raise DataError(f"--dataset: cannot read {path}: {error.strerror}.") from None
 
 
 def _lima_rows() -> list[dict[str, Any]]:
     from huggingface_hub import get_token
 
     if get_token() is None:
-        raise UsageError(
+        raise DataError(
             f"--dataset lima: LIMA is gated. Accept its terms at https://huggingface.co/datasets/{LIMA_REPOSITORY} "
             "and set HF_TOKEN to your access token; or use --dataset samples, or a local copy: --dataset FILE.jsonl."
         )
@@ -41,7 +55,7 @@ def _lima_rows() -> list[dict[str, Any]]:
     try:
         rows = datasets.load_dataset("json", data_files=LIMA_TRAIN, split="train")
     except Exception as error:  # a foreign library with a wide tree of exceptions: all mean "not loaded"
-        raise UsageError(
+        raise DataError(
             f"--dataset lima: could not be loaded ({_first_line(error)}). Check HF_TOKEN and that the terms at "
             f"https://huggingface.co/datasets/{LIMA_REPOSITORY} are accepted; or use a local copy: "
             "--dataset FILE.jsonl."

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.workload.prompts import Dataset, Prompt, content_hash
 
 
@@ -53,18 +53,18 @@ def _rounds(sample: Sequence[Prompt], seed: int) -> Iterator[tuple[Prompt, int]]
 
 
 def draw(dataset: Dataset, *, sample: int, warmup: int, seed: int) -> Plan:
-    """Draw ``sample`` distinct prompts and ``warmup`` others; raises UsageError where there are too few.
+    """Draw ``sample`` distinct prompts and ``warmup`` others; raises OptionError if the data set has too few.
 
     For LIMA and seed 42 the sample is ``random.Random(42).sample(range(1000), 100)``.
     """
     candidates = dataset.single_turn
     if sample > len(candidates):
-        raise UsageError(
+        raise OptionError(
             f"--sample {sample}: {dataset.name} has {len(candidates)} single-turn prompts; "
-            "ask for fewer, or go round them with --requests."
+            "draw fewer, and repeat them with --requests."
         )
     if sample + warmup > len(candidates):
-        raise UsageError(
+        raise OptionError(
             f"--warmup {warmup}: {dataset.name} has {len(candidates)} prompts and --sample takes {sample} of them, "
             f"which leaves {len(candidates) - sample} for the warm-up; lower one of the two."
         )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.errors import UsageError
-
 MULTI_TURN = "multi_turn"
 """LIMA's label of its 30 dialogues, rows 1000 to 1029: not among the 1,000 that single prompts are drawn from."""
 
@@ -42,21 +40,15 @@ def content_hash(prompts: Sequence[Prompt]) -> str:
 
 
 def read_jsonl(path: Path, name: str) -> Dataset:
-    """Read ``{"conversations": [user, assistant, ...], "source": ...}`` (LIMA) or ``{"prompt": ...}``, one a line.
+    """Read a file with one JSON object a line.
 
-    Raises UsageError naming the line for anything else.
+    An object is ``{"conversations": [user, assistant, ...], "source": ...}``, as in LIMA, or ``{"prompt": ...}``.
+    Raises OSError if the file cannot be read, and ValueError, which names the line, if a line is not valid.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        raise UsageError(
-            f"--dataset: {path} does not exist. Name a JSONL file, or one of the data sets 'lima' and 'samples'."
-        ) from None
-    except OSError as error:
-        raise UsageError(f"--dataset: cannot read {path}: {error.strerror}.") from None
+    lines = path.read_bytes().splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
-        raise UsageError(f"--dataset: {path} is empty; it needs one JSON object a line.")
+        raise ValueError(f"{path} is empty; it needs one JSON object a line.")
     prompts = (
         prompt_of(_decoded(line, path, number), row, f"{path}, line {number}")
         for row, (number, line) in enumerate(numbered)
@@ -65,20 +57,23 @@ def read_jsonl(path: Path, name: str) -> Dataset:
 
 
 def prompts_of(rows: Iterable[dict[str, Any]], where: str) -> tuple[Prompt, ...]:
-    """Turn rows of LIMA's schema into prompts; ``where`` names the data set in errors."""
+    """Return the prompts of rows in LIMA's schema.
+
+    Raises ValueError for a row without a user turn; its text begins with ``where``, the name of the data set.
+    """
     return tuple(prompt_of(row, index, f"{where}, row {index}") for index, row in enumerate(rows))
 
 
 def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
-    """Take the first user turn of a row; raises UsageError naming ``where`` if there is none."""
+    """Return the first user turn of a row; raises ValueError, whose text begins with ``where``, if there is none."""
     turns = row.get("conversations")
     text = turns[0] if isinstance(turns, list) and turns else row.get("prompt")
     if not isinstance(text, str) or not text.strip():
-        raise UsageError(f'--dataset: {where}: needs "conversations": ["...", ...] or "prompt": "...".')
+        raise ValueError(f'{where}: needs "conversations": ["...", ...] or "prompt": "...".')
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"--dataset: {where}: unpaired surrogate; it cannot be encoded as UTF-8.") from None
+        raise ValueError(f"{where}: unpaired surrogate; it cannot be encoded as UTF-8.") from None
     source = row.get("source")
     return Prompt(index, text, source if isinstance(source, str) else "")
 
@@ -87,7 +82,8 @@ def _decoded(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise UsageError(f"--dataset: {path}, line {number}: not JSON ({error}).") from None
+        raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
     if not isinstance(row, dict):
-        raise UsageError(f"--dataset: {path}, line {number}: a JSON object is needed, got {type(row).__name__}.")
+        text = f"{path}, line {number}: a JSON object is needed, got {type(row).__name__}."
+        raise ValueError(text)  # noqa: TRY004 the contents of the file are wrong, not an argument's type
     return row

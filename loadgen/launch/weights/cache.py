@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 
 SPARE = 1.05
 """Free space asked for, by the size of what is made."""
@@ -22,10 +22,10 @@ _LOCK = ".lock"
 
 
 def kept(folder: Path, size: int, make: Callable[[Path], None]) -> None:
-    """Have a folder that ``make`` fills, with so many bytes, if it is not there yet.
+    """Create a folder of about ``size`` bytes, which ``make`` fills, unless it exists.
 
-    It is made beside, and moved to its place when it is complete. What makers leave that were killed, the next one
-    removes. Raises UsageError where the disk cannot be written to, or has not the space.
+    It is filled under another name and renamed when it is complete. Remains of processes that were killed are removed
+    by the next one. Raises EngineError if the disk cannot be written to or has too little space.
     """
     if folder.exists():
         return
@@ -50,7 +50,7 @@ def _unfinished(folder: Path, size: int) -> Iterator[Path]:
             made.mkdir()
             lock = _lock(made, fcntl.LOCK_EX)
     except OSError as error:
-        raise UsageError(f"{place}: cannot write there ({error.strerror}). {_ELSEWHERE}") from None
+        raise EngineError(f"{place}: cannot write there ({error.strerror}). {_ELSEWHERE}") from None
     try:
         yield made
     finally:
@@ -92,7 +92,7 @@ def _remove_leftovers(place: Path) -> None:
 def _check_space(folder: Path, size: int) -> None:
     needed, free = int(size * SPARE), shutil.disk_usage(folder.parent).free
     if free < needed:
-        raise UsageError(
+        raise EngineError(
             f"{folder.name} needs {needed / 1e9:,.1f} GB in {folder.parent}, where {free / 1e9:,.1f} GB are free. "
             f"Make room there. {_ELSEWHERE}"
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from loadgen.errors import UsageError
+from loadgen.errors import EngineError
 from loadgen.launch.folders import cache_folder
 from loadgen.launch.weights.cache import kept
 from loadgen.launch.weights.tokenizer import LEAST
@@ -36,7 +36,7 @@ def random_model(model: Model, form: Form, progress: Callable[[float], None] | N
     """Return the folder of a model, or its file if ``form`` is GGUF; it is made on first use, and kept.
 
     The same model is made of the same bytes. While it is made, ``progress`` gets the share that is done, from 0 to 1.
-    Raises UsageError where there is no shape, none that can be made, or not the space for it.
+    Raises EngineError if the model has no shape, if its shape is not valid, or if the disk has too little space.
     """
     path = model_path(model, form)
     shape = shape_of(model)
@@ -50,21 +50,21 @@ def random_model(model: Model, form: Form, progress: Callable[[float], None] | N
 
 
 def model_path(model: Model, form: Form) -> Path:
-    """Return where a model is, or will be once it is made; raises UsageError where it cannot be made."""
+    """Return the path of a model, which exists once it is made; raises EngineError if it cannot be made."""
     name = re.sub(r"[^\w.-]+", "-", model.name)[:80]
     folder = cache_folder() / "models" / f"{name}-{_identity(model, form)}"
     return folder / f"{name}.gguf" if form == "gguf" else folder
 
 
 def shape_of(model: Model) -> Shape:
-    """Return a model's shape; raises UsageError where it has none, or none that an engine would load."""
+    """Return a model's shape; raises EngineError if it has none, or one that no engine would load."""
     if model.shape is None:
-        raise UsageError(
+        raise EngineError(
             f"{model.name}: random weights need its shape. Give it one in matrix.toml, or use its trained weights."
         )
     wrong = "; ".join(_faults(model.shape))
     if wrong:
-        raise UsageError(
+        raise EngineError(
             f"{model.name}: random weights of its shape cannot be made: {wrong}. Correct it in matrix.toml."
         )
     return model.shape

@@ -1,6 +1,6 @@
 """A closed loop: always the same users, each waiting for an answer before its next question."""
 
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.results.manifest import Kind
 from loadgen.run.load.model import LoadModel, RunningLoad
 from loadgen.scenario import Scenario
@@ -16,9 +16,9 @@ class ClosedLoop(LoadModel):
 
     @classmethod
     def check_processes(cls, users: int, processes: int) -> None:
-        """Raise UsageError if a process would have no user, and so never make its share of the requests."""
+        """Raise OptionError if a process would have no user, and so never make its share of the requests."""
         if users < processes:
-            raise UsageError(
+            raise OptionError(
                 f"--users {users} with {processes} workers (--processes {processes}, or --worker): each process needs "
                 "a user. Give more users, or start fewer workers."
             )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from loadgen.clock import Ns
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.live.live import LiveStats
 from loadgen.measure.facts import Arrivals
 from loadgen.record import RequestRecord
@@ -102,12 +102,12 @@ class LoadModel(ABC):
 
     @classmethod
     def check(cls, scenario: Scenario) -> None:
-        """Raise UsageError for options that do not fit together."""
+        """Raise OptionError for options that do not fit together."""
         del scenario
 
     @classmethod
     def check_processes(cls, users: int, processes: int) -> None:
-        """Raise UsageError if that many worker processes cannot share the users."""
+        """Raise OptionError if that many worker processes cannot share the users."""
         del users, processes
 
     @classmethod
@@ -144,9 +144,9 @@ class LoadModel(ABC):
 
 
 def check_options(model: type[LoadModel], scenario: Scenario, models: Sequence[type[LoadModel]]) -> None:
-    """Raise UsageError for options that have no effect with a load model: whoever gives them expects something else."""
+    """Raise OptionError for an option that has no effect with a load model: whoever gives it expects something else."""
     for other in models:
         for name, not_given in other.options.items():
             if name not in model.options and getattr(scenario, name) != not_given:
-                raise UsageError(f"{flag(name)} has an effect only with {other.locustfile}.")
+                raise OptionError(f"{flag(name)} has an effect only with {other.locustfile}.")
     model.check(scenario)

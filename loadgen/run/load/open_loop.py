@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from loadgen.clock import SECOND, Ns
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.measure.facts import Arrivals
 from loadgen.results.manifest import Kind
 from loadgen.run.load.model import WARM_UP_USERS, LoadModel, RunningLoad
@@ -25,9 +25,9 @@ class OpenLoop(LoadModel):
 
     @classmethod
     def check(cls, scenario: Scenario) -> None:
-        """Raise UsageError without a rate."""
+        """Raise OptionError without a rate."""
         if scenario.rate is None:
-            raise UsageError("--rate is needed: how many requests per second are to be sent?")
+            raise OptionError("--rate is needed: how many requests per second are to be sent?")
 
     @classmethod
     def first_users(cls, scenario: Scenario, users: int | None) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from loadgen.clock import SECOND
-from loadgen.errors import UsageError
+from loadgen.errors import OptionError
 from loadgen.measure.doubling import DoublingSteps, FixedSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
@@ -42,9 +42,9 @@ class Sweep(LoadModel):
 
     @classmethod
     def check(cls, scenario: Scenario) -> None:
-        """Raise UsageError for a number of requests."""
+        """Raise OptionError for a number of requests."""
         if scenario.requests is not None:
-            raise UsageError("--requests is not for a sweep: --step-time and --precision say how long its steps are.")
+            raise OptionError("--requests is not for a sweep: --step-time and --precision say how long its steps are.")
 
     @classmethod
     def first_users(cls, scenario: Scenario, users: int | None) -> int | None:
