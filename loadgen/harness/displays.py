@@ -108,4 +108,4 @@ class Displays:
         run = self._run
         if self._exporter is not None and run is not None:
             users = None if run.manifest.arrivals else run.manifest.users
-            self._exporter.tick(run.live, users=users, workers=len(run.worker_facts()), lost=run.lost)
+            self._exporter.tick(run.live, users=users, workers=len(run.worker_facts()), lost=run.load.lost)

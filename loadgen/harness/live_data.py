@@ -16,7 +16,7 @@ IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "step
 def live_data(run: RunController) -> dict[str, Any]:
     """Return what is to be seen of a run that goes on."""
     live, manifest = run.live, run.manifest
-    found = so_far.checks(live, run.lost)
+    found = so_far.checks(live, run.load.lost)
     line, reservations = title_of(manifest)
     return {
         "run": {

@@ -26,7 +26,8 @@ from loadgen.harness.verdict_output import VerdictOutput
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.results.store import RecordFile, RunFolder, records_path
-from loadgen.run.controller import RunController, RunSetup
+from loadgen.run.controller import RunController
+from loadgen.run.host import RunSetup
 from loadgen.run.key_hosts import key_hosts
 from loadgen.run.load.model import LoadModel
 from loadgen.run.pool import LocalPool, WorkerPool
@@ -233,7 +234,7 @@ class Session(LocustProcess):
     def share_done(self) -> None:
         """Let the load model see that all is done."""
         if self.controller is not None:
-            self.controller.wake()
+            self.controller.load.wake()
 
     def end_run(self) -> None:
         """End the run from within, in a greenlet of its own; the process too, where it is there for one run."""

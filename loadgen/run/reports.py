@@ -9,7 +9,7 @@ from loadgen.measure.process_report import ProcessReport
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.store import RecordFile, RunFolder
 from loadgen.run.load.model import Watcher
-from loadgen.run.runtime import Event
+from loadgen.run.runtime import Runtime
 
 
 class RunObserver(Protocol):
@@ -23,13 +23,12 @@ class RunObserver(Protocol):
 
 
 class Reports:
-    """Takes the reports of all processes of a run, from its start on.
+    """Takes the reports of all processes of a run, from its start on."""
 
-    ``woken`` is set when a process reports that it has made all planned requests.
-    """
-
-    def __init__(self, folder: RunFolder, live: LiveStats, woken: Event) -> None:
-        self._live, self._woken = live, woken
+    def __init__(self, folder: RunFolder, live: LiveStats, runtime: Runtime) -> None:
+        self.live = live
+        self.woken = runtime.event()
+        """Set when a process has made all planned requests, or something else ends the present wait."""
         self._received = ReceivedRecords(folder)
         self._facts: Sequence[WorkerFacts] | None = None
         self._observers: Sequence[RunObserver] = ()
@@ -51,12 +50,12 @@ class Reports:
             return
         self._last[report.worker] = report
         self._received.keep(report)
-        self._live.take(report)
+        self.live.take(report)
         self.show(report)
         if self._watcher is not None:
             self._watcher.add(on_one_clock(report.records, self._facts))
         if report.done:
-            self._woken.set()
+            self.woken.set()
 
     def show(self, report: ProcessReport) -> None:
         """Show a report, and do nothing else: that of a master, whose requests are the warm-up's."""

@@ -30,8 +30,9 @@ from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Manifest
 from loadgen.results.store import RecordFile, RunFolder, read_run, records_path
 from loadgen.run import messages
-from loadgen.run.controller import RunController, RunSetup
+from loadgen.run.controller import RunController
 from loadgen.run.exporting import Exporter
+from loadgen.run.host import RunSetup
 from loadgen.run.load.model import LoadModel
 from loadgen.run.messages import ClockReading, RunAssignment, WorkerFailed, WorkerHello, WorkerReady
 from loadgen.run.pool import LocalPool, WorkerPool
@@ -554,7 +555,7 @@ class VirtualLocust(Member):
     def share_done(self) -> None:
         """Let the load model look."""
         if self.controller is not None:
-            self.controller.wake()
+            self.controller.load.wake()
 
     def disk_full(self, error: OSError) -> None:
         """End the run."""

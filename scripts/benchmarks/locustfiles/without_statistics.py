@@ -16,7 +16,7 @@ __all__ = ["Chat"]
 def _take(reports: Reports, report: ProcessReport) -> None:
     reports._last[report.worker] = report  # noqa: SLF001
     if report.done:
-        reports._woken.set()  # noqa: SLF001
+        reports.woken.set()
 
 
 reporter.histograms = lambda _records: {}

@@ -1,0 +1,120 @@
+"""What a load model works with while it plays: steps, users, what has been done so far, and waiting."""
+
+from collections.abc import Sequence
+
+from loadgen.clock import Ns
+from loadgen.run.host import EngineMonitor, RunHost, RunSetup
+from loadgen.run.load.model import TICK_S, LoadAborted, Watcher
+from loadgen.run.messages import StartStep
+from loadgen.run.pool import WorkerPool
+from loadgen.run.reports import Reports
+from loadgen.run.runtime import Runtime
+from loadgen.run.warm_up import WarmUpResult
+
+
+class LoadDriver:
+    """Implements :class:`~loadgen.run.load.model.RunningLoad`."""
+
+    def __init__(
+        self,
+        setup: RunSetup,
+        reports: Reports,
+        host: RunHost,
+        monitor: EngineMonitor,
+        runtime: Runtime,
+    ) -> None:
+        self.manifest = setup.manifest
+        self.live = reports.live
+        self.warmed_up = WarmUpResult()
+        self.lost: Sequence[str] = ()
+        """A sentence about each worker that is gone."""
+        self.aborted: str | None = None
+        """Why the load ended early; None if it did not."""
+        self.is_over = False
+        """Whether the run is being stopped, so that the load must end."""
+        self._setup, self._reports, self._host = setup, reports, host
+        self._monitor, self._runtime = monitor, runtime
+        self._pool: WorkerPool | None = None
+
+    def start(self, pool: WorkerPool) -> None:
+        """Drive these processes from now on."""
+        self._pool = pool
+
+    def abort(self, why: str) -> None:
+        """End the load early."""
+        self.aborted = self.aborted or why
+        self._reports.woken.set()
+
+    def wake(self) -> None:
+        """End the present wait."""
+        self._reports.woken.set()
+
+    @property
+    def pool(self) -> WorkerPool:
+        """The processes that make the requests."""
+        assert self._pool is not None
+        return self._pool
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that make requests."""
+        return len(self.pool.facts)
+
+    @property
+    def all_done(self) -> bool:
+        """Whether all processes have made what was planned."""
+        return self._reports.all_done
+
+    @property
+    def settled_ns(self) -> int:
+        """Every request sent before this time (on our clock) has ended, and its record is here."""
+        return self._reports.settled_ns
+
+    def now(self) -> Ns:
+        """Return the time, ns."""
+        return self._runtime.now()
+
+    def start_step(self, *, step: int | None, users: int, spread_s: float, epoch: Ns | None = None) -> None:
+        """Let requests be sent, as part of a step with about ``users`` requests at a time."""
+        share = self._setup.scenario.eager_share(users, self.warmed_up.stream_rate)
+        self.manifest.itl_share = share
+        horizon = self.manifest.run_time_s
+        self.pool.start_step(
+            StartStep(step=step, eager_share=share, spread_s=spread_s, epoch_ns=epoch, horizon_s=horizon)
+        )
+
+    def set_users(self, users: int) -> None:
+        """Have that many users, over all processes; returns when they are there."""
+        self._host.set_users(users)
+
+    def follow(self, watcher: Watcher) -> None:
+        """Pass requests that end to a watcher."""
+        self._reports.follow(watcher)
+
+    def wait(self, seconds: float = TICK_S) -> None:
+        """Wait until something is done, at most that long; raises LoadAborted if the load cannot go on."""
+        if self._reports.woken.wait(seconds):
+            self._reports.woken.clear()
+        self.pool.collect()
+        self.tick()
+        self.check()
+
+    def save(self) -> None:
+        """Write the manifest."""
+        self._setup.folder.write_manifest(self.manifest)
+
+    def tick(self) -> None:
+        """Show how things are, and sample the engine's energy if it is time."""
+        self.live.tick()
+        self._monitor.sample_energy()
+        self._reports.tick()
+
+    def check(self) -> None:
+        """Raise LoadAborted if the load cannot go on."""
+        if self.is_over:
+            raise LoadAborted("the run is being stopped")
+        if self.aborted is not None:
+            raise LoadAborted(self.aborted)
+        self.lost = self.pool.lost()
+        if self.lost:
+            raise LoadAborted("; ".join(self.lost))

@@ -1,0 +1,56 @@
+"""What a run needs of the process that it is in, and what it is made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from loadgen.clock import Ns
+from loadgen.measure.energy import EnergySample
+from loadgen.measure.facts import EngineCounters
+from loadgen.results.manifest import Manifest
+from loadgen.results.store import RunFolder
+from loadgen.run.load.model import LoadModel
+from loadgen.run.share import ShareHost
+from loadgen.scenario import Scenario
+from loadgen.workload.prompts import Prompt
+
+
+class RunHost(ShareHost, Protocol):
+    """What a run needs of the process that conducts it."""
+
+    def set_users(self, users: int) -> None:
+        """Have that many users, over all processes; returns when they are there."""
+
+    def measuring_begins(self) -> None:
+        """Act on the end of the warm-up."""
+
+    def end_run(self) -> None:
+        """End the run, which is over by itself; returns at once."""
+
+
+class EngineMonitor(Protocol):
+    """What the engine itself measures."""
+
+    def read_counters(self) -> EngineCounters | None:
+        """Read its counters; None if it has none."""
+
+    def sample_energy(self) -> None:
+        """Ask its GPUs for what they used, if it is time; returns at once."""
+
+    def energy(self) -> Sequence[EnergySample]:
+        """Take a last sample, and return all; empty if nothing is known of its GPUs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSetup:
+    """What a run is made from."""
+
+    scenario: Scenario
+    manifest: Manifest
+    folder: RunFolder
+    load: LoadModel
+    warm_up: Sequence[Prompt]
+    stop_timeout_s: float
+    """Requests in flight at the end have this long to end by themselves."""
+    began_ns: Ns
+    """When Locust began the run, and its timer of ``--run-time``."""
