@@ -16,7 +16,3 @@ class ExitStatus(IntEnum):
     """The figures cannot be used, or a worker was lost before the run."""
     INCONCLUSIVE = 4
     """The run was interrupted or cut short, or no verdict was shown."""
-
-    def or_worse(self, other: "ExitStatus") -> "ExitStatus":
-        """Return the more serious of two: 1, then 2, 3, 4, and 0 last."""
-        return min(self, other, key=lambda status: status or len(ExitStatus))

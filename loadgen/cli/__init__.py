@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report
 from loadgen.errors import DISK_ERRORS, UsageError
+from loadgen.exit_status import ExitStatus
 from loadgen.printable import escaped
 from loadgen.version import VERSION
 
@@ -15,7 +16,7 @@ _COMMANDS = (report, calibrate, engine, matrix, gpu_exporter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0, 2 usage, 3 invalid, 4 inconclusive."""
+    """Run one command; return its exit status."""
     parser = argparse.ArgumentParser(prog="loadgen", description="Measures how fast an LLM inference engine is.")
     parser.add_argument("--version", action="version", version=f"loadgen {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -29,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except UsageError as error:
         print(f"loadgen: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except BrokenPipeError:  # whoever read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return ExitStatus.OK
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -40,4 +41,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"loadgen: {escaped(str(error.filename or 'a file'))} cannot be written ({error.strerror}).",
             file=sys.stderr,
         )
-        return 2
+        return ExitStatus.USAGE

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from loadgen.exit_status import ExitStatus
+
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
     from loadgen.launch.calibrate import Grid
@@ -36,8 +38,8 @@ def calibrate(grid: "Grid | None" = None) -> int:
             found = measure(grid or Grid(), progress)
     except KeyboardInterrupt:
         print("loadgen: interrupted; what was calibrated before is as it was.", file=sys.stderr)
-        return 4
+        return ExitStatus.INCONCLUSIVE
     calibration.save(found, file)
     show_table(calibration_table(found))
     print(f"Kept in {file}; every run's report quotes it from now on.")
-    return 0
+    return ExitStatus.OK

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.errors import EngineError, OptionError
+from loadgen.exit_status import ExitStatus
 from loadgen.printable import escaped_lines
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _list(_: argparse.Namespace) -> int:
 
     show_table(engines_table())
     show_table(running_table())
-    return 0
+    return ExitStatus.OK
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -70,7 +71,7 @@ def _check(options: argparse.Namespace) -> int:
     engines = [find_engine(name) for name in options.engine] or list(ENGINES.values())
     table, all_can = check_table(engines)
     show_table(table)
-    return 0 if all_can or not options.engine else 2
+    return ExitStatus.OK if all_can or not options.engine else ExitStatus.USAGE
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -88,10 +89,10 @@ def _up(options: argparse.Namespace) -> int:
                 live = start(order, stays=True, log=log_path(order.engine.name), status=status)
     except KeyboardInterrupt:
         print("loadgen: interrupted; nothing is left of it.", file=sys.stderr)
-        return 4
+        return ExitStatus.INCONCLUSIVE
     print(f"Measure it: locust -f locustfiles/chat.py --users 1 --headless --host {live.running.host}")
     print(f"Stop it:    loadgen engine down {live.running.id}")
-    return 0
+    return ExitStatus.OK
 
 
 def _order(options: argparse.Namespace) -> "Order":
@@ -158,7 +159,7 @@ def _down(options: argparse.Namespace) -> int:
             wait_for_memory(running, status)
         if not running:
             status.say("no engine runs")
-    return 1 if any(one.is_there for one in running) else 0
+    return ExitStatus.BUG if any(one.is_there for one in running) else ExitStatus.OK
 
 
 def _logs(options: argparse.Namespace) -> int:
@@ -176,7 +177,7 @@ def _logs(options: argparse.Namespace) -> int:
         while options.follow and any(str(log) == one.log for one in _all()):
             print(escaped_lines(file.read()), end="", flush=True)
             time.sleep(0.2)
-    return 0
+    return ExitStatus.OK
 
 
 def _named(name: str) -> "list[Running]":

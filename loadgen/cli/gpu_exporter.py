@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from loadgen.errors import EngineError, OptionError
+from loadgen.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     interruptible()
     with suppress(KeyboardInterrupt):
         _serve(address, interval_s)
-    return 0
+    return ExitStatus.OK
 
 
 def _serve(address: tuple[str, int], interval_s: float) -> None:

@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadgen.exit_status import ExitStatus
 from loadgen.printable import escaped, escaped_lines
 
 if TYPE_CHECKING:
     from loadgen.cli.commands import Commands
     from loadgen.matrix.config import Config
     from loadgen.matrix.matrix import Matrix
-
-_FAILED, _INTERRUPTED = 3, 4
 
 
 def add(commands: "Commands") -> None:
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if interrupted:
         folder = escaped(str(matrix.folder))
         print(f"loadgen: interrupted; go on with: loadgen matrix --resume {folder}", file=sys.stderr)
-        return _INTERRUPTED
+        return ExitStatus.INCONCLUSIVE
     return status_code
 
 
@@ -99,7 +98,7 @@ def _plan(config: "Config") -> int:
         if one.order is not None or one.said.host is not None:
             on = one.order.title if one.order else one.engine.title
             print(escaped_lines(f"{number}. {one.cell.row} on {on}:\n   {launch_lines(one)}"))
-    return 0
+    return ExitStatus.OK
 
 
 def _show(matrix: "Matrix") -> int:
@@ -121,10 +120,10 @@ def _show(matrix: "Matrix") -> int:
     print(f"Results: {escaped(str(matrix.folder))}")
     statuses = {s["verdict"]["status"] for s in runs}
     if any(r.failed for r in found) or "INVALID" in statuses:
-        return _FAILED
+        return ExitStatus.INVALID
     if "INCONCLUSIVE" in statuses or _incomplete(matrix):
-        return _INTERRUPTED
-    return 0
+        return ExitStatus.INCONCLUSIVE
+    return ExitStatus.OK
 
 
 def _incomplete(matrix: "Matrix") -> bool:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from loadgen.exit_status import ExitStatus
 from loadgen.exporter import families, otel
 from loadgen.exporter.feed import Begin, unpack
 from loadgen.exporter.server import Scrapers, Server
@@ -90,11 +91,11 @@ def main(arguments: list[str]) -> int:
         number = serve(address, int(port), registry, exported.scrapers)
     except OSError as error:
         print(f"cannot listen at {address}:{port}: {error.strerror}", flush=True)  # noqa: T201 read by who started it
-        return 2
+        return ExitStatus.USAGE
     print(f"http://{f'[{address}]' if ':' in address else address}:{number}", flush=True)  # noqa: T201
     exported.listen_to(sys.stdin.buffer)
     exported.linger()
-    return 0
+    return ExitStatus.OK
 
 
 if __name__ == "__main__":

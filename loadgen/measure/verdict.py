@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
+from loadgen.exit_status import ExitStatus
 from loadgen.measure.checks import accounting, arrivals, client, load, steady_state, tokens
 from loadgen.measure.evidence import Check, Evidence, Status
 
@@ -16,9 +17,10 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
     @property
-    def exit_status(self) -> int:
-        """Exit status of the command: 0 to be used, 3 invalid, 4 inconclusive."""
-        return {Verdict.INVALID: 3, Verdict.INCONCLUSIVE: 4}.get(self, 0)
+    def exit_status(self) -> ExitStatus:
+        """Exit status of a run with this verdict."""
+        found = {Verdict.INVALID: ExitStatus.INVALID, Verdict.INCONCLUSIVE: ExitStatus.INCONCLUSIVE}
+        return found.get(self, ExitStatus.OK)
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, list[Check]]:

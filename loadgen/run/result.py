@@ -37,7 +37,7 @@ def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str 
     _to_disk(lambda: merge(folder.path), disk_errors)
     summary = summarise(manifest, read_run(folder.path)[1])
     _to_disk(lambda: write_reports(folder.path, summary), disk_errors)
-    status, remark = ExitStatus(verdict_of(summary).exit_status), None
+    status, remark = verdict_of(summary).exit_status, None
     if bug is not None:
         status = ExitStatus.BUG
         remark = (
