@@ -83,8 +83,8 @@ def assigned() -> Workers:
     workers.says_hello()
 
     def assign() -> None:
-        workers.pool.check_workers(forked=False, with_key=False)
-        workers.pool.assign_shards(ASSIGNMENT, workers)
+        names = workers.pool.check_workers(forked=False, with_key=False)
+        workers.pool.assign_shards(ASSIGNMENT, names, workers)
 
     world.run(process, assign)
     return workers
@@ -127,8 +127,8 @@ def test_each_worker_gets_a_shard_of_its_own() -> None:
         workers.says_hello(name)
 
     def assign() -> None:
-        workers.pool.check_workers(forked=False, with_key=False)
-        workers.pool.assign_shards(ASSIGNMENT, workers)
+        names = workers.pool.check_workers(forked=False, with_key=False)
+        workers.pool.assign_shards(ASSIGNMENT, names, workers)
 
     world.run(process, assign)
     given = [(m.number, m.shard, m.shards, name) for _, m, name in workers.sent if isinstance(m, RunAssignment)]
@@ -155,8 +155,8 @@ def test_a_worker_that_is_not_fit_is_named_with_the_reason(what: dict[str, objec
     workers.says_hello(**hello)  # type: ignore[arg-type]
 
     def assign() -> None:
-        workers.pool.check_workers(forked=False, with_key=True)
-        workers.pool.assign_shards(ASSIGNMENT, workers)
+        names = workers.pool.check_workers(forked=False, with_key=True)
+        workers.pool.assign_shards(ASSIGNMENT, names, workers)
 
     with pytest.raises(WorkerError, match=message):
         world.run(process, assign)
@@ -183,8 +183,8 @@ def test_a_worker_that_does_not_get_ready_is_lost() -> None:
     workers.is_ready = False
 
     def assign() -> None:
-        workers.pool.check_workers(forked=False, with_key=False)
-        workers.pool.assign_shards(ASSIGNMENT, workers)
+        names = workers.pool.check_workers(forked=False, with_key=False)
+        workers.pool.assign_shards(ASSIGNMENT, names, workers)
 
     world.run(process, assign)
     assert workers.pool.lost() == [f"worker h, process 1: it was not ready in {READY_S:g} s"]

@@ -47,6 +47,8 @@ class LocustProcess(ABC):
         self.environment = environment
         self.options = options
         self.share: RunShare | None = None
+        self.exit_status = ExitStatus.OK
+        """With which status the process will end."""
         self.runtime = GeventRuntime()
         self.waiter = GeventWaiter()
         self._runner = runner
@@ -71,14 +73,10 @@ class LocustProcess(ABC):
     def user_count(self) -> int | None:
         """Return how many users the process has; None if their number says nothing about the load."""
 
-    @property
-    def exit_status(self) -> ExitStatus:
-        """With which status the process will end."""
-        return ExitStatus(self.environment.process_exit_code or 0)
-
     def set_exit_status(self, status: ExitStatus) -> None:
         """Set the status with which the process will end. A bug stays one."""
         if self.exit_status is not ExitStatus.BUG:
+            self.exit_status = status
             self.environment.process_exit_code = int(status)
 
     def guard(self, action: Callable[P, object]) -> Callable[P, None]:

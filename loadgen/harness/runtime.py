@@ -14,20 +14,16 @@ class GeventTask:
     def __init__(self, greenlet: gevent.Greenlet) -> None:
         self._greenlet = greenlet
 
-    @property
-    def done(self) -> bool:
-        """Whether it has ended."""
-        return bool(self._greenlet.ready())
-
     def cancel(self) -> None:
-        """End it where it waits; called from within it, does nothing."""
+        """Have it end where it waits; returns at once. Called from within it, does nothing."""
         if self._greenlet is not gevent.getcurrent():
-            self._greenlet.kill()
+            self._greenlet.kill(block=False)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended; False if the time (seconds) ran out first."""
-        self._greenlet.join(timeout)
-        return self.done
+        """Wait until it has ended; False if the time (seconds) ran out first, or if it is the present one."""
+        if self._greenlet is not gevent.getcurrent():
+            self._greenlet.join(timeout)
+        return bool(self._greenlet.ready())
 
 
 class GeventRuntime:

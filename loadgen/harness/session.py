@@ -33,7 +33,7 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.prepare import Prepared, prepare
 from loadgen.run.remote_pool import RemotePool
-from loadgen.run.result import cannot_write
+from loadgen.run.result import bug_remark, cannot_write
 from loadgen.run.setup import new_manifest, warm_up_only, whole_run
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ class Session(LocustProcess):
 
     @property
     def idle(self) -> bool:
-        """Whether no run is going on."""
-        return self._locust.state in {STATE_INIT, STATE_STOPPED}
+        """Whether no run is going on, or being ended."""
+        return self.controller is None and self._locust.state in {STATE_INIT, STATE_STOPPED}
 
     @property
     def ending(self) -> bool:
@@ -158,11 +158,13 @@ class Session(LocustProcess):
                 raise SystemExit(ExitStatus.USAGE)
             gevent.sleep(0.2)
 
-    def _check_workers(self, prepared: Prepared, users: int) -> None:
-        if self._pool is not None:
-            with_key = prepared.settings.api_key is not None
-            self._pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
-            self._load_model.check_processes(users, len(self._pool.present()))
+    def _check_workers(self, prepared: Prepared, users: int) -> list[str]:
+        if self._pool is None:
+            return []
+        with_key = prepared.settings.api_key is not None
+        workers = self._pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
+        self._load_model.check_processes(users, len(workers))
+        return workers
 
     # A run begins.
 
@@ -192,7 +194,7 @@ class Session(LocustProcess):
         self.users.expect_start()
         load = self._load_model(prepared.scenario, self.users.wanted, self.users.spawn_rate)
         manifest = new_manifest(prepared, load, self.options.run_time)
-        self._check_workers(prepared, load.users)
+        workers = self._check_workers(prepared, load.users)
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
         stop_timeout_s = float(self.environment.stop_timeout)
@@ -211,7 +213,7 @@ class Session(LocustProcess):
         controller = RunController(setup, share, self, EngineMonitor(prepared, self.waiter), self.runtime)
         pool: WorkerPool = LocalPool(share, controller.reports)
         if self._pool is not None:
-            self._pool.assign_shards(whole, controller.reports)
+            self._pool.assign_shards(whole, workers, controller.reports)
             pool = self._pool
         self.displays.begin(controller)
         self.controller = controller
@@ -238,7 +240,7 @@ class Session(LocustProcess):
 
     def end_run(self) -> None:
         """End the run from within, in a greenlet of its own; the process too, where it is there for one run."""
-        if self._ending is None:
+        if self._ending is None or self._ending.ready():
             self._ending = gevent.spawn(self._end)
 
     def disk_full(self, error: OSError) -> None:
@@ -263,13 +265,13 @@ class Session(LocustProcess):
         self._fail(f"in {worker}")
 
     def _fail(self, what: str) -> None:
-        is_first = self.exit_status is not ExitStatus.BUG
-        self.set_exit_status(ExitStatus.BUG)
+        folder = None
         if self.controller is not None:
             self.controller.fail(what)
-        elif is_first:
-            status = f"exit status {ExitStatus.BUG:d}"
-            self.output.remark(f"an error in loadgen ended the run ({what}); the log has more. {status}.")
+            folder = self.controller.folder.path
+        if self.exit_status is not ExitStatus.BUG:
+            self.output.remark(bug_remark(what, folder))
+        self.set_exit_status(ExitStatus.BUG)
         self.end_run()
 
     # A run ends.

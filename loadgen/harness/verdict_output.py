@@ -20,7 +20,8 @@ class VerdictOutput:
 
     def take(self, result: RunResult) -> None:
         """Take the result of a run, to be shown."""
-        self._result, self._remark = result, result.remark or self._remark
+        is_bug = self._process.exit_status is ExitStatus.BUG  # then it has been remarked
+        self._result, self._remark = result, self._remark if is_bug else result.remark
 
     def remark(self, text: str) -> None:
         """Take a sentence, to be shown after the verdict."""
@@ -42,9 +43,12 @@ class VerdictOutput:
             say(remark)
 
     def exit(self, exit_code: int) -> None:
-        """Show what has not been shown, and end with the right status; ``exit_code`` is the one that Locust uses."""
+        """Show what has not been shown, and end with the right status; ``exit_code`` is the one that Locust uses.
+
+        A status that a locustfile has set itself stays.
+        """
         self._process.guard(self.show)()
-        status = self._process.exit_status
+        status = self._process.environment.process_exit_code or 0
         if not self._is_explained:
             say(f"no run was made, so there is no verdict; exit status {status:d}.")
         if status != exit_code:

@@ -15,7 +15,7 @@ from locust.web import WebUI
 from werkzeug.datastructures import Headers
 
 from loadgen.engines.catalogue import ENGINES
-from loadgen.errors import OptionError, UsageError
+from loadgen.errors import OptionError, UsageError, WorkerLost
 from loadgen.harness.session import Session
 from loadgen.scenario import flag
 
@@ -137,7 +137,7 @@ def _checked_start(session: Session, given: Mapping[str, str]) -> flask.Response
             raise OptionError("the last run is still ending: start again in a moment.")
         if session.idle:  # else it is a change of the users of a run
             session.prepare(flask.request.form)
-    except UsageError as error:
+    except (UsageError, WorkerLost) as error:
         return flask.jsonify({"success": False, "message": str(error), "host": session.environment.host})
     return None
 

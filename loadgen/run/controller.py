@@ -91,6 +91,7 @@ class RunController:
             self.load.is_over = True
             if self._player is not None:
                 self._player.cancel()
+                self._player.wait()
             self._drain()
             if self._counters is not None and (after := self._counters_afterwards()) is not None:
                 self.manifest.counters = self._counters, after
@@ -162,6 +163,7 @@ class RunController:
         self.live.warmed = len(warm_up.records)
         self._report_warm_up(last=True)
         self.load.warmed_up = warm_up.result()
+        self.load.check()  # it may have been stopped at this very moment
 
     def _report_warm_up(self, *, last: bool = False) -> None:
         """Report what this process does; its share ends with the warm-up if workers make the requests."""
@@ -184,6 +186,7 @@ class RunController:
                     self._pool.finish(timeout)
             finally:
                 show.cancel()
+                show.wait()
 
     def _show_drain(self) -> None:
         try:

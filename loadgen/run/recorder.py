@@ -2,6 +2,7 @@
 
 from loadgen.clock import Ns
 from loadgen.record import Phase, RequestRecord
+from loadgen.request import Request
 from loadgen.results.store import RecordFile
 from loadgen.run.runtime import Runtime
 
@@ -10,17 +11,17 @@ class Recorder:
     """Keeps the records of one process, and the requests of which it has none yet."""
 
     def __init__(self, file: RecordFile, runtime: Runtime) -> None:
-        self.in_flight: dict[str, Ns] = {}
-        """By request id, the earliest time at which each may have been sent."""
+        self.in_flight: dict[str, tuple[Ns, Request]] = {}
+        """By request id, the earliest time at which each may have been sent, and the request."""
         self.measured = 0
         """Records of measured requests."""
         self._file = file
         self._runtime = runtime
         self._unreported: list[RequestRecord] = []
 
-    def expect(self, request_id: str, not_before: Ns | None) -> None:
+    def expect(self, request: Request) -> None:
         """Note that a request was handed out: from now on it is in flight."""
-        self.in_flight[request_id] = max(self._runtime.now(), not_before or Ns(0))
+        self.in_flight[request.id] = max(self._runtime.now(), request.not_before or Ns(0)), request
 
     def forget(self, request_id: str) -> None:
         """Forget a request that gets no record, because our code failed: nobody has to wait for it."""
@@ -44,7 +45,7 @@ class Recorder:
     @property
     def settled_ns(self) -> Ns:
         """All requests handed out before this time have ended."""
-        return min(self.in_flight.values(), default=self._runtime.now())
+        return min((at for at, _ in self.in_flight.values()), default=self._runtime.now())
 
     def restore(self) -> bool:
         """Write the file again if a master has merged it, taking us for lost; return whether it had."""

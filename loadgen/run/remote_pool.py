@@ -33,6 +33,9 @@ READY_S = 30.0
 EXCHANGES = 7
 """Questions about a worker's clock; the fastest exchange counts."""
 
+MOST_CHECKS = 5
+"""Workers are checked anew this often if others join meanwhile."""
+
 LAST_REPORT_S = 15.0
 """A worker has this long for its last report, once none of its requests is in flight."""
 
@@ -54,8 +57,6 @@ class RemotePool:
         self.late: list[WorkerFacts] = []
         self._transport, self._master, self._runtime = transport, master, runtime
         self._handles: dict[str, WorkerHandle] = {}
-        self._checked: list[str] = []
-        """Workers that were found fit for the next run."""
         self._run_id: str | None = None
         self._sink: ReportSink | None = None
         self._strangers: set[str] = set()
@@ -80,18 +81,20 @@ class RemotePool:
         """Return the workers that answer."""
         return sorted(client_id for client_id, answers in self._transport.workers().items() if answers)
 
-    def check_workers(self, *, forked: bool, with_key: bool) -> None:
-        """Check that all workers can take part in a run, and measure their clocks.
+    def check_workers(self, *, forked: bool, with_key: bool) -> list[str]:
+        """Check that all workers can take part in a run, measure their clocks, and return their ids.
 
         ``forked``: they must be our own child processes (``--processes``). Raises WorkerError naming one that cannot,
         and WorkerLost naming one that is gone.
         """
-        self._checked = []
-        while self._checked != (present := self.present()) or not present:
-            if not present:
+        for _ in range(MOST_CHECKS):
+            checked = self.present()
+            if not checked:
                 raise WorkerError("no worker has joined: start some with --worker --master-host HOST.")
-            self._check([self._handle(client_id) for client_id in present], forked=forked, with_key=with_key)
-            self._checked = present  # others may have joined meanwhile
+            self._check([self._handle(client_id) for client_id in checked], forked=forked, with_key=with_key)
+            if self.present() == checked:  # else others have joined meanwhile
+                return checked
+        raise WorkerError("workers keep joining; start the run when all of them are there.")
 
     def _check(self, workers: Sequence[WorkerHandle], *, forked: bool, with_key: bool) -> None:
         for worker in workers:
@@ -109,12 +112,11 @@ class RemotePool:
         for worker in workers:
             worker.check(forked=forked, with_key=with_key)
 
-    def assign_shards(self, assignment: RunAssignment, sink: ReportSink) -> None:
-        """Give each worker that was checked its share, and wait until all are ready.
+    def assign_shards(self, assignment: RunAssignment, workers: Sequence[str], sink: ReportSink) -> None:
+        """Give each of these workers, which have been checked, its share, and wait until all are ready.
 
         Raises WorkerError naming one that cannot take it.
         """
-        workers = self._checked
         self._sink = sink
         self.facts, self.late = [], []
         self._run_id = assignment.run_id

@@ -6,6 +6,7 @@ requests of new users over time, so that an engine does not get all of them at o
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -32,6 +33,13 @@ _LONGEST_SLEEP_S = 0.5
 """A sleeping user looks this often whether the run is being ended."""
 
 
+class SourceListener(Protocol):
+    """Learns when all is done."""
+
+    def exhausted(self) -> None:
+        """Act on it that all planned requests have been made and recorded."""
+
+
 class RequestSource:
     """Hands requests to the users of one process.
 
@@ -39,13 +47,20 @@ class RequestSource:
     the run is over, because Locust stumbles over users that end while it stops them.
     """
 
-    def __init__(self, assignment: RunAssignment, scenario: Scenario, recorder: Recorder, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        assignment: RunAssignment,
+        scenario: Scenario,
+        recorder: Recorder,
+        listener: SourceListener,
+        runtime: Runtime,
+    ) -> None:
         self.started = 0
         """Requests handed out, including the warm-up."""
         self.finishing = False
         """Whether no more are handed out."""
         self._assignment, self._scenario = assignment, scenario
-        self._recorder, self._runtime = recorder, runtime
+        self._recorder, self._listener, self._runtime = recorder, listener, runtime
         self._defaults = RequestDefaults(
             model=assignment.model,
             max_tokens=scenario.max_tokens,
@@ -129,6 +144,8 @@ class RequestSource:
     def end_of_schedule(self) -> None:
         """Note that the source or the schedule has ended: what has been handed out is all there is."""
         self._quota = self._measured
+        if self.is_exhausted:
+            self._listener.exhausted()
 
     def warm_up_request(self, prompt: Prompt) -> Request:
         """Return a request of the warm-up, to be sent at once."""
@@ -185,7 +202,7 @@ class RequestSource:
             due=due,
             lazy=request.stream and is_measured and self._is_lazy(),
         )
-        self._recorder.expect(request.id, not_before)
+        self._recorder.expect(request)
         return request
 
     def _is_lazy(self) -> bool:

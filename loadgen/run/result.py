@@ -40,10 +40,7 @@ def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str 
     status, remark = verdict_of(summary).exit_status, None
     if bug is not None:
         status = ExitStatus.BUG
-        remark = (
-            f"an error in loadgen ended the run ({bug}); the log has more. What was recorded is in {folder.path}; "
-            f"exit status {status:d}."
-        )
+        remark = bug_remark(bug, folder.path)
     elif disk_errors:
         status = status or ExitStatus.INCONCLUSIVE  # a report that is not on disk is no verdict
         remark = (
@@ -51,6 +48,12 @@ def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str 
             f"makes the report; exit status {status:d}."
         )
     return RunResult(summary, folder.path, status, remark)
+
+
+def bug_remark(what: str, folder: Path | None) -> str:
+    """Return the message that an error in loadgen ended a run; ``folder`` has its records, None if there are none."""
+    records = "" if folder is None else f" What was recorded is in {folder};"
+    return f"an error in loadgen ended the run ({what}); the log has more.{records} exit status {ExitStatus.BUG:d}."
 
 
 def cannot_write(error: OSError) -> str:

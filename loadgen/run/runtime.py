@@ -1,7 +1,7 @@
 """What a run needs of its surroundings in order to wait and to do several things at a time.
 
 The harness implements it with gevent. The tests implement it with virtual time, so that a run of an hour takes
-milliseconds and always goes the same way. Code of this package calls nothing else that waits, and reads no other clock.
+milliseconds and always goes the same way. The control flow of a run waits only through this interface.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,11 @@ from loadgen.clock import SECOND, Ns
 class Task(Protocol):
     """An action that goes on next to others."""
 
-    @property
-    def done(self) -> bool:
-        """Whether it has ended."""
-
     def cancel(self) -> None:
-        """End it where it waits, and return once it has ended. Does nothing to a task that has ended."""
+        """Have it end where it waits; returns at once. What it was woken for before is still done first.
+
+        Does nothing to a task that has ended, or that calls this itself.
+        """
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; False if the time (seconds) ran out first."""
@@ -80,9 +79,12 @@ class TaskGroup:
         return task
 
     def cancel(self) -> None:
-        """End all of them."""
-        for number, task in list(self._tasks.items()):
+        """End all of them, and return once they have ended."""
+        tasks = list(self._tasks.items())
+        for _, task in tasks:
             task.cancel()
+        for number, task in tasks:
+            task.wait()
             self._tasks.pop(number, None)  # one that had not begun has not removed itself
 
 

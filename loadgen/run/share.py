@@ -73,7 +73,7 @@ class RunShare:
         self.assignment = assignment
         self.scenario = scenario
         self.recorder = Recorder(file, runtime)
-        self.source = RequestSource(assignment, scenario, self.recorder, runtime)
+        self.source = RequestSource(assignment, scenario, self.recorder, self, runtime)
         self.requests = TaskGroup(runtime)
         """Tasks that send requests and belong to no user: those of the warm-up and of an open loop."""
         self._reporter = Reporter(assignment.run_id, assignment.number, self.source, self.recorder, health)
@@ -100,7 +100,7 @@ class RunShare:
         finally:  # whatever failed, others wait for this count
             self.recorder.settle(record)
             if record.phase is Phase.MEASURE and self.source.is_exhausted:
-                self._host.share_done()
+                self.exhausted()
 
     def drop(self, request: Request, why: str) -> None:
         """Keep the record of a request that was due and is not sent."""
@@ -111,11 +111,9 @@ class RunShare:
         self.recorder.forget(request.id)
         self._host.report_bug(error)
 
-    def end_of_schedule(self) -> None:
-        """Note that everything has been handed out."""
-        self.source.end_of_schedule()
-        if self.source.is_exhausted:
-            self._host.share_done()
+    def exhausted(self) -> None:
+        """Tell the process that all planned requests have been made and recorded."""
+        self._host.share_done()
 
     def report(self, *, last: bool = False) -> ProcessReport:
         """Return what has ended since the last report."""
@@ -133,6 +131,8 @@ class RunShare:
         """Cancel all requests in flight; each gets its record."""
         self._host.cancel_users()
         self.requests.cancel()
+        for _, request in list(self.recorder.in_flight.values()):  # its task was cancelled before it began
+            self.drop(request, "the run ended before it was sent")
 
     def close(self) -> None:
         """Let waiting users end, and close the file."""

@@ -31,9 +31,9 @@ class ClosedLoopClient:
 
     def ask_next_prompt(self) -> bool:
         """Send the user's next request and wait for its end; False once there is nothing left to do."""
-        request = self._share.source.next_request(self._number)
         if self._sender is None:
             self._sender = self._host.new_client(self._keep)
+        request = None if self._sender is None else self._share.source.next_request(self._number)
         if request is None or self._sender is None:
             return False
         try:
@@ -66,18 +66,20 @@ def send_on_schedule(share: RunShare, host: ShareHost, flow_control: Exceptions 
             share.drop(request, f"{limit} requests were in flight (--max-in-flight)")
         else:
             share.requests.spawn(partial(_send_one, share, host, request, flow_control))
-    share.end_of_schedule()
+    share.source.end_of_schedule()
     share.source.wait_for_release()
 
 
 def _send_one(share: RunShare, host: ShareHost, request: Request, flow_control: Exceptions) -> None:
-    client = host.new_client(share.keep)
-    assert client is not None
+    client: Sender | None = None
     try:
+        client = host.new_client(share.keep)
+        assert client is not None
         share.send(client, request)
     except flow_control:  # it means a user, and this task is none
         return
     except Exception as error:  # noqa: BLE001 reported once, there
         share.give_up(request, error)
     finally:
-        client.close()
+        if client is not None:
+            client.close()

@@ -52,14 +52,16 @@ class WarmUp:
         )
 
     def _send(self) -> None:
-        client = self._host.new_client(self._keep)
         try:
+            client = self._host.new_client(self._keep)
             while self._prompts and client is not None and not self._share.source.finishing:
                 request = self._share.source.warm_up_request(self._prompts.popleft())
                 try:
                     client.send(request)
                 except Exception as error:  # noqa: BLE001 reported once, there
                     self._share.give_up(request, error)
+        except Exception as error:  # noqa: BLE001 reported once, there
+            self._host.report_bug(error)
         finally:
             self._senders -= 1
             if not self._senders:

@@ -196,6 +196,10 @@ class Monitor:
         return []
 
 
+class DisplayError(Exception):
+    """What an observer raises that is wanted to fail."""
+
+
 @dataclass
 class Observer:
     """Notes what it is shown."""
@@ -213,7 +217,7 @@ class Observer:
     def ticked(self) -> None:
         """Fail, if that is wanted."""
         if self.fails:
-            raise KeyError("a display fails")
+            raise DisplayError("as the test wants it")
 
 
 class Member:
@@ -263,6 +267,8 @@ class Member:
         """End all users where they wait."""
         for user in self.users:
             user.cancel()
+        for user in self.users:
+            user.wait()
 
     def share_done(self) -> None:
         """Let the load model look."""
@@ -352,6 +358,7 @@ class Worker(Member):
 
     def report_bug(self, error: BaseException) -> None:
         """Tell the master, and end."""
+        self.locust.bugs.append(error)
         self.locust.send_up(self, "take_failure", WorkerFailed(why=f"an error in loadgen ({error})", bug=True))
         self.process.spawn(self.quit)
 
@@ -384,6 +391,8 @@ class VirtualLocust(Member):
         self.has_result = True
         """Whether summary and reports are made, whose pictures take a second."""
         self.exit_status: ExitStatus = ExitStatus.INCONCLUSIVE
+        self.bugs: list[BaseException] = []
+        """Errors of our code that were reported."""
         self.said: list[str] = []
         """Sentences for the user that are no run's."""
         self._results = results
@@ -454,9 +463,10 @@ class VirtualLocust(Member):
 
     def _begin(self) -> None:
         manifest = self._manifest()
+        workers: list[str] = []
         if self.pool is not None:
-            self.pool.check_workers(forked=False, with_key=False)
-            self.load.check_processes(self.load.users, len(self.pool.present()))
+            workers = self.pool.check_workers(forked=False, with_key=False)
+            self.load.check_processes(self.load.users, len(workers))
         folder = RunFolder(self._results / manifest.run_id, manifest)
         whole = RunAssignment(
             run_id=manifest.run_id,
@@ -487,7 +497,7 @@ class VirtualLocust(Member):
         controller = RunController(setup, share, self, Monitor(), self.process)
         pool: WorkerPool = LocalPool(share, controller.reports)
         if self.pool is not None:
-            self.pool.assign_shards(whole, controller.reports)
+            self.pool.assign_shards(whole, workers, controller.reports)
             pool = self.pool
         self.controller = controller
         controller.start(pool, [self.observer])
@@ -567,6 +577,7 @@ class VirtualLocust(Member):
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             self.disk_full(error)
         else:
+            self.bugs.append(error)
             self._fail(f"{type(error).__name__}: {error}")
         self.end_run()
 
@@ -663,8 +674,9 @@ class VirtualLocust(Member):
         """The run's state, None before there is a run."""
         return None if self.controller is None else self.controller.state
 
-    def assert_nothing_waits(self) -> None:
-        """Assert that no task waits that nobody will ever wake, and that none has failed."""
+    def assert_nothing_waits(self, *, bugs: bool = False) -> None:
+        """Assert that no task waits for ever, and none has failed; ``bugs``: whether errors were to be reported."""
         self.advance(200.0)
         assert not self.world.waiting, self.world.waiting
         assert not self.world.errors, self.world.errors
+        assert bool(self.bugs) is bugs, self.bugs

@@ -14,6 +14,9 @@ from loadgen.clock import SECOND, Ns
 
 START_NS = Ns(1000 * SECOND)
 
+LONGEST_S = 7200
+"""A function that has not returned after this virtual time waits for what never happens."""
+
 _killed: list["Task"] = []
 """Tasks of killed processes, kept: collected as garbage, they would run their ``finally`` blocks."""
 
@@ -30,10 +33,11 @@ class World:
         self.processes: list[Process] = []
         self.errors: list[BaseException] = []
         """Exceptions that left a task; gevent would only log them."""
-        self._queue: list[tuple[int, int, Task, int]] = []
+        self._queue: list[tuple[int, int, Task, int | None]] = []
         self._order = count()
         self._hub = greenlet(self._loop)
         self._main: Task | None = None
+        self._ends_at = 0
 
     def process(self, name: str, clock_offset_ns: int = 0) -> "Process":
         """Return a new process, whose clock shows that much more than the first one's."""
@@ -47,12 +51,13 @@ class World:
         Raises DeadlockError if it waits for what never happens.
         """
         self._main = task = process.spawn(main)
+        self._ends_at = self.time + LONGEST_S * SECOND
         self._hub = greenlet(self._loop)
         self._hub.switch()
         if task.error is not None:
             raise task.error
         if not task.done:
-            raise DeadlockError(f"these tasks wait: {self.waiting}")
+            raise DeadlockError(f"it does not end; these tasks wait: {self.waiting}")
 
     @property
     def waiting(self) -> list[str]:
@@ -60,8 +65,12 @@ class World:
         return [f"{p.name}: {t.name}" for p in self.processes if not p.is_killed for t in p.tasks if not t.done]
 
     def schedule(self, task: "Task", at: int) -> None:
-        """Let a task go on at a time."""
+        """Let a task go on at a time, unless it has gone on before."""
         heapq.heappush(self._queue, (max(at, self.time), next(self._order), task, task.waits))
+
+    def schedule_end(self, task: "Task") -> None:
+        """Let a task end where it then waits, after all that is due now: as gevent does it."""
+        heapq.heappush(self._queue, (self.time, next(self._order), task, None))
 
     def park(self) -> None:
         """Let others go on until the present task is due."""
@@ -70,13 +79,15 @@ class World:
     def _loop(self) -> None:
         while self._queue and not (self._main is not None and self._main.done):
             at, _, task, waits = heapq.heappop(self._queue)
-            if task.done or waits != task.waits or task.process.is_killed:
+            if task.done or waits not in {None, task.waits} or task.process.is_killed:
                 continue  # it has gone on meanwhile, for another reason
             if task.process.is_frozen:
-                task.process.missed.append(task)
+                task.process.missed.append((task, waits))
                 continue
             self.time = Ns(max(at, self.time))
-            task.go_on()
+            if self.time > self._ends_at:
+                return
+            task.go_on(ends=waits is None)
 
 
 class Process:
@@ -86,8 +97,8 @@ class Process:
         self.world = world
         self.name = name
         self.tasks: list[Task] = []
-        self.missed: list[Task] = []
-        """Tasks that would have gone on while it was frozen."""
+        self.missed: list[tuple[Task, int | None]] = []
+        """Tasks that would have gone on while it was frozen, each with its ``waits``."""
         self.is_frozen = self.is_killed = False
         self._clock_offset_ns = clock_offset_ns
 
@@ -121,8 +132,11 @@ class Process:
         """Let its tasks go on."""
         self.is_frozen = False
         missed, self.missed = self.missed, []
-        for task in missed:
-            self.world.schedule(task, self.world.time)
+        for task, waits in missed:
+            if waits is None:
+                self.world.schedule_end(task)
+            elif waits == task.waits:
+                self.world.schedule(task, self.world.time)
 
     def kill(self) -> None:
         """End it at once: none of its tasks goes on."""
@@ -141,38 +155,34 @@ class Task:
         self.waits = 0
         """How many times it has waited, or been woken: what was scheduled before is out of date."""
         self._action = action
-        self._is_cancelled = False
         self._ended = Event(process.world)
         self._greenlet: greenlet | None = None
 
     def cancel(self) -> None:
-        """End it where it waits, and return once it has ended; called from within it, does nothing."""
+        """Have it end where it waits; called from within it, does nothing."""
         if self.done or self is current():
             return
         if self._greenlet is None:
             self._end()
-            return
-        self._is_cancelled = True
-        self.wake()
-        self._ended.wait()
+        else:
+            self.process.world.schedule_end(self)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended; False if the time ran out first."""
-        return self._ended.wait(timeout)
+        """Wait until it has ended; False if the time ran out first, or if it is the present one."""
+        return self is not current() and self._ended.wait(timeout)
 
     def wake(self) -> None:
         """Let it go on at once."""
         self.waits += 1
         self.process.world.schedule(self, self.process.world.time)
 
-    def go_on(self) -> None:
-        """Go on where it waits; called by the world's loop."""
+    def go_on(self, *, ends: bool) -> None:
+        """Go on, or end, where it waits; called by the world's loop."""
         if self._greenlet is None:
             self._greenlet = greenlet(self._run)
             _tasks[self._greenlet] = self
         self._greenlet.parent = getcurrent()  # where it goes when it ends: each run of the world has another loop
-        if self._is_cancelled:
-            self._is_cancelled = False
+        if ends:
             self._greenlet.throw(GreenletExit)
         else:
             self._greenlet.switch()
