@@ -2,17 +2,46 @@
 
 import signal
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from locust.event import Events
 
 from loadgen.clock import SECOND, Ns, now
 from loadgen.harness import waiter
+from loadgen.harness.transport import listen_to_workers
 from loadgen.measure.process_report import ProcessReport
 from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.run import messages
 from loadgen.run.exporting import Exporter
 from loadgen.scenario import Scenario
+
+REPORT = ProcessReport(
+    run_id="r", worker=1, sequence=1, records=[], histograms={}, started=1, in_flight=0, settled_ns=0, cpu_share=None
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "is_passed_on"),
+    [
+        ({messages.REPORT: messages.pack(REPORT), "stats": []}, True),
+        ({messages.REPORT: {"packed": b"\xc1"}, "stats": []}, False),
+        ({messages.REPORT: "nothing is packed", "stats": []}, False),
+        ({"stats": []}, False),
+    ],
+)
+def test_a_report_of_locust_leaves_it_nothing_of_ours(data: dict[str, Any], is_passed_on: bool) -> None:
+    taken: list[tuple[str, ProcessReport]] = []
+    pool = SimpleNamespace(take_report=lambda *what: taken.append(what), take_hello=None, take_time=None)
+    pool.take_ready = pool.take_failure = None
+    events = Events()
+    runner = SimpleNamespace(register_message=lambda *_: None, environment=SimpleNamespace(events=events))
+    listen_to_workers(runner, pool, SimpleNamespace(guard=lambda action: action))  # type: ignore[arg-type]
+    events.worker_report.fire(client_id="w", data=data)
+    assert taken == ([("w", REPORT)] if is_passed_on else [])
+    assert data == {"stats": []}
 
 
 def test_a_hanging_exporter_that_has_much_to_read_does_not_hold_the_end_up() -> None:

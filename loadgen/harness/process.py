@@ -47,8 +47,6 @@ class LocustProcess(ABC):
         self.environment = environment
         self.options = options
         self.share: RunShare | None = None
-        self.exit_status = ExitStatus.OK
-        """With which status the process will end."""
         self.runtime = GeventRuntime()
         self.waiter = GeventWaiter()
         self._runner = runner
@@ -56,6 +54,10 @@ class LocustProcess(ABC):
         self._sdk: openai.OpenAI | None = None
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
         self._stamping = new_socket()
+
+    @abstractmethod
+    def set_exit_status(self, status: ExitStatus) -> None:
+        """Set the status with which the process will end. A bug stays one."""
 
     @abstractmethod
     def report_bug(self, error: BaseException, *, logged: bool = False) -> None:
@@ -72,12 +74,6 @@ class LocustProcess(ABC):
     @abstractmethod
     def user_count(self) -> int | None:
         """Return how many users the process has; None if their number says nothing about the load."""
-
-    def set_exit_status(self, status: ExitStatus) -> None:
-        """Set the status with which the process will end. A bug stays one."""
-        if self.exit_status is not ExitStatus.BUG:
-            self.exit_status = status
-            self.environment.process_exit_code = int(status)
 
     def guard(self, action: Callable[P, object]) -> Callable[P, None]:
         """Return the action for a greenlet or for Locust: an exception that it raises ends the run.

@@ -12,7 +12,7 @@ from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOP
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadgen.clock import SECOND
-from loadgen.errors import DISK_ERRORS, OptionError
+from loadgen.errors import OptionError
 from loadgen.exit_status import ExitStatus
 from loadgen.harness.displays import Displays
 from loadgen.harness.engine_monitor import EngineMonitor
@@ -33,13 +33,13 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.prepare import Prepared, prepare
 from loadgen.run.remote_pool import RemotePool
-from loadgen.run.result import bug_remark, cannot_write
 from loadgen.run.setup import new_manifest, warm_up_only, whole_run
+from loadgen.run.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
 
 
-class Session(LocustProcess):
+class Session(RunSupervisor, LocustProcess):
     """Prepares, begins and ends runs when Locust does. It is the RunHost of each."""
 
     def __init__(
@@ -50,7 +50,6 @@ class Session(LocustProcess):
         load_model: type[LoadModel],
     ) -> None:
         super().__init__(environment, runner, options)
-        self.controller: RunController | None = None
         self.displays = Displays()
         self.output = VerdictOutput(self)
         self.users = LocustUsers(runner, options.spawn_rate)
@@ -60,10 +59,10 @@ class Session(LocustProcess):
         environment.host = environment.host or host_of_users(environment)
         self._locust = runner
         self._load_model = load_model
-        self._pool = self._new_pool()
+        self.pool = self._new_pool()
         self._engine: ChildServer | None = None
         self._prepared: Prepared | None = None
-        self._is_interrupted = self._is_beginning = False
+        self._is_beginning = False
         self._ending: gevent.Greenlet | None = None
         self._finishing: gevent.Greenlet | None = None
         self.set_exit_status(ExitStatus.INCONCLUSIVE)  # until there is a verdict: 0 is for one that was shown
@@ -89,7 +88,7 @@ class Session(LocustProcess):
     @property
     def can_have_engine(self) -> bool:
         """Whether the embedded engine can be used: by this process and those that it forks."""
-        return self._pool is None or bool(self.options.processes)
+        return self.pool is None or bool(self.options.processes)
 
     @property
     def _starts_by_itself(self) -> bool:
@@ -139,19 +138,19 @@ class Session(LocustProcess):
 
         Locust would wait for the dead, and treat workers that do not come as if they were a bug.
         """
-        assert self._pool is not None
+        assert self.pool is not None
         options = self.options
         due = self.runtime.now() + (options.expect_workers_max_wait or float("inf")) * SECOND  # 0 is for ever
         waits = self._starts_by_itself
         while not self.begun:
-            gone = self._pool.gone(forks_only=not waits)
+            gone = self.pool.gone(forks_only=not waits)
             if gone is not None:
                 say(f"{gone}, before the run began; exit status {ExitStatus.INVALID:d}.")
                 end_forks()
                 raise SystemExit(ExitStatus.INVALID)
             if waits and self.runtime.now() >= due:
                 say(
-                    f"{len(self._pool.present())} of {options.expect_workers} workers came in "
+                    f"{len(self.pool.present())} of {options.expect_workers} workers came in "
                     f"{options.expect_workers_max_wait:g} s: start them with --worker --master-host HOST --master-port "
                     f"{options.master_bind_port} and the same locustfile, or raise --expect-workers-max-wait."
                 )
@@ -159,10 +158,10 @@ class Session(LocustProcess):
             gevent.sleep(0.2)
 
     def _check_workers(self, prepared: Prepared, users: int) -> list[str]:
-        if self._pool is None:
+        if self.pool is None:
             return []
         with_key = prepared.settings.api_key is not None
-        workers = self._pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
+        workers = self.pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
         self._load_model.check_processes(users, len(workers))
         return workers
 
@@ -199,7 +198,7 @@ class Session(LocustProcess):
         logger.info("Run folder: %s", folder.path)
         stop_timeout_s = float(self.environment.stop_timeout)
         whole = whole_run(prepared, manifest, folder.path, stop_timeout_s)
-        mine = whole if self._pool is None else warm_up_only(whole)
+        mine = whole if self.pool is None else warm_up_only(whole)
         share = self.new_share(mine, prepared.scenario, RecordFile(records_path(folder.path, 0)), prepared.settings)
         setup = RunSetup(
             scenario=prepared.scenario,
@@ -212,9 +211,9 @@ class Session(LocustProcess):
         )
         controller = RunController(setup, share, self, EngineMonitor(prepared, self.waiter), self.runtime)
         pool: WorkerPool = LocalPool(share, controller.reports)
-        if self._pool is not None:
-            self._pool.assign_shards(whole, workers, controller.reports)
-            pool = self._pool
+        if self.pool is not None:
+            self.pool.assign_shards(whole, workers, controller.reports)
+            pool = self.pool
         self.displays.begin(controller)
         self.controller = controller
         controller.start(pool, [self.displays])
@@ -231,48 +230,12 @@ class Session(LocustProcess):
 
     def user_count(self) -> int | None:
         """Return how many users this process has; a master has none of its own."""
-        return None if self._pool is not None else self._locust.user_count
-
-    def share_done(self) -> None:
-        """Let the load model see that all is done."""
-        if self.controller is not None:
-            self.controller.load.wake()
+        return None if self.pool is not None else self._locust.user_count
 
     def end_run(self) -> None:
         """End the run from within, in a greenlet of its own; the process too, where it is there for one run."""
         if self._ending is None or self._ending.ready():
             self._ending = gevent.spawn(self._end)
-
-    def disk_full(self, error: OSError) -> None:
-        """End the run because the disk does not take its records."""
-        if self.controller is not None:
-            self.controller.abort(cannot_write(error))
-        else:
-            say(f"{cannot_write(error)}; exit status {self.exit_status:d}.")
-
-    def report_bug(self, error: BaseException, *, logged: bool = False) -> None:
-        """End the run because code of ours failed, or the disk is full."""
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            self.disk_full(error)
-            self.end_run()
-            return
-        if self.exit_status is not ExitStatus.BUG and not logged:
-            logger.error("An error in loadgen ends the run", exc_info=error)
-        self._fail(f"{type(error).__name__}: {error}")
-
-    def worker_bug(self, worker: str) -> None:
-        """End the run because code of ours failed in a worker, whose log has it."""
-        self._fail(f"in {worker}")
-
-    def _fail(self, what: str) -> None:
-        folder = None
-        if self.controller is not None:
-            self.controller.fail(what)
-            folder = self.controller.folder.path
-        if self.exit_status is not ExitStatus.BUG:
-            self.output.remark(bug_remark(what, folder))
-        self.set_exit_status(ExitStatus.BUG)
-        self.end_run()
 
     # A run ends.
 
@@ -308,7 +271,7 @@ class Session(LocustProcess):
         try:
             result = run.finish()
             self.output.take(result)
-            self.set_exit_status(result.exit_status)
+            self.take_result(result)
             self.displays.end(result.summary)
         finally:
             self.controller = None
@@ -331,22 +294,24 @@ class Session(LocustProcess):
 
     # The process ends.
 
-    def interrupt(self) -> None:
-        """End what runs, and then the process; the second time, abort what is in flight."""
-        if self._is_interrupted:
-            if self.share is not None:
-                self.share.cancel_requests()
-            if self._pool is not None:
-                self._pool.abort()
-            return
-        self._is_interrupted = True
-        if self._pool is not None and self._starts_by_itself and not self.begun:
+    def end_process(self) -> None:
+        """End the run, and then the process, because the user interrupted it."""
+        if self.pool is not None and self._starts_by_itself and not self.begun:
             end_before_a_run(signal.SIGINT)  # Locust would go on waiting for workers
         logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
         self._locust.stop()
         self._locust.quit()
         if self.environment.web_ui is not None:
             self.environment.web_ui.stop()
+
+    def remark(self, text: str) -> None:
+        """Show a sentence after the verdict."""
+        self.output.remark(text)
+
+    def set_exit_status(self, status: ExitStatus) -> None:
+        """Set the status with which the process will end, and let Locust know it."""
+        super().set_exit_status(status)
+        self.environment.process_exit_code = int(self.exit_status)
 
     def refuse(self, status: ExitStatus) -> None:
         """Note that the run could not begin, for a reason that the user was told, and end."""
@@ -368,8 +333,8 @@ class Session(LocustProcess):
     def _end_beginning(self) -> None:
         """Say that the process ends while the run is being set up."""
         self.output.explained()
-        silent = self._pool.silent() if self._pool is not None else None
-        if silent is not None and not self._is_interrupted:
+        silent = self.pool.silent() if self.pool is not None else None
+        if silent is not None and not self.is_interrupted:
             self.set_exit_status(ExitStatus.INVALID)
         why = f": {silent}" if silent is not None else ""
         say(f"the run was ended before it began{why}; exit status {self.exit_status:d}.")

@@ -2,17 +2,21 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from loadgen.exit_status import ExitStatus
-from loadgen.harness.process import LocustProcess, say
+from loadgen.harness.process import say
 from loadgen.run.result import RunResult
+
+if TYPE_CHECKING:
+    from loadgen.harness.session import Session
 
 
 class VerdictOutput:
     """What is still to be shown when a run, or the process, ends."""
 
-    def __init__(self, process: LocustProcess) -> None:
-        self._process = process
+    def __init__(self, session: "Session") -> None:
+        self._session = session
         self._result: RunResult | None = None
         self._remark: str | None = None
         self._is_explained = False
@@ -20,8 +24,7 @@ class VerdictOutput:
 
     def take(self, result: RunResult) -> None:
         """Take the result of a run, to be shown."""
-        is_bug = self._process.exit_status is ExitStatus.BUG  # then it has been remarked
-        self._result, self._remark = result, self._remark if is_bug else result.remark
+        self._result = result
 
     def remark(self, text: str) -> None:
         """Take a sentence, to be shown after the verdict."""
@@ -47,8 +50,8 @@ class VerdictOutput:
 
         A status that a locustfile has set itself stays.
         """
-        self._process.guard(self.show)()
-        status = self._process.environment.process_exit_code or 0
+        self._session.guard(self.show)()
+        status = self._session.environment.process_exit_code or 0
         if not self._is_explained:
             say(f"no run was made, so there is no verdict; exit status {status:d}.")
         if status != exit_code:
@@ -61,7 +64,7 @@ class VerdictOutput:
             show(result.summary, str(result.folder))
             sys.stdout.flush()
         except OSError as error:
-            self._process.set_exit_status(self._process.exit_status or ExitStatus.INCONCLUSIVE)
+            self._session.set_exit_status(self._session.exit_status or ExitStatus.INCONCLUSIVE)
             say(f"the verdict cannot be shown ({error.strerror}): it is in {result.folder}.")
             _drop_output()
 

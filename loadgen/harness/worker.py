@@ -43,6 +43,7 @@ class WorkerSession(LocustProcess):
         self._run: WorkerRun | None = None
         self._master = MasterWatch(self.runtime)
         self._is_interrupted = False
+        self._exit_status = ExitStatus.OK
         listeners: dict[str, Callable[..., None]] = {
             messages.CLOCK: listener(ClockReading, self._tell_time),
             messages.ASSIGN: listener(RunAssignment, self._take_assignment),
@@ -52,7 +53,7 @@ class WorkerSession(LocustProcess):
         }
         for name, listen in listeners.items():
             runner.register_message(name, self.guard(listen))
-        self.set_exit_status(ExitStatus.OK)  # the server's faults are the master's to judge
+        environment.process_exit_code = 0  # the server's faults are the master's to judge
         self._send_hello()
         self.spawn(self._watch_master)
 
@@ -93,6 +94,12 @@ class WorkerSession(LocustProcess):
         self._run = None
         super().leave_run()
 
+    def set_exit_status(self, status: ExitStatus) -> None:
+        """Set the status with which the process will end. A bug stays one."""
+        if self._exit_status is not ExitStatus.BUG:
+            self._exit_status = status
+            self.environment.process_exit_code = int(status)
+
     def refuse(self, status: ExitStatus) -> None:
         """Note that we cannot take our share; the master has been told."""
 
@@ -124,7 +131,7 @@ class WorkerSession(LocustProcess):
 
     def run_lost(self) -> None:
         """Note that the run goes on, or has ended, without us."""
-        if self.exit_status is not ExitStatus.INCONCLUSIVE:
+        if self._exit_status is not ExitStatus.INCONCLUSIVE:
             self.set_exit_status(ExitStatus.INCONCLUSIVE)
             logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
 
@@ -133,7 +140,7 @@ class WorkerSession(LocustProcess):
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             self.disk_full(error)
             return
-        if self.exit_status is ExitStatus.BUG:
+        if self._exit_status is ExitStatus.BUG:
             return
         self.set_exit_status(ExitStatus.BUG)
         if not logged:

@@ -18,8 +18,7 @@ import msgspec
 from greenlet import GreenletExit
 
 from loadgen.clock import MS, SECOND, Ns
-from loadgen.errors import DISK_ERRORS, UsageError, WorkerLost
-from loadgen.exit_status import ExitStatus
+from loadgen.errors import UsageError, WorkerLost
 from loadgen.measure.facts import EngineCounters, Instrument
 from loadgen.measure.histogram import Histogram, Wire
 from loadgen.measure.process_report import ProcessReport
@@ -41,6 +40,7 @@ from loadgen.run.result import RunResult, cannot_write
 from loadgen.run.setup import warm_up_only
 from loadgen.run.share import RunShare
 from loadgen.run.state import RunState
+from loadgen.run.supervisor import RunSupervisor
 from loadgen.run.users import ClosedLoopClient, send_on_schedule
 from loadgen.run.worker import MasterWatch, WorkerRun
 from loadgen.scenario import Scenario
@@ -363,8 +363,11 @@ class Worker(Member):
         self.process.spawn(self.quit)
 
 
-class VirtualLocust(Member):
-    """The process that conducts, and its workers, if any. It is the RunHost, and the transport to the workers."""
+class VirtualLocust(RunSupervisor, Member):
+    """The process that conducts, and its workers, if any. It is the RunHost, and the transport to the workers.
+
+    What ends a run, and with which status, is decided by the code that the harness uses, too.
+    """
 
     def __init__(
         self,
@@ -379,7 +382,7 @@ class VirtualLocust(Member):
         **options: Any,
     ) -> None:
         self.world = World()
-        super().__init__(self, self.world.process("master"))
+        Member.__init__(self, self, self.world.process("master"))
         self.outside = self.world.process("outside")
         """Whoever interrupts, kills and freezes."""
         self.scenario = Scenario(model="m", sample=20, results=str(results), **options)
@@ -390,7 +393,6 @@ class VirtualLocust(Member):
         self.result: RunResult | None = None
         self.has_result = True
         """Whether summary and reports are made, whose pictures take a second."""
-        self.exit_status: ExitStatus = ExitStatus.INCONCLUSIVE
         self.bugs: list[BaseException] = []
         """Errors of our code that were reported."""
         self.said: list[str] = []
@@ -399,13 +401,11 @@ class VirtualLocust(Member):
         self._run_time_s, self._stop_timeout_s, self._warm_up = run_time_s, stop_timeout_s, warm_up
         self._ending: Task | None = None
         self._ended = self.process.event()
-        self._is_interrupted = False
         self.workers_there: list[Worker] = []
         for _ in range(workers):
             self.add_worker()
         self._silent_since: dict[str, Ns] = {}
         self.pool = RemotePool(self, self, self.process) if workers else None
-        self.controller: RunController | None = None
 
     def add_worker(self) -> Worker:
         """Have another worker, whose clock shows some hours more."""
@@ -449,8 +449,8 @@ class VirtualLocust(Member):
         try:
             self._begin()
         except (WorkerLost, UsageError) as refused:
-            self.said.append(str(refused))
-            self.exit_status = refused.exit_status
+            self.remark(str(refused))
+            self.set_exit_status(refused.exit_status)
             return
         self.set_users(self.load.first_users(self.scenario, self.load.users) or 1)
         if self._run_time_s is not None:
@@ -525,16 +525,19 @@ class VirtualLocust(Member):
 
     # What ends it, as the harness does.
 
-    def interrupt(self) -> None:
-        """Be interrupted: end the load; the second time, abort what is in flight."""
-        if self._is_interrupted:
-            assert self.share is not None
-            self.share.cancel_requests()
-            if self.pool is not None:
-                self.pool.abort()
-            return
-        self._is_interrupted = True
+    def end_process(self) -> None:
+        """End the run."""
         self.end_run()
+
+    def remark(self, text: str) -> None:
+        """Note a sentence for the user."""
+        self.said.append(text)
+
+    def report_bug(self, error: BaseException, *, logged: bool = False) -> None:
+        """Note the error, and end the run."""
+        if not isinstance(error, OSError):
+            self.bugs.append(error)
+        super().report_bug(error, logged=logged)
 
     def end_run(self) -> None:
         """End the run from within."""
@@ -556,40 +559,10 @@ class VirtualLocust(Member):
                 worker.share.source.release()
         if self.has_result:
             self.result = controller.finish()
-            if self.exit_status is not ExitStatus.BUG:
-                self.exit_status = self.result.exit_status
+            self.take_result(self.result)
         for worker in self.workers_there:
             worker.process.spawn(worker.quit)
         self._ended.set()
-
-    def share_done(self) -> None:
-        """Let the load model look."""
-        if self.controller is not None:
-            self.controller.load.wake()
-
-    def disk_full(self, error: OSError) -> None:
-        """End the run."""
-        if self.controller is not None:
-            self.controller.abort(cannot_write(error))
-
-    def report_bug(self, error: BaseException) -> None:
-        """End the run."""
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            self.disk_full(error)
-        else:
-            self.bugs.append(error)
-            self._fail(f"{type(error).__name__}: {error}")
-        self.end_run()
-
-    def worker_bug(self, worker: str) -> None:
-        """End the run."""
-        self._fail(f"in {worker}")
-        self.end_run()
-
-    def _fail(self, what: str) -> None:
-        self.exit_status = ExitStatus.BUG
-        if self.controller is not None:
-            self.controller.fail(what)
 
     # Users, and Locust's tables.
 
@@ -599,13 +572,13 @@ class VirtualLocust(Member):
         for number, member in enumerate(members):
             mine = len(range(number, users, len(members)))
             if member is self:
-                super().set_users(mine)
+                Member.set_users(self, mine)
             else:
                 member.set_users(mine)
 
     def user_count(self) -> int | None:
         """Return the number of users; a master has none."""
-        return None if self.pool is not None else super().user_count()
+        return None if self.pool is not None else Member.user_count(self)
 
     def measuring_begins(self) -> None:
         """Clear nothing."""
