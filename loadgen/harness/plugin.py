@@ -137,7 +137,7 @@ def _follow(environment: Environment, session: Session) -> None:
     on.test_stopping.add_listener(_listener(session, session.stopping))
     on.test_stop.add_listener(_listener(session, session.finish))
     on.user_error.add_listener(lambda exception, **_: session.report_bug(exception, logged=True))
-    on.quit.add_listener(lambda exit_code, **_: session.output.exit(exit_code))
+    on.quit.add_listener(lambda exit_code, **_: session.exit(exit_code))
     session.on_interrupt(session.interrupt)
 
 

@@ -51,7 +51,7 @@ class Session(RunSupervisor, LocustProcess):
     ) -> None:
         super().__init__(environment, runner, options)
         self.displays = Displays()
-        self.output = VerdictOutput(self)
+        self.output = VerdictOutput()
         self.users = LocustUsers(runner, options.spawn_rate)
         self.begun = False
         """Whether a run has begun, or is about to."""
@@ -278,7 +278,7 @@ class Session(RunSupervisor, LocustProcess):
             self.displays.forget_run()
             self.leave_run()
             if self.environment.web_ui is not None:
-                self.guard(self.output.show)()
+                self.guard(self.show_verdict)()
             if self.options.headless:
                 self.end_run()  # where Locust itself has stopped the run, it would go on without one
 
@@ -316,7 +316,7 @@ class Session(RunSupervisor, LocustProcess):
     def refuse(self, status: ExitStatus) -> None:
         """Note that the run could not begin, for a reason that the user was told, and end."""
         self.set_exit_status(status)
-        self.output.explained()
+        self.output.is_explained = True
         self.end_run()
 
     def quitting(self) -> None:
@@ -332,12 +332,29 @@ class Session(RunSupervisor, LocustProcess):
 
     def _end_beginning(self) -> None:
         """Say that the process ends while the run is being set up."""
-        self.output.explained()
+        self.output.is_explained = True
         silent = self.pool.silent() if self.pool is not None else None
         if silent is not None and not self.is_interrupted:
             self.set_exit_status(ExitStatus.INVALID)
         why = f": {silent}" if silent is not None else ""
         say(f"the run was ended before it began{why}; exit status {self.exit_status:d}.")
+
+    def show_verdict(self) -> None:
+        """Print what has not been shown yet; a verdict that could not be shown is none."""
+        if not self.output.show():
+            self.set_exit_status(self.exit_status or ExitStatus.INCONCLUSIVE)
+
+    def exit(self, exit_code: int) -> None:
+        """Show what has not been shown, and end with the right status; ``exit_code`` is the one that Locust uses.
+
+        A status that a locustfile has set itself stays.
+        """
+        self.guard(self.show_verdict)()
+        status = self.environment.process_exit_code or 0
+        if not self.output.is_explained:
+            say(f"no run was made, so there is no verdict; exit status {status:d}.")
+        if status != exit_code:
+            raise SystemExit(status)
 
     def close(self) -> None:
         """Stop the displays and the embedded engine."""
