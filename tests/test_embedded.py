@@ -21,8 +21,8 @@ from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 from loadgen.measure import metrics
 from loadgen.protocol.client import Client, Settings
-from loadgen.protocol.openai_sdk import OpenAIClient, open_sdk
 from loadgen.record import CountedBy, Outcome, RequestRecord
+from loadgen.run.share import Sender
 from loadgen.wire.connection import new_socket
 from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
@@ -44,7 +44,7 @@ def settings(engine: ChildServer) -> Settings:
     return Settings(parse_target(engine.host), ENGINES["llamacpp"].api, Timeouts(5, 60, 60, 120))
 
 
-def ask_all(client: Client | OpenAIClient, count: int, max_tokens: int) -> list[RequestRecord]:
+def ask_all(client: Sender, count: int, max_tokens: int) -> list[RequestRecord]:
     prompts = [p for p in datasets.load("samples").single_turn if len(p.text) < 400][:count]
     return [
         client.send(question(p.text, id=f"r{i}", model="random-llama", max_tokens=max_tokens)).record
@@ -76,6 +76,8 @@ def test_the_engines_own_clock_agrees(settings: Settings, record_property: Calla
 
 def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:
     own = ask_all(Client(settings, PollWaiter()), 10, 16)
+    from loadgen.protocol.openai_sdk import OpenAIClient, open_sdk  # takes a second to import
+
     sdk = ask_all(OpenAIClient(open_sdk(settings), settings, PollWaiter(), lambda _record: None), 10, 16)
     assert [r.output_tokens for r in own] == [r.output_tokens for r in sdk] == [16] * 10
     assert [r.input_tokens for r in own] == [r.input_tokens for r in sdk]

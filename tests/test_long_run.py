@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Locust, clean_environment
-from scipy.stats import bootstrap
 from serving import answer, serving
 
 from loadgen.measure.statistics import LARGEST_BOOTSTRAP, mean, ratio_of_totals
@@ -70,6 +69,8 @@ def is_width(name: str) -> bool:
 
 
 def test_the_interval_of_a_mean_is_that_of_the_bootstrap() -> None:
+    from scipy.stats import bootstrap
+
     values = np.random.default_rng(3).gamma(2.0, 30.0, 500)
     rng = np.random.default_rng(0)
     theirs = bootstrap((values,), np.mean, n_resamples=9_999, method="percentile", rng=rng, batch=50)

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import bdtr
 
 from benchmarks.figures import Case, Figures
 
@@ -54,6 +53,8 @@ class Cell:
 
     def holds_less_than(self, share: float, chance: float) -> bool:
         """Tell whether intervals hold the truth more seldom: whether, if not, so few would in less than this chance."""
+        from scipy.special import bdtr  # the tests import this module, and hardly any needs it
+
         return self.printed > 0 and float(bdtr(self.held, self.printed, share)) < chance
 
     def figures(self) -> Figures:

@@ -13,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import lognorm
 
 from loadgen.clock import SECOND
 from loadgen.engines.simulated.batching import MS, Profile
@@ -140,6 +139,8 @@ class Batching:
         if not self.cv:
             return float(min(max(1, round(self.tokens)), self.longest))
         sigma, mu = _parameters(self.tokens, self.cv)
+        from scipy.stats import lognorm  # takes a second to import, and few need it
+
         lengths = lognorm(sigma, scale=np.exp(mu))
         longest = min(self.longest, int(lengths.isf(_RAREST)))
         return 1.0 + float(lengths.sf(np.arange(2, longest + 1) - 0.5).sum())

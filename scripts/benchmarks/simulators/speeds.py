@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from benchmarks.simulators.servers import Model, Request, Server
 from loadgen.clock import SECOND
@@ -176,6 +175,8 @@ class _Noise:
         self._latest = sd * float(rng.standard_normal())
 
     def __call__(self, at: Array) -> Array:
+        from scipy.signal import lfilter  # takes a second to import, and few need it
+
         news = self._rng.standard_normal(len(at)) * (self._sd * sqrt(1 - self._kept**2))
         noise, _ = lfilter([1.0], [1.0, -self._kept], news, zi=[self._kept * self._latest])
         self._latest = float(noise[-1])
