@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from conftest import ROOT
-from scipy.special import bdtr
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -62,6 +61,8 @@ def test_nine_tenths_of_the_printed_intervals_and_more_hold_the_truth(cells: Map
     "name", ["speed, 100 answers", "step of 60 s, 16 users", "rate of M/M/16 at 0.5, 1,000 requests"]
 )
 def test_few_clean_runs_are_warned_of(name: str) -> None:
+    from scipy.special import bdtr
+
     trial = alarms.clean()[name]
     runs = 10 if "step" in name else 40
     raised = sum(bool(run.alarms) for run in detection.played(name, trial, runs))
@@ -89,6 +90,8 @@ def test_a_change_of_speed_is_found_in_the_answers_to_one_user(name: str) -> Non
 
 
 def test_a_cell_counts_what_is_printed_and_what_holds() -> None:
+    from scipy.special import bdtr
+
     cell = Cell(no_matter=0.1)
     for value, ci95 in ((1.0, (0.9, 1.1)), (1.2, (1.05, 1.3)), (1.3, (1.2, 1.4)), (1.0, None), (None, None)):
         cell.add(value, ci95, 1.0, unsteady=value is None)

@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.signal import lfilter
-from scipy.stats import norm
 
 from loadgen.measure import intervals
 from loadgen.measure.intervals import (
@@ -32,6 +30,8 @@ shifts = st.floats(-100, 100)
 
 def autoregressive(rng: np.random.Generator, rho: float, n: int) -> Array:
     """x_t = rho x_(t-1) + noise, stationary, variance 1: n_eff is n (1 - rho) / (1 + rho)."""
+    from scipy.signal import lfilter
+
     noise = rng.normal(0, np.sqrt(1 - rho**2), n)
     start = rng.normal()
     return np.asarray(lfilter([1], [1, -rho], noise, zi=[rho * start])[0])
@@ -161,6 +161,8 @@ def test_batches_hold_the_mean_of_an_autoregression_where_independence_does_not(
 
 
 def test_sections_hold_quantiles_of_an_autoregression_where_independence_does_not() -> None:
+    from scipy.stats import norm
+
     rng = np.random.default_rng(4)
     for quantile, at_least in ((0.5, 0.9), (0.95, 0.9)):
         ours, theirs = [], []
