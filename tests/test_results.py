@@ -176,7 +176,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, content: str | None)
 
 
 def test_an_slo_that_was_edited_in_the_manifest_is_named(tmp_path: Path) -> None:
-    folder = kept(tmp_path, manifest(kind="throughput", scenario={"slo": "ttfb_ms=1"}), RECORDS[:1])
+    folder = kept(tmp_path, manifest(kind="throughput", scenario={"max_tokens": 512, "slo": "ttfb_ms=1"}), RECORDS[:1])
     with pytest.raises(DataError, match=r"run\.json, scenario\.slo: in 'ttfb_ms=1' 'ttfb_ms' is no limit"):
         report(folder)
 
