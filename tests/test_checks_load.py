@@ -41,7 +41,7 @@ def step(number: int, concurrency: int, window_ms: tuple[int, int] | None, **cha
 
 
 def ramp(*steps: StepFacts, records: list[RequestRecord]) -> Evidence:
-    return evidence(records=records, started=len(records), kind="throughput", steps=steps, users=8, counters=None)
+    return evidence(records=records, started=len(records), steps=steps, users=8, counters=None)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_users_in_flight_are_shown_by_phase_for_the_worst_step() -> None:
 
 def test_little_holds_for_a_plain_closed_loop_without_its_ramp_and_drain() -> None:
     late = [with_changes(r, **shifted(r, 2000)) for r in closed_loop(1, rounds=10)]
-    e = evidence(records=closed_loop(3) + late, users=4, kind="throughput")
+    e = evidence(records=closed_loop(3) + late, users=4)
     assert check_of(e, LITTLE).value == "4.00 of 4 users waited for the engine: 2.67 for a first token, 1.33 for more"
 
 
@@ -78,7 +78,7 @@ def test_a_request_that_fails_occupies_its_user_all_the_same() -> None:
 
 def test_without_a_window_little_is_not_checked() -> None:
     assert status_of(ramp(step(0, 4, None), records=closed_loop(4)), LITTLE) is Status.NOT_CHECKED
-    assert status_of(evidence(records=closed_loop(2), users=3, kind="throughput"), LITTLE) is Status.NOT_CHECKED
+    assert status_of(evidence(records=closed_loop(2), users=3), LITTLE) is Status.NOT_CHECKED
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,19 @@ def test_each_step_has_its_own_concurrency() -> None:
     assert (check.status, check.value) == (Status.WARN, "6 instead of 8")
 
 
-@pytest.mark.parametrize(
-    ("kind", "says"), [("throughput", "locustfiles/rate.py"), ("speed", "locustfiles/rate.py"), ("rate", None)]
-)
-def test_a_closed_loop_is_labelled_as_what_it_is(kind: str, says: str | None) -> None:
-    check = check_of(evidence(kind=kind), "load model")
+@pytest.mark.parametrize("users", [1, 8])
+def test_a_closed_loop_is_labelled_as_what_it_is(users: int) -> None:
+    check = check_of(evidence(users=users), "load model")
     assert check.status is Status.OK
-    assert ("closed loop" in (check.value or "")) is (says is not None)
-    assert (says or "") in (check.advice or "")
+    assert "closed loop" in (check.value or "")
+    assert "locustfiles/rate.py" in (check.advice or "")
+
+
+def test_an_open_loop_is_labelled_as_what_it_is() -> None:
+    asked = Arrivals(process="poisson", rate=1.0, cv=1.0, max_in_flight=100)
+    check = check_of(evidence(arrivals=asked), "load model")
+    assert (check.status, check.advice) == (Status.OK, None)
+    assert "open loop" in (check.value or "")
 
 
 def answers(*milliseconds: float) -> list[RequestRecord]:
@@ -191,7 +196,6 @@ def open_loop(
     )
     return evidence(
         records=records,
-        kind="rate",
         arrivals=asked,
         counters=None,
         started=len(records),
