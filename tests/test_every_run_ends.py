@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from benchmarks import kills
 
 FAULTY = ROOT / "tests" / "faulty_chat.py"
 SWEEP = ROOT / "locustfiles" / "sweep.py"
-RATE = ROOT / "locustfiles" / "rate.py"
 ENDLESS = (*FEW, "--users", "4", "--requests", "1000000", "--stop-timeout", "5")
 
 
@@ -54,21 +52,14 @@ def test_a_run_whose_forked_workers_are_all_gone_ends(number: signal.Signals, st
     assert "Traceback" not in run.said
 
 
-@pytest.mark.parametrize(
-    ("locustfile", "load"),
-    [(SWEEP, ("--steps", "2,4", "--step-time", "60")), (RATE, ("--rate", "20", "--run-time", "60s"))],
-    ids=["sweep", "rate"],
-)
-def test_a_run_whose_workers_were_all_killed_at_once_ends(
-    locustfile: Path, load: Sequence[str], start: Starter, tmp_path: Path
-) -> None:
+def test_a_run_whose_workers_were_all_killed_at_once_ends(start: Starter, tmp_path: Path) -> None:
     port = str(free_port())
     with engine(tmp_path, ttft_ms=20, itl_ms=2) as server:
         bound = ("--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2")
-        load = (*FEW, *load, "--stop-timeout", "5")
-        run = start("--headless", *bound, "--host", server.host, *load, locustfile=locustfile)
+        load = (*FEW, "--steps", "2,4", "--step-time", "60", "--stop-timeout", "5")
+        run = start("--headless", *bound, "--host", server.host, *load, locustfile=SWEEP)
         joins = ("--worker", "--master-host", "127.0.0.1", "--master-port", port)
-        workers = [start(*joins, name=name, locustfile=locustfile) for name in ("one", "two")]
+        workers = [start(*joins, name=name, locustfile=SWEEP) for name in ("one", "two")]
         run.when_measuring()
         for worker in workers:
             worker.process.kill()

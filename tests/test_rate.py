@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Starter, engine
-from conftest import ROOT, Finished, free_port
+from conftest import Finished, free_port
 from running import conserved, run_locustfile, stall
 
 from loadgen.launch.simulated import SimulatedServer, start_simulated
@@ -124,13 +123,3 @@ def test_requests_beyond_the_cap_are_dropped_and_counted(tmp_path: Path) -> None
     assert found["status"] == "invalid"
     assert f"{len(dropped)} of 60 dropped" in found["value"]
     assert done.status == 3
-
-
-def test_a_run_time_that_is_over_in_the_warm_up_ends_a_run_without_figures(start: Starter, tmp_path: Path) -> None:
-    with engine(tmp_path, ttft_ms=3000, itl_ms=1) as server:
-        load = ("--rate", "2", "--run-time", "1s", "--sample", "20", "--warmup", "1", "--max-tokens", "2")
-        rate = ROOT / "locustfiles" / "rate.py"
-        run = start("--headless", "--host", server.host, *load, locustfile=rate)
-        assert run.wait() == 4, run.said
-    assert "Traceback" not in run.said
-    assert run.summary["requests"]["completed"] == 0

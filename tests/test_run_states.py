@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -299,3 +300,28 @@ def test_a_worker_that_joins_while_the_others_are_checked_takes_part(tmp_path: P
     assert locust.exit_status is ExitStatus.OK
     assert locust.controller is not None
     assert [worker.number for worker in locust.controller.manifest.workers] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("load", "options"),
+    [(closed, {}), (sweep, {"steps": "2,4", "step_time": 20.0}), (open_loop, {"rate": 5.0})],
+    ids=["closed loop", "sweep", "open loop"],
+)
+def test_a_run_whose_workers_are_all_killed_ends_whatever_its_load(
+    load: Callable[[Scenario], LoadModel], options: dict[str, Any], tmp_path: Path
+) -> None:
+    locust = VirtualLocust(tmp_path, load, workers=2, run_time_s=60.0, **options)
+    locust.has_result = False
+    controller = locust.drain((8.0, lambda: kill_all(locust)))
+    assert controller.end_reason == "interrupted"
+    assert [worker.lost is not None for worker in controller.manifest.workers] == [False, True, True]
+    assert locust.seconds < 20.0
+
+
+def test_a_sweep_whose_steps_are_killed_one_worker_at_a_time_ends_at_the_first(tmp_path: Path) -> None:
+    locust = VirtualLocust(tmp_path, sweep, workers=2, steps="2,4", step_time=20.0)
+    locust.has_result = False
+    first, second = locust.workers_there
+    controller = locust.drain((8.0, first.process.kill), (9.0, second.process.kill))
+    assert controller.end_reason == "interrupted"
+    assert [step.ended_by for step in controller.manifest.steps] == ["broken off"]

@@ -106,15 +106,6 @@ def test_doubling_ends_two_steps_beyond_the_best(tmp_path: Path) -> None:
     assert conserved(done)
 
 
-def test_limits_that_are_not_kept_end_a_doubling(tmp_path: Path) -> None:
-    asked = ["--step-time", "5", "--max-tokens", "32", "--slo", "ttft_ms=30"]
-    done = sweep(tmp_path, "transformers-4.31.0-llama2-70b", 40, *asked)  # the second user waits for the first
-    assert [s["concurrency"] for s in done.summary["steps"]] == [1, 2]
-    goodput = [s["goodput"] for s in done.summary["steps"]]
-    assert goodput[0]["share"]["value"] > 0.95 > goodput[1]["share"]["value"]
-    assert done.summary["throughput"]["goodput"]["at_concurrency"] == 1
-
-
 MISTAKES: dict[tuple[str, tuple[str, ...]], list[str]] = {
     ("sweep.py", ("--steps", "4,2")): ["--steps '4,2'", "2 comes after 4"],
     ("sweep.py", ("--steps", "0")): ["--steps '0'", "0 users"],

@@ -36,9 +36,12 @@ class Displays:
         self._annotating: gevent.Greenlet | None = None
         self._last = live_data.IDLE
 
-    def prepare(self, scenario: Scenario) -> None:
-        """Start what a run of this scenario needs; raises UsageError where it cannot."""
+    def check(self, scenario: Scenario) -> None:
+        """Read the token for Grafana, if the scenario names one; raises OptionError."""
         self._grafana_token = grafana_token() if scenario.grafana else None
+
+    def prepare(self, scenario: Scenario) -> None:
+        """Start the exporter, if the scenario wants one; raises OptionError where it cannot listen."""
         if self._exporter is not None and self._exporter.lost:
             self._exporter.close()
             self._exporter = None

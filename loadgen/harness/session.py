@@ -128,6 +128,7 @@ class Session(RunSupervisor, LocustProcess):
         self.ensure_host()
         host = str(self.environment.host)
         engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
+        self.displays.check(scenario)
         self._prepared = prepare(scenario, host, engine, self._key_hosts, self.waiter)
         self.displays.prepare(scenario)
         if form is not None:
