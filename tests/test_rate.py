@@ -1,12 +1,12 @@
 """Open loops by a real process: the schedule is kept, a stall of the server shows, what is not sent is counted."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Finished, free_port
+from conftest import Finished, free_port, undisturbed
 from running import conserved, run_locustfile, stall
 
 from loadgen.launch.simulated import SimulatedServer, start_simulated
@@ -45,17 +45,28 @@ def offsets(done: Finished) -> list[int]:
 def test_requests_follow_one_schedule_whatever_the_number_of_processes(
     tmp_path: Path, server: SimulatedServer, processes: int
 ) -> None:
-    port = str(free_port())
-    several = ["--processes", str(processes), "--master-bind-port", port, "--master-port", port]
-    asked = ["--rate", "20", "--requests", "60", "--seed", "7", "--max-tokens", "16"]
-    done = run_locustfile(tmp_path, "rate.py", "--host", server.host, *asked, *(several if processes > 1 else []))
-    assert done.status in {0, 3, 4}, done.err
-    assert offsets(done) == list(islice(schedule("poisson", 20, 1.0, 7), 60))
-    assert {r.worker for r in measured(done)} == ({0} if processes == 1 else {1, 2})
-    late = [(r.sent_ns - r.scheduled_ns) / MS for r in measured(done) if r.sent_ns and r.scheduled_ns]
-    assert len(late) == 60
-    assert min(late) >= 0
-    assert conserved(done)
+    attempts = count()
+
+    def measure() -> Finished:
+        folder = tmp_path / f"attempt-{next(attempts)}"
+        folder.mkdir()
+        port = str(free_port())
+        several = ["--processes", str(processes), "--master-bind-port", port, "--master-port", port]
+        asked = ["--rate", "20", "--requests", "60", "--seed", "7", "--max-tokens", "16"]
+        done = run_locustfile(folder, "rate.py", "--host", server.host, *asked, *(several if processes > 1 else []))
+        assert done.status in {0, 3, 4}, done.err
+        assert set(offsets(done)) <= set(islice(schedule("poisson", 20, 1.0, 7), 60))
+        late = [(r.sent_ns - r.scheduled_ns) / MS for r in measured(done) if r.sent_ns and r.scheduled_ns]
+        assert min(late) >= 0
+        assert conserved(done)
+        return done
+
+    def check_whole(done: Finished) -> None:
+        """A worker that gets no CPU for 3 s is lost, and the run ends early."""
+        assert len(measured(done)) == 60
+        assert {r.worker for r in measured(done)} == ({0} if processes == 1 else {1, 2})
+
+    undisturbed(measure, check_whole)
 
 
 @pytest.mark.parametrize(("arrivals", "cv"), [(["constant"], 0.0), (["gamma", "--gap-cv", "2"], 2.0)], ids=str)
