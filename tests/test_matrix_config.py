@@ -188,7 +188,7 @@ def test_files_and_folders_that_are_not_there_are_named(home: Home) -> None:
         ("none.toml",): "none.toml: No such file",
         ("--resume",): "there is no matrix in results",
         ("--resume", "none"): "--resume none: there is no matrix",
-        ("--resume", "--repeats", "2"): "it takes nothing beside",
+        ("--resume", "--repeats", "2"): "it takes no other option than --results",
     }.items():
         done = home.loadgen("matrix", *arguments)
         assert done.returncode == 2, arguments

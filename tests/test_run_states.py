@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from support.virtual_run import Engine, VirtualLocust
+from support.virtual_engine import Engine
+from support.virtual_run import VirtualLocust
 
 from loadgen.clock import SECOND
 from loadgen.exit_status import ExitStatus

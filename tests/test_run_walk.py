@@ -8,7 +8,9 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.virtual_run import DisplayError, Engine, VirtualLocust, Worker
+from support.virtual_engine import DisplayError, Engine
+from support.virtual_run import VirtualLocust
+from support.virtual_worker import Worker
 
 from loadgen.record import from_line
 from loadgen.results.store import merge_late

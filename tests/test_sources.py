@@ -65,7 +65,7 @@ def test_our_template_is_laid_over_a_folder_without_changing_it(made: Path) -> N
 
 
 def test_a_folder_without_a_config_is_none(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"is no folder with a config\.json"):
+    with pytest.raises(EngineError, match=r"is not a folder with a config\.json"):
         sources.check(Model(name="own", source=str(tmp_path)), HUB, is_random=False)
 
 

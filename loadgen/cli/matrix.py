@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.resume is not None:
         given = [name for name in ("file", "repeats", "weights", "dataset") if getattr(options, name) is not None]
         if given or options.dry_run:
-            raise OptionError("--resume goes on with what was begun: it takes nothing beside but --results.")
+            raise OptionError("--resume continues a matrix as it was started; it takes no other option than --results.")
         matrix = reopen(options.resume if options.resume != Path() else None, options.results)
     else:
         config, text = _config(options)

@@ -124,7 +124,7 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
     on.heartbeat_received.add_listener(lambda **_: worker.heartbeat())
     on.quitting.add_listener(_listener(worker, worker.quitting))
     on.test_stopping.add_listener(_listener(worker, worker.stopping))
-    on.test_stop.add_listener(_listener(worker, worker.finish))
+    on.test_stop.add_listener(_listener(worker, worker.leave_run))
     on.user_error.add_listener(lambda exception, **_: worker.report_bug(exception, logged=True))
     worker.on_interrupt(worker.interrupt)
 

@@ -202,7 +202,6 @@ class Session(RunSupervisor, LocustProcess):
         mine = whole if self.pool is None else warm_up_only(whole)
         share = self.new_share(mine, prepared.scenario, RecordFile(records_path(folder.path, 0)), prepared.settings)
         setup = RunSetup(
-            scenario=prepared.scenario,
             manifest=manifest,
             folder=folder,
             load=load,
@@ -230,11 +229,11 @@ class Session(RunSupervisor, LocustProcess):
         self._locust.stats.clear_all()
 
     def user_count(self) -> int | None:
-        """Return how many users this process has; a master has none of its own."""
+        """Return how many users this process has; None for a master, whose users are at its workers."""
         return None if self.pool is not None else self._locust.user_count
 
     def end_run(self) -> None:
-        """End the run from within, in a greenlet of its own; the process too, where it is there for one run."""
+        """End the run from within, in a separate greenlet; a headless process ends with its run."""
         if self._ending is None or self._ending.ready():
             self._ending = gevent.spawn(self._end)
 
@@ -260,7 +259,7 @@ class Session(RunSupervisor, LocustProcess):
     def finish(self) -> None:
         """End the run: write its summary, and let the exit status follow its verdict.
 
-        In a greenlet of its own, as the caller may be one that Locust kills meanwhile.
+        In a separate greenlet, as Locust may kill the caller meanwhile.
         """
         if self.controller is None:
             return

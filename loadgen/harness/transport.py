@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class LocustTransport:
-    """The master's connection to its workers; ``forked``: those that are our own child processes (``--processes``)."""
+    """The master's connection to its workers. ``forked``: the child processes of ``--processes``, None without it."""
 
     def __init__(self, runner: MasterRunner, forked: Forked | None) -> None:
         self._runner = runner

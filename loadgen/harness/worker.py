@@ -23,6 +23,7 @@ from loadgen.results.store import RecordFile, records_path
 from loadgen.run import accept, messages
 from loadgen.run.key_hosts import key_hosts
 from loadgen.run.messages import ClockReading, RunAssignment, StartStep, WorkerFailed, WorkerHello, WorkerReady
+from loadgen.run.result import cannot_write
 from loadgen.run.secrets import api_key
 from loadgen.run.worker import MasterWatch, WorkerRun
 from loadgen.version import VERSION
@@ -83,10 +84,6 @@ class WorkerSession(LocustProcess):
                 share.source.release()
         self.environment.stop_timeout = 0.0  # Locust would sleep for it afterwards; the next start sets it anew
 
-    def finish(self) -> None:
-        """Have no share of the run any more."""
-        self.leave_run()
-
     def leave_run(self) -> None:
         """Have no share of a run any more."""
         if self._run is not None:
@@ -136,7 +133,7 @@ class WorkerSession(LocustProcess):
             logger.error("Our records are on disk; `loadgen report` on the run's folder puts together what there is")
 
     def report_bug(self, error: BaseException, *, logged: bool = False) -> None:
-        """Tell the master that code of ours failed, and end; of a full disk it is told, too, and this process stays."""
+        """Report an error in loadgen to the master, and quit; a full disk is only reported."""
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             self.disk_full(error)
             return
@@ -150,7 +147,7 @@ class WorkerSession(LocustProcess):
 
     def disk_full(self, error: OSError) -> None:
         """Tell the master that our records are not complete."""
-        self._tell_failure(f"{error.filename or 'a file'} cannot be written ({error.strerror})", bug=False)
+        self._tell_failure(cannot_write(error), bug=False)
 
     # What the master sends.
 

@@ -77,7 +77,7 @@ def way(engine: Engine, gpus: Sequence[GpuFacts], *, runs_in: str | None = None,
 def place(launch: Launch, model: Model, gpus: Sequence[GpuFacts], *, tokens: int, chosen: bool) -> Placement:
     """Choose as few GPUs as the model fits on; raises EngineError if it does not fit on all of them.
 
-    ``gpus``: those that may be used. ``tokens``: capacity of the KV cache. ``chosen``: the user named the GPUs, so all
+    ``gpus``: GPUs that may be used. ``tokens``: capacity of the KV cache. ``chosen``: the user named the GPUs, so all
     of them are used.
     """
     if not launch.uses_gpu or not gpus:

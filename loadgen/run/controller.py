@@ -1,7 +1,7 @@
 """One run: warms up, lets the load model play, drains, and has the summary made.
 
 The controller is the only one that changes the run's state, by :meth:`RunController._transition`. :meth:`start` begins
-the warm-up in a task of its own, which goes on to the load. Whatever ends the load, :meth:`stop` drains: whoever calls
+the warm-up in a separate task, which goes on to the load. Whatever ends the load, :meth:`stop` drains: whoever calls
 it first does the work, the others wait. :meth:`finish` then makes the result. An interruption at any point thus goes
 the same way, and loses nothing; ``docs/architecture.md`` lists what each one leaves.
 """
@@ -56,7 +56,6 @@ class RunController:
         self._drained = runtime.event()
         self._counters: EngineCounters | None = None
         self._is_complete = False
-        self._bug: str | None = None
         self._collects = True
 
     # The life of the run.
@@ -74,11 +73,6 @@ class RunController:
     def abort(self, why: str) -> None:
         """End the load early."""
         self.load.abort(why)
-
-    def fail(self, what: str) -> None:
-        """End the load because code of ours failed; ``what`` says where."""
-        self._bug = self._bug or what
-        self.abort(f"an error in loadgen ({what})")
 
     def stop(self) -> None:
         """End the load and drain. Returns when nothing is in flight and all that was recorded is here."""
@@ -109,7 +103,7 @@ class RunController:
         self.reports.close()
         self._transition(RunState.ENDED)
         assert self.end_reason is not None
-        return conclude(self.folder, self.manifest, self.end_reason, why=self.load.aborted, bug=self._bug)
+        return conclude(self.folder, self.manifest, self.end_reason, why=self.load.aborted)
 
     @property
     def is_stopping(self) -> bool:

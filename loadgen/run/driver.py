@@ -76,7 +76,7 @@ class LoadDriver:
 
     def start_step(self, *, step: int | None, users: int, spread_s: float, epoch: Ns | None = None) -> None:
         """Let requests be sent, as part of a step with about ``users`` requests at a time."""
-        share = self._setup.scenario.eager_share(users, self.warmed_up.stream_rate)
+        share = self._setup.load.scenario.eager_share(users, self.warmed_up.stream_rate)
         self.manifest.itl_share = share
         horizon = self.manifest.run_time_s
         self.pool.start_step(
@@ -91,9 +91,9 @@ class LoadDriver:
         """Pass requests that end to a watcher."""
         self._reports.follow(watcher)
 
-    def wait(self, seconds: float = TICK_S) -> None:
-        """Wait until something is done, at most that long; raises LoadAborted if the load cannot go on."""
-        if self._reports.woken.wait(seconds):
+    def wait(self) -> None:
+        """Wait until something is done, at most ``TICK_S``; raises LoadAborted if the load cannot go on."""
+        if self._reports.woken.wait(TICK_S):
             self._reports.woken.clear()
         self.pool.collect()
         self.tick()

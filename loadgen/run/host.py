@@ -11,7 +11,6 @@ from loadgen.results.manifest import Manifest
 from loadgen.results.store import RunFolder
 from loadgen.run.load.model import LoadModel
 from loadgen.run.share import ShareHost
-from loadgen.scenario import Scenario
 from loadgen.workload.prompts import Prompt
 
 
@@ -22,7 +21,7 @@ class RunHost(ShareHost, Protocol):
         """Have that many users, over all processes; returns when they are there."""
 
     def measuring_begins(self) -> None:
-        """Act on the end of the warm-up."""
+        """Take notice that the warm-up has ended."""
 
     def end_run(self) -> None:
         """End the run, which is over by itself; returns at once."""
@@ -45,7 +44,6 @@ class EngineMonitor(Protocol):
 class RunSetup:
     """What a run is made from."""
 
-    scenario: Scenario
     manifest: Manifest
     folder: RunFolder
     load: LoadModel

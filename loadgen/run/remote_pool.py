@@ -145,7 +145,7 @@ class RemotePool:
         """Do nothing: workers report by themselves."""
 
     def lost(self) -> list[str]:
-        """Note what has happened to workers that are gone, and those that came late; return a sentence about each."""
+        """Record lost and late workers in their facts; return a sentence about each."""
         lost = []
         for worker in self._assigned():
             assert worker.facts is not None

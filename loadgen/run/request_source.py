@@ -23,8 +23,7 @@ from loadgen.workload.prompts import Prompt
 from loadgen.workload.source import RequestDefaults, input_of, source_of
 
 OPEN_AHEAD_MS = 50
-"""A connection for a request with a time of its own is opened this long before it, so that connecting delays nothing.
-"""
+"""The connection of a request with a due time is opened this long before it, so that connecting does not delay it."""
 
 _GOLDEN = 0.6180339887498949
 """The fractional parts of its multiples fill the span from 0 to 1 evenly, however many there are."""
@@ -36,8 +35,8 @@ _LONGEST_SLEEP_S = 0.5
 class SourceListener(Protocol):
     """Learns when all is done."""
 
-    def exhausted(self) -> None:
-        """Act on it that all planned requests have been made and recorded."""
+    def share_done(self) -> None:
+        """Take notice that all planned requests have been made and recorded."""
 
 
 class RequestSource:
@@ -145,7 +144,7 @@ class RequestSource:
         """Note that the source or the schedule has ended: what has been handed out is all there is."""
         self._quota = self._measured
         if self.is_exhausted:
-            self._listener.exhausted()
+            self._listener.share_done()
 
     def warm_up_request(self, prompt: Prompt) -> Request:
         """Return a request of the warm-up, to be sent at once."""

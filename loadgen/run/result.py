@@ -24,11 +24,11 @@ class RunResult:
     """What the user has to know besides the verdict."""
 
 
-def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None, bug: str | None) -> RunResult:
+def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None) -> RunResult:
     """Complete the manifest, merge the records, write the reports and return the result.
 
-    ``why``: what ended the load early; ``bug``: where code of ours failed. If the disk takes none of it, the result is
-    returned all the same, with a remark.
+    ``why``: what ended the load early. If the disk takes none of it, the result is returned all the same, with a
+    remark.
     """
     started = sum(facts.started_requests or 0 for facts in manifest.workers)
     manifest.ended = Ended(reason=reason, at=wall_time(), started_requests=started, why=why)
@@ -38,10 +38,7 @@ def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str 
     summary = summarise(manifest, read_run(folder.path)[1])
     _to_disk(lambda: write_reports(folder.path, summary), disk_errors)
     status, remark = verdict_of(summary).exit_status, None
-    if bug is not None:
-        status = ExitStatus.BUG
-        remark = bug_remark(bug, folder.path)
-    elif disk_errors:
+    if disk_errors:
         status = status or ExitStatus.INCONCLUSIVE  # a report that is not on disk is no verdict
         remark = (
             f"{cannot_write(disk_errors[0])}: the records are in {folder.path}. Free some space, and `loadgen report` "

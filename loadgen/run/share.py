@@ -43,7 +43,7 @@ class ShareHost(Protocol):
         """Show a request that has ended in the process's own tables."""
 
     def share_done(self) -> None:
-        """Act on it that all planned requests have been made."""
+        """Take notice that all planned requests have been made and recorded."""
 
     def disk_full(self, error: OSError) -> None:
         """End the run because the disk does not take its records; called once."""
@@ -73,7 +73,7 @@ class RunShare:
         self.assignment = assignment
         self.scenario = scenario
         self.recorder = Recorder(file, runtime)
-        self.source = RequestSource(assignment, scenario, self.recorder, self, runtime)
+        self.source = RequestSource(assignment, scenario, self.recorder, host, runtime)
         self.requests = TaskGroup(runtime)
         """Tasks that send requests and belong to no user: those of the warm-up and of an open loop."""
         self._reporter = Reporter(assignment.run_id, assignment.number, self.source, self.recorder, health)
@@ -100,7 +100,7 @@ class RunShare:
         finally:  # whatever failed, others wait for this count
             self.recorder.settle(record)
             if record.phase is Phase.MEASURE and self.source.is_exhausted:
-                self.exhausted()
+                self._host.share_done()
 
     def drop(self, request: Request, why: str) -> None:
         """Keep the record of a request that was due and is not sent."""
@@ -110,10 +110,6 @@ class RunShare:
         """End the run because our code failed while it sent a request, which has no record."""
         self.recorder.forget(request.id)
         self._host.report_bug(error)
-
-    def exhausted(self) -> None:
-        """Tell the process that all planned requests have been made and recorded."""
-        self._host.share_done()
 
     def report(self, *, last: bool = False) -> ProcessReport:
         """Return what has ended since the last report."""

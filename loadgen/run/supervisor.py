@@ -46,7 +46,7 @@ class RunSupervisor(ABC):
             self.exit_status = status
 
     def take_result(self, result: RunResult) -> None:
-        """Let the exit status follow the result of a run, and show its remark; that of a bug has been shown."""
+        """Let the exit status follow the result of a run, and show its remark unless there was a bug."""
         if result.remark is not None and self.exit_status is not ExitStatus.BUG:
             self.remark(result.remark)
         self.set_exit_status(result.exit_status)
@@ -91,7 +91,7 @@ class RunSupervisor(ABC):
     def _fail(self, what: str) -> None:
         folder = None
         if self.controller is not None:
-            self.controller.fail(what)
+            self.controller.abort(f"an error in loadgen ({what})")
             folder = self.controller.folder.path
         if self.exit_status is not ExitStatus.BUG:
             self.remark(bug_remark(what, folder))

@@ -5,362 +5,40 @@ does what they do, in their order: begins a run, starts users, ends the load whe
 """
 
 import os
-import random
-import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from greenlet import GreenletExit
 
-from loadgen.clock import MS, SECOND, Ns
+from loadgen.clock import SECOND, Ns
 from loadgen.errors import UsageError, WorkerLost
-from loadgen.measure.facts import EngineCounters, Instrument
-from loadgen.measure.histogram import Histogram, Wire
-from loadgen.measure.process_report import ProcessReport
-from loadgen.protocol.completion import Completion, Exchange
-from loadgen.record import CountedBy, Outcome, RequestRecord
-from loadgen.request import Request
+from loadgen.record import RequestRecord
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Manifest
-from loadgen.results.store import RecordFile, RunFolder, read_run, records_path
-from loadgen.run import messages
+from loadgen.results.store import RunFolder, read_run
 from loadgen.run.controller import RunController
-from loadgen.run.exporting import Exporter
 from loadgen.run.host import RunSetup
 from loadgen.run.load.model import LoadModel
-from loadgen.run.messages import ClockReading, RunAssignment, WorkerFailed, WorkerHello, WorkerReady
+from loadgen.run.messages import RunAssignment
 from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.remote_pool import RemotePool
-from loadgen.run.result import RunResult, cannot_write
+from loadgen.run.result import RunResult
 from loadgen.run.setup import warm_up_only
-from loadgen.run.share import RunShare
 from loadgen.run.state import RunState
 from loadgen.run.supervisor import RunSupervisor
-from loadgen.run.users import ClosedLoopClient, send_on_schedule
-from loadgen.run.worker import MasterWatch, WorkerRun
 from loadgen.scenario import Scenario
-from loadgen.version import VERSION
 from loadgen.workload.prompts import Prompt
-from support.virtual_time import START_NS, Event, Process, Task, World
+from support.virtual_engine import Engine, Monitor, Observer
+from support.virtual_time import START_NS, Task, World
+from support.virtual_worker import Member, Worker
 
-TOKENS = 8
 HEARTBEAT_LOST_S = 4.0
 """Locust takes a worker for lost after this long without a heartbeat."""
 _TRAVEL_S = 0.001
 """A message takes this long."""
-
-
-@dataclass
-class Engine:
-    """An engine with places for requests; the others queue."""
-
-    service_s: float = 1.0
-    """Mean time of service; each is up to a fifth shorter or longer."""
-    places: int = 4
-    free: int = field(init=False)
-    queue: deque[Event] = field(default_factory=deque)
-    rng: random.Random = field(default_factory=lambda: random.Random(1))
-    answers: int = 0
-    hangs: bool = False
-    """Whether no answer comes any more."""
-    refuses: bool = False
-    """Whether connections are refused."""
-    fails_after: int | None = None
-    """Number of answers after which our code fails while it reads one."""
-
-    def __post_init__(self) -> None:
-        self.free = self.places
-
-    def serve(self, process: Process) -> None:
-        """Wait in the queue, then for the answer."""
-        if not self.free:
-            turn = process.event()
-            self.queue.append(turn)
-            try:
-                turn.wait()
-            except GreenletExit:
-                self._leave_queue(turn)
-                raise
-        else:
-            self.free -= 1
-        try:
-            process.sleep(self.service_s * self.rng.uniform(0.8, 1.2))
-            while self.hangs:
-                process.sleep(1.0)
-        finally:
-            self._pass_on()
-        self.answers += 1
-        if self.fails_after is not None and self.answers > self.fails_after:
-            raise KeyError("a bug")
-
-    def _pass_on(self) -> None:
-        """Give a place to the next in the queue."""
-        if self.queue:
-            self.queue.popleft().set()
-        else:
-            self.free += 1
-
-    def _leave_queue(self, turn: Event) -> None:
-        if turn in self.queue:
-            self.queue.remove(turn)
-        else:
-            self._pass_on()
-
-
-class Client:
-    """Sends one user's requests."""
-
-    def __init__(self, engine: Engine, process: Process, keep: Callable[[RequestRecord], None]) -> None:
-        self._engine, self._process, self._keep = engine, process, keep
-
-    def send(self, request: Request) -> Exchange:
-        """Send a request; raises what interrupts it, once its record is kept."""
-        at = max(self._process.now(), request.not_before or Ns(0))
-        try:
-            self._process.sleep((at - self._process.now()) / SECOND)
-            if not self._engine.refuses:
-                self._engine.serve(self._process)
-        except GreenletExit:
-            self._keep(self._record(request, at, Outcome.ABORTED))
-            raise
-        record = self._record(request, at, Outcome.REFUSED if self._engine.refuses else Outcome.OK)
-        self._keep(record)
-        return Exchange(record, Completion(outcome=record.outcome))
-
-    def close(self) -> None:
-        """Close nothing."""
-
-    def _record(self, request: Request, sent: Ns, outcome: Outcome) -> RequestRecord:
-        end, place = self._process.now(), request.place
-        is_ok = outcome is Outcome.OK
-        return RequestRecord(
-            request_id=request.id,
-            phase=place.phase,
-            worker=place.worker,
-            step=place.step,
-            user=place.user,
-            prompt_row=place.prompt_row,
-            round=place.round,
-            scheduled_ns=request.due,
-            sent_ns=sent,
-            first_token_ns=sent + 100 * MS if is_ok else None,
-            last_token_ns=end if is_ok else None,
-            end_ns=end,
-            first_token_interval_ns=0 if is_ok else None,
-            output_tokens=TOKENS if is_ok else None,
-            usage_tokens=TOKENS if is_ok else None,
-            counted_by=CountedBy.USAGE if is_ok else None,
-            chunks=TOKENS if is_ok else 0,
-            finish_reason="length" if is_ok else None,
-            outcome=outcome,
-        )
-
-
-class Health:
-    """Finds nothing wrong with this process."""
-
-    def __init__(self) -> None:
-        self._is_started = False
-
-    def start(self) -> None:
-        """Start."""
-        self._is_started = True
-
-    def stop(self) -> Instrument:
-        """Stop."""
-        was_started, self._is_started = self._is_started, False
-        return Instrument(loop_lag_p99_ms=0.1, cpu_share=0.1) if was_started else Instrument()
-
-    def recent(self) -> Wire:
-        """Return no lateness."""
-        return Histogram().to_wire()
-
-
-class Monitor:
-    """An engine without counters and GPUs."""
-
-    def read_counters(self) -> EngineCounters | None:
-        """Return nothing."""
-        return None
-
-    def sample_energy(self) -> None:
-        """Do nothing."""
-
-    def energy(self) -> list[Any]:
-        """Return nothing."""
-        return []
-
-
-class DisplayError(Exception):
-    """What an observer raises that is wanted to fail."""
-
-
-@dataclass
-class Observer:
-    """Notes what it is shown."""
-
-    reports: list[ProcessReport] = field(default_factory=list)
-    fails: bool = False
-    exporter: Exporter | None = None
-
-    def report_taken(self, report: ProcessReport) -> None:
-        """Note a report, and export it."""
-        self.reports.append(report)
-        if self.exporter is not None:
-            self.exporter.report(report)
-
-    def ticked(self) -> None:
-        """Fail, if that is wanted."""
-        if self.fails:
-            raise DisplayError("as the test wants it")
-
-
-class Member:
-    """A process that makes requests: its users and its share. It is the ShareHost."""
-
-    def __init__(self, locust: "VirtualLocust", process: Process) -> None:
-        self.locust, self.process = locust, process
-        self.share: RunShare | None = None
-        self.users: list[Task] = []
-
-    def new_share(self, assignment: RunAssignment, folder: Path) -> RunShare:
-        """Return the share of an assignment."""
-        file = RecordFile(records_path(folder, assignment.number))
-        self.share = RunShare(assignment, self.locust.scenario, file, self, Health(), self.process)
-        return self.share
-
-    def set_users(self, users: int) -> None:
-        """Have that many users."""
-        self.users = [user for user in self.users if not user.done]
-        while len(self.users) < users:
-            self.users.append(self.process.spawn(self._be_user))
-
-    def _be_user(self) -> None:
-        share = self.share
-        if share is None:
-            return
-        if self.locust.load.arrivals() is not None:
-            send_on_schedule(share, self)
-            return
-        client = ClosedLoopClient(share, self, self.process)
-        while client.ask_next_prompt():
-            pass
-        client.close()
-
-    def new_client(self, keep: Callable[[RequestRecord], None]) -> Client | None:
-        """Return a client."""
-        return None if self.share is None else Client(self.locust.engine, self.process, keep)
-
-    def show_record(self, record: RequestRecord) -> None:
-        """Show nothing."""
-
-    def user_count(self) -> int | None:
-        """Return the number of users."""
-        return len(self.users)
-
-    def cancel_users(self) -> None:
-        """End all users where they wait."""
-        for user in self.users:
-            user.cancel()
-        for user in self.users:
-            user.wait()
-
-    def share_done(self) -> None:
-        """Let the load model look."""
-        raise NotImplementedError
-
-    def disk_full(self, error: OSError) -> None:
-        """End the run."""
-        raise NotImplementedError
-
-    def report_bug(self, error: BaseException) -> None:
-        """End the run."""
-        raise NotImplementedError
-
-
-class Worker(Member):
-    """A worker: answers its master's messages, and reports each second. It is the WorkerHost of its share."""
-
-    def __init__(self, locust: "VirtualLocust", process: Process, name: str) -> None:
-        super().__init__(locust, process)
-        self.name = name
-        self.run: WorkerRun | None = None
-        self.master = MasterWatch(process)
-        self.has_lost_run = self.has_quit = False
-        process.spawn(self._say_hello)
-        process.spawn(self._report_each_second)
-        process.spawn(self._watch_master)
-
-    def _say_hello(self) -> None:
-        hello = WorkerHello(version=VERSION, host=self.name, pid=1, parent=None, has_key=False)
-        self.locust.send_up(self, "take_hello", hello)
-
-    def _report_each_second(self) -> None:
-        while not self.has_quit:
-            self.process.sleep(1.0)
-            self.send_report()
-
-    def _watch_master(self) -> None:
-        while not self.master.is_silent and not self.has_quit:
-            self.process.sleep(1.0)
-            if self.run is None or self.locust.answers_heartbeats:
-                self.master.heard()
-        if self.run is not None and not self.has_quit:
-            self.run.end_without_master()
-        self.quit()
-
-    def quit(self) -> None:
-        """End the share, and leave, as at the end of the process."""
-        if self.run is not None:
-            self.run.end()
-            self.run.close()
-        self.has_quit = True
-
-    def take(self, kind: str, message: Any) -> None:
-        """Take a message of the master."""
-        if kind == messages.CLOCK:
-            reading = ClockReading(
-                asked_ns=message.asked_ns, monotonic_ns=self.process.now(), realtime_ns=time.time_ns()
-            )
-            self.locust.send_up(self, "take_time", reading)
-        elif kind == messages.ASSIGN:
-            self.run = WorkerRun(self.new_share(message, Path(message.folder)), self)
-            self.locust.send_up(self, "take_ready", WorkerReady(run_id=message.run_id))
-        elif kind == messages.START_STEP and self.share is not None:
-            self.share.start_step(message)
-        elif kind == messages.FINISH and self.run is not None:
-            self.run.end()
-        elif kind == messages.ABORT and self.share is not None:
-            self.share.cancel_requests()
-
-    def send_report(self) -> None:
-        """Send a report now."""
-        report = None if self.run is None else self.run.report()
-        if report is not None:
-            self.locust.send_up(self, "take_report", report)
-
-    def run_lost(self) -> None:
-        """Note that the run goes on without us."""
-        self.has_lost_run = True
-
-    def share_done(self) -> None:
-        """Report at once."""
-        self.process.spawn(self.send_report)
-
-    def disk_full(self, error: OSError) -> None:
-        """Tell the master."""
-        self.locust.send_up(self, "take_failure", WorkerFailed(why=cannot_write(error), bug=False))
-
-    def report_bug(self, error: BaseException) -> None:
-        """Tell the master, and end."""
-        self.locust.bugs.append(error)
-        self.locust.send_up(self, "take_failure", WorkerFailed(why=f"an error in loadgen ({error})", bug=True))
-        self.process.spawn(self.quit)
 
 
 class VirtualLocust(RunSupervisor, Member):
@@ -486,7 +164,6 @@ class VirtualLocust(RunSupervisor, Member):
         )
         share = self.new_share(whole if self.pool is None else warm_up_only(whole), folder.path)
         setup = RunSetup(
-            scenario=self.scenario,
             manifest=manifest,
             folder=folder,
             load=self.load,

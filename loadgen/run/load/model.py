@@ -73,8 +73,8 @@ class RunningLoad(Protocol):
     def follow(self, watcher: Watcher) -> None:
         """Pass requests that end to a watcher, in place of the one before."""
 
-    def wait(self, seconds: float = TICK_S) -> None:
-        """Wait until something is done, at most that long; raises LoadAborted if the load cannot go on."""
+    def wait(self) -> None:
+        """Wait until something is done, at most ``TICK_S``; raises LoadAborted if the load cannot go on."""
 
     def save(self) -> None:
         """Write the manifest."""
