@@ -48,9 +48,7 @@ def check(model: Model, launch: Launch, *, is_random: bool) -> None:
             raise EngineError(f"{model.name}: {model.source} is gated: accept its terms there and set HF_TOKEN.")
         return
     if not (Path(model.source) / "config.json").is_file():
-        raise EngineError(
-            f"{model.name}: {model.source} is not a folder with a config.json, as on the Hub."
-        )
+        raise EngineError(f"{model.name}: {model.source} is not a folder with a config.json, as on the Hub.")
 
 
 def expected(model: Model, launch: Launch, *, is_random: bool) -> Source:
