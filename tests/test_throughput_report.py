@@ -13,7 +13,8 @@ from loadgen.results import report as reports
 from loadgen.results.html import html
 from loadgen.results.markdown import markdown
 from loadgen.results.pictures import pictures, png, svg
-from loadgen.results.tables import Table, answers, tables
+from loadgen.results.table import Table
+from loadgen.results.tables import answers, tables
 from loadgen.results.terminal import show_table
 
 EVIL = "$\\frac$ </text></svg><script>alert(1)</script> | \u6a21\u578b &amp;"

@@ -12,7 +12,7 @@ from loadgen.launch.options import chosen_gpus
 from loadgen.launch.placement import in_the_way, kind_of
 from loadgen.launch.registry import registered
 from loadgen.measure.facts import GpuFacts
-from loadgen.results.tables import Table
+from loadgen.results.table import Table
 from loadgen.results.text import ABSENT
 
 _GB = 1e9

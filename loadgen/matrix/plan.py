@@ -18,7 +18,7 @@ from loadgen.matrix.reference import SPEED
 from loadgen.measure.facts import GpuFacts, kind
 from loadgen.measure.roofline import bound
 from loadgen.models.model import Model
-from loadgen.results.tables import Table
+from loadgen.results.table import Table
 from loadgen.results.text import ABSENT
 from loadgen.steps import parse_steps
 

@@ -2,7 +2,7 @@
 
 from loadgen.measure.envelope import FIGURES, Cell, CellStatus, Figure, Sweep, figure_text
 from loadgen.results.calibration import Calibration
-from loadgen.results.tables import Table
+from loadgen.results.table import Table
 from loadgen.results.text import ABSENT, number
 
 _NOTE = (

@@ -8,7 +8,7 @@ from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results.manifest import Manifest
 from loadgen.results.summary import summarise
-from loadgen.results.tables import Table
+from loadgen.results.table import Table
 from loadgen.results.text import estimate, number, title
 
 _METRICS: Mapping[str, Callable[[RequestRecord], float | None]] = {

@@ -6,7 +6,8 @@ from typing import Any
 
 from loadgen import printable
 from loadgen.results.pictures import Picture, pictures
-from loadgen.results.tables import Table, answers, details
+from loadgen.results.table import Table
+from loadgen.results.tables import answers, details
 from loadgen.results.text import title
 
 _MARKUP = re.compile(r"[\\|<>`*_\[\]&$~]")

@@ -1,6 +1,6 @@
 """``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
@@ -18,13 +18,15 @@ from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
 from loadgen.measure.facts import Arrivals, Instrument, StepFacts
 from loadgen.measure.intervals import in_order
-from loadgen.measure.load import full_window, peak_in_flight
+from loadgen.measure.load import Window, full_window, peak_in_flight
 from loadgen.measure.pace import pace, widened
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
-from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
+from loadgen.record import Phase, RequestRecord
 from loadgen.results import energy, steps
+from loadgen.results.by_name import by_name
 from loadgen.results.clocks import on_one_clock
+from loadgen.results.counts import requests, tokens
 from loadgen.results.engine import engine_facts
 from loadgen.results.grafana import link
 from loadgen.results.latency import latency
@@ -60,12 +62,15 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "client": manifest.scenario.get("client"),
         "stream": not manifest.scenario.get("no_stream"),
         "verdict": _verdict(verdict, checks),
-        "requests": _requests(evidence.measured, evidence.started is not None),
+        "requests": requests(evidence.measured, all_known=evidence.started is not None),
         "latency": latency(evidence.ok, distribution),
-        "tokens": _tokens(evidence.ok),
+        "tokens": tokens(evidence.ok),
         "instrument": _instrument(manifest, evidence.ok),
     }
-    return summary | _FIGURES[manifest.kind](manifest, evidence, summary)
+    summary |= _FIGURES[manifest.kind](manifest, evidence, summary)
+    if any(r.name for r in evidence.measured):
+        summary["by_name"] = by_name(evidence, _window(evidence, summary), _slo(manifest))
+    return summary
 
 
 def verdict_of(summary: Summary) -> Verdict:
@@ -149,30 +154,6 @@ def _verdict(verdict: Verdict, checks: Sequence[Check]) -> Summary:
     return {"status": verdict.value, "checks": [asdict(check) | {"status": check.status.value} for check in checks]}
 
 
-def _requests(measured: Sequence[RequestRecord], all_known: bool) -> Summary:  # noqa: FBT001 the one thing to know
-    outcomes = Counter(r.outcome for r in measured)
-    apart = {Outcome.OK, Outcome.ABORTED, Outcome.DROPPED}
-    return {
-        # A run that broke off cannot say how many requests were in flight.
-        "started": len(measured) if all_known else None,
-        "completed": outcomes[Outcome.OK],
-        "failed": sum(n for outcome, n in outcomes.items() if outcome not in apart),
-        "aborted": outcomes[Outcome.ABORTED],
-        "dropped": outcomes[Outcome.DROPPED],
-        "by_error": {outcome.value: n for outcome, n in outcomes.items() if outcome is not Outcome.OK},
-        "errors": _first_errors(measured),
-    }
-
-
-def _first_errors(measured: Sequence[RequestRecord]) -> dict[str, str]:
-    """Return one message per outcome: the first."""
-    messages: dict[str, str] = {}
-    for r in measured:
-        if r.outcome is not Outcome.OK and r.error:
-            messages.setdefault(r.outcome.value, r.error)
-    return messages
-
-
 def _speed_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
     del summary
     return {"speed": _speed(evidence.ok), "energy": energy.whole(manifest, evidence.ok)}
@@ -219,48 +200,30 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
 
 
 def _throughput(evidence: Evidence, verdict: Verdict, whole: Summary, slo: Slo | None) -> Summary:
-    """Return all steps; a plain closed loop is one, measured while all its users were at work."""
-    facts = evidence.steps
-    if not facts:
-        window = full_window(evidence.measured, evidence.users)
-        span = None if window is None else (window.start, window.end)
-        facts = [StepFacts(number=0, concurrency=evidence.users, began_ns=0, window_ns=span, ended_by="step-time")]
+    """Return the figures of all steps, and the throughput of the run."""
+    facts = _steps(evidence)
     found = [steps.step(f, evidence.measured, slo) | {"verdict": verdict.value} for f in facts]
     if not evidence.steps:
         found = [s | {"latency": whole, "steady": None} for s in found if s["window_seconds"] is not None]
     return {"steps": found, "throughput": steps.throughput(found, evidence.users)}
 
 
-def _tokens(ok: Sequence[RequestRecord]) -> Summary:
-    output = [r.output_tokens for r in ok if r.output_tokens is not None]
-    given = [r.input_tokens for r in ok if r.input_tokens is not None]
-    cached = [r.cached_tokens for r in ok if r.cached_tokens is not None]
-    by = Counter(r.counted_by for r in ok if r.counted_by is not None)
-    return {
-        "output": sum(output) if output else None,
-        "input": sum(given) if given else None,
-        "cached_input": sum(cached) if cached else None,
-        "output_per_request": distribution([float(n) for n in output]),
-        "counted_by": {who.value: n for who, n in by.items()},
-        "counts": _counts(ok),
-        "finish_reasons": dict(Counter(r.finish_reason or "none given" for r in ok)),
-    }
+def _steps(evidence: Evidence) -> Sequence[StepFacts]:
+    """Return the steps of the load; a plain closed loop is one, measured while all its users were at work."""
+    if evidence.steps:
+        return evidence.steps
+    window = full_window(evidence.measured, evidence.users)
+    span = None if window is None else (window.start, window.end)
+    return [StepFacts(number=0, concurrency=evidence.users, began_ns=0, window_ns=span, ended_by="step-time")]
 
 
-def _counts(ok: Sequence[RequestRecord]) -> Summary:
-    """Return the output tokens by each who counted all answers; None by whom some were not."""
-    told: dict[str, Sequence[int | None]] = {
-        "usage": [r.usage_tokens for r in ok],
-        "tokenizer": [r.text_tokens for r in ok],
-        "chunks": [r.chunks or None for r in ok],
-    }
-    found: Summary = {}
-    for who, numbers in told.items():
-        known = [n for n in numbers if n is not None]
-        found[who] = sum(known) if known and len(known) == len(ok) else None
-    by_usage = [r for r in ok if r.counted_by in {CountedBy.USAGE, CountedBy.USAGE_CORRECTED}]
-    put_right = sum((r.output_tokens or 0) - r.usage_tokens for r in by_usage if r.usage_tokens is not None)
-    return found | {"put_right": put_right or None}
+def _window(evidence: Evidence, summary: Summary) -> Window | None:
+    """Return the window in which the throughput of the run was measured; None where it has none."""
+    best = summary.get("throughput") or {}
+    if not best.get("requests_per_minute"):
+        return None
+    at = best["at_concurrency"]
+    return next(Window(*f.window_ns) for f in _steps(evidence) if f.concurrency == at and f.window_ns is not None)
 
 
 def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:

@@ -1,10 +1,11 @@
 """The tables of a report, made once from the summary; Markdown, HTML and the terminal only differ in how they draw."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from loadgen.measure.limits import ENOUGH_REQUESTS
+from loadgen.results.names_table import names_table
+from loadgen.results.table import Table
 from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate
 
 Summary = Mapping[str, Any]
@@ -19,20 +20,6 @@ LATENCIES = {
 }
 _ARRIVALS = {"first_token": "first token", "last_token": "last token", "end": "end of the answer"}
 _PERCENTILES = ("p50", "p90", "p95", "p99")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table: first column words, the others numbers, unless said otherwise."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    words: tuple[int, ...] = (0,)
-    """Columns that are not numbers."""
-    wide: tuple[int, ...] = ()
-    """Columns for which a terminal has no room; what they say in words it shows below the table."""
 
 
 def tables(summary: Summary) -> list[Table]:
@@ -60,8 +47,8 @@ _ANSWERS: Mapping[str, Callable[[Summary], list[Table]]] = {
 
 def details(summary: Summary) -> list[Table]:
     """Return the tables that say how the answer came about."""
-    found = [_latency(summary), _requests(summary), _energy(summary), _checks(summary), _engine(summary)]
-    found.append(_instrument(summary))
+    found = [_latency(summary), names_table(summary), _requests(summary), _energy(summary), _checks(summary)]
+    found += [_engine(summary), _instrument(summary)]
     return [table for table in found if table.rows]
 
 

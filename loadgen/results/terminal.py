@@ -9,7 +9,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from loadgen.printable import escaped
-from loadgen.results.tables import Table, answers, details
+from loadgen.results.table import Table
+from loadgen.results.tables import answers, details
 from loadgen.results.text import title
 
 _IN_A_FILE = 160

@@ -1,0 +1,78 @@
+"""The table of a run's figures by the names of its requests."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loadgen.measure.names import MOST, OTHER, label
+from loadgen.results.table import Table
+from loadgen.results.text import ABSENT, number, percent, short, short_estimate
+
+Summary = Mapping[str, Any]
+Cell = Callable[[Summary], str]
+
+_TITLE = "Figures by name"
+
+
+def names_table(summary: Summary) -> Table:
+    """Return a row for each name, without rows where there are fewer than two: one name's figures are the run's.
+
+    A column that no name has is left out.
+    """
+    figures: Mapping[str, Summary] = summary.get("by_name") or {}
+    if len(figures) <= 1:
+        return Table(_TITLE, (), ())
+    columns = {heading: cell for heading, cell in _COLUMNS.items() if any(cell(f) != ABSENT for f in figures.values())}
+    headings = ("name", *columns)
+    where, note = _where(summary)
+    if OTHER in figures:
+        note = f"{note} {OTHER}: names beyond the {MOST} most frequent, and requests without a name.".lstrip()
+    return Table(
+        _TITLE + where,
+        headings,
+        tuple((label(name), *(cell(of_name) for cell in columns.values())) for name, of_name in figures.items()),
+        note,
+        wide=tuple(i for i, heading in enumerate(headings) if heading not in _FOR_TERMINALS),
+    )
+
+
+def _where(summary: Summary) -> tuple[str, str]:
+    """Return which part of the run the figures are of, for the title, and the note about it."""
+    steps, best = summary.get("steps", ()), summary.get("throughput") or {}
+    if not best.get("requests_per_minute"):
+        return "", "Of all steps." if len(steps) > 1 else ""
+    per_minute = "requests/min: the name's part of what was served, from 30 answers on."
+    if len(steps) == 1:
+        return "", per_minute
+    users = best["at_concurrency"]
+    where = f", at {users:,} user{'' if users == 1 else 's'}"
+    return where, f"Completed, failed and output tokens are of all steps. {per_minute}"
+
+
+def _count(of: str) -> Cell:
+    return lambda figures: str(figures["requests"][of])
+
+
+def _latency(of: str, percentile: str) -> Cell:
+    return lambda figures: short(figures["latency"].get(of, {}).get(percentile))
+
+
+def _window(figures: Summary) -> Summary:
+    return figures.get("window") or {}
+
+
+_COLUMNS: Mapping[str, Cell] = {
+    "completed": _count("completed"),
+    "failed": _count("failed"),
+    "requests/min [95 % interval]": lambda figures: short_estimate(
+        figures.get("window", {}).get("requests_per_minute")
+    ),
+    "output tokens, mean": lambda figures: number(figures["tokens"]["output_per_request"].get("mean"), 1),
+    "TTFT p50, ms": _latency("ttft_ms", "p50"),
+    "TTFT p99, ms": _latency("ttft_ms", "p99"),
+    "TPOT p50, ms": _latency("tpot_ms", "p50"),
+    "E2E p50, ms": _latency("e2e_ms", "p50"),
+    "E2E p99, ms": _latency("e2e_ms", "p99"),
+    "within limits": lambda figures: percent((_window(figures).get("goodput") or {}).get("share")),
+}
+
+_FOR_TERMINALS = {"name", "completed", "failed", "requests/min [95 % interval]", "TTFT p50, ms", "E2E p50, ms"}
