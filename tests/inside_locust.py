@@ -2,16 +2,20 @@
 
 import signal
 import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from locust.env import Environment
 from locust.event import Events
 
 from loadgen.clock import SECOND, Ns, now
 from loadgen.harness import waiter
+from loadgen.harness.locust_tables import LocustTables
 from loadgen.harness.transport import listen_to_workers
+from loadgen.measure.names import MOST
 from loadgen.measure.process_report import ProcessReport
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.run import messages
@@ -83,3 +87,81 @@ def test_an_address_that_answered_comes_first_also_when_the_name_is_looked_up_ag
     assert [address[0] for _, address in waits.resolve("engine", 80, due)] == ["10.0.0.3", "10.0.0.1", "10.0.0.2"]
     numbers.pop()
     assert [address[0] for _, address in waits.resolve("engine", 80, due)] == ["10.0.0.1", "10.0.0.2"]
+
+
+ROUTE = "/v1/chat/completions"
+
+
+def answer(name: str | None = None, **changes: Any) -> RequestRecord:
+    """An answer that was sent just now, after 150 ms of which 100 ms were for its first token."""
+    sent = now()
+    values: dict[str, Any] = {
+        "request_id": "r",
+        "phase": Phase.MEASURE,
+        "outcome": Outcome.OK,
+        "name": name,
+        "sent_ns": sent,
+        "first_token_ns": sent + SECOND // 10,
+        "end_ns": sent + 3 * SECOND // 20,
+        "output_tokens": 5,
+    }
+    return RequestRecord(**(values | changes))
+
+
+def locust_tables() -> tuple[LocustTables, Environment, list[dict[str, Any]]]:
+    """Locust's tables of a process, its environment, and what its listeners got."""
+    environment = Environment(events=Events())
+    environment.create_local_runner()
+    heard: list[dict[str, Any]] = []
+    environment.events.request.add_listener(lambda **what: heard.append(what))
+    return LocustTables(environment, "http://engine:8000", ROUTE), environment, heard
+
+
+def rows(environment: Environment) -> dict[str, int]:
+    return {name: entry.num_requests for (name, method), entry in environment.stats.entries.items() if method == "POST"}
+
+
+def test_a_row_of_locust_is_named_by_the_name_of_its_requests_or_else_by_their_route() -> None:
+    tables, environment, _ = locust_tables()
+    warm_up = answer("first question", phase=Phase.WARMUP)
+    for record in (warm_up, answer(), answer("first question"), answer("first question"), answer("a\x1b[2J")):
+        tables.show(record)
+    assert rows(environment) == {"warm-up": 1, ROUTE: 1, "first question": 2, "a\\x1b[2J": 1}
+    assert environment.stats.get("TTFT, ms", "LLM").num_requests == 4
+
+
+def test_locust_has_a_bounded_number_of_rows_however_many_names_there_are() -> None:
+    tables, environment, _ = locust_tables()
+    for number in range(MOST + 10):
+        tables.show(answer(f"name {number}"))
+    tables.show(answer())
+    assert rows(environment) == {f"name {number}": 1 for number in range(MOST)} | {"other": 10, ROUTE: 1}
+
+
+def test_a_listener_gets_what_it_gets_of_an_http_user() -> None:
+    tables, _, heard = locust_tables()
+    before = time.time()
+    record = answer("first question")
+    after = time.time()
+    tables.show(record, {"customer": 7, "record": "the user's"})
+    (event,) = heard
+    assert before - 0.001 <= event.pop("start_time") <= after + 0.001
+    assert event == {
+        "request_type": "POST",
+        "name": "first question",
+        "response_time": 150.0,
+        "response_length": 0,
+        "exception": None,
+        "response": None,
+        "context": {"customer": 7, "record": record},
+        "url": f"http://engine:8000{ROUTE}",
+    }
+
+
+def test_a_request_that_was_not_sent_began_with_its_connection_or_never() -> None:
+    tables, _, heard = locust_tables()
+    tables.show(answer(outcome=Outcome.REFUSED, sent_ns=None, first_token_ns=None, connect_ns=now() - 2 * SECOND))
+    tables.show(answer(outcome=Outcome.DROPPED, sent_ns=None, first_token_ns=None, end_ns=None))
+    assert [event["start_time"] and round(time.time() - event["start_time"]) for event in heard] == [2, None]
+    assert [event["response_time"] for event in heard] == [None, None]
+    assert all(event["exception"] for event in heard)

@@ -1,9 +1,12 @@
-"""What Locust's own tables show of a request: its round trip, and rows of their own for what only an LLM has."""
+"""What Locust's own tables show of a request: its round trip, and separate rows for what only an LLM has."""
+
+from collections.abc import Mapping
 
 from locust.env import Environment
 
-from loadgen.clock import MS
+from loadgen.clock import MS, SECOND, realtime_offset
 from loadgen.measure import metrics
+from loadgen.measure.names import FirstNames
 from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 
@@ -14,27 +17,55 @@ class RequestFailed(Exception):  # noqa: N818 the name is what Locust's failure 
     """A fault of the server, as Locust's tables want it."""
 
 
-def show(environment: Environment, record: RequestRecord, route: str) -> None:
-    """Fire Locust's event for a request, and log the LLM rows beside it, so that its totals count requests only."""
-    environment.events.request.fire(
-        request_type="POST",
-        name=route if record.phase is Phase.MEASURE else "warm-up",
-        response_time=_round_trip_ms(record),
-        response_length=record.output_characters or 0,
-        exception=None if record.outcome is Outcome.OK else _failure(record),
-        context={"record": record},
-    )
-    if record.phase is not Phase.MEASURE or environment.runner is None:
-        return
-    rows = {
-        "TTFT, ms": metrics.ttft_ms(record),
-        "TPOT, ms": metrics.tpot_ms(record),
-        "tokens/s": metrics.tokens_per_second(record),
-        "output tokens": record.output_tokens,
-    }
-    for name, value in rows.items():
-        if value is not None:
-            environment.runner.stats.get(name, METHOD).log(value, 0)  # type: ignore[arg-type]  # it takes floats as well
+class LocustTables:
+    """Shows the requests that one process makes in one run to listeners of Locust's events, its tables among them.
+
+    Requests have a row for each of their names, 32 at most, then ``other``; those without a name have the row of their
+    route.
+    """
+
+    def __init__(self, environment: Environment, base_url: str, route: str) -> None:
+        self._environment = environment
+        self._route = route
+        self._url = f"{base_url}{route}"
+        self._names = FirstNames()
+
+    def show(self, record: RequestRecord, context: Mapping[str, object] = {}) -> None:
+        """Fire Locust's event for a request, and log the LLM rows apart, so that its totals count requests only.
+
+        ``context``: what the user's ``context()`` returned. Listeners get it together with the record, under
+        ``record``. ``response`` is None: answers are not kept, and the record has what is known of them.
+        """
+        is_measured = record.phase is Phase.MEASURE
+        self._environment.events.request.fire(
+            request_type="POST",
+            name=self._row(record) if is_measured else "warm-up",
+            response_time=_round_trip_ms(record),
+            response_length=record.output_characters or 0,
+            exception=None if record.outcome is Outcome.OK else _failure(record),
+            response=None,
+            context={**context, "record": record},
+            start_time=_start_time(record),
+            url=self._url,
+        )
+        if is_measured and self._environment.runner is not None:
+            self._show_llm_rows(record)
+
+    def _row(self, record: RequestRecord) -> str:
+        return self._names.label_of(record.name) if record.name else self._route
+
+    def _show_llm_rows(self, record: RequestRecord) -> None:
+        rows = {
+            "TTFT, ms": metrics.ttft_ms(record),
+            "TPOT, ms": metrics.tpot_ms(record),
+            "tokens/s": metrics.tokens_per_second(record),
+            "output tokens": record.output_tokens,
+        }
+        assert self._environment.runner is not None
+        stats = self._environment.runner.stats
+        for name, value in rows.items():
+            if value is not None:
+                stats.get(name, METHOD).log(value, 0)  # type: ignore[arg-type]  # it takes floats as well
 
 
 def _failure(record: RequestRecord) -> RequestFailed:
@@ -46,3 +77,9 @@ def _round_trip_ms(record: RequestRecord) -> float | None:
     if record.sent_ns is None or record.end_ns is None:
         return None
     return (record.end_ns - record.sent_ns) / MS
+
+
+def _start_time(record: RequestRecord) -> float | None:
+    """Return the wall time at which a request was sent, or else its connection was tried, s; None if neither was."""
+    at = record.connect_ns if record.sent_ns is None else record.sent_ns
+    return None if at is None else (at + realtime_offset()) / SECOND

@@ -6,7 +6,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
@@ -18,7 +18,7 @@ from locust.runners import Runner
 from loadgen.exit_status import ExitStatus
 from loadgen.harness.forked import is_fork
 from loadgen.harness.health import Health
-from loadgen.harness.locust_tables import show
+from loadgen.harness.locust_tables import LocustTables
 from loadgen.harness.runtime import GeventRuntime
 from loadgen.harness.waiter import GeventWaiter
 from loadgen.protocol.client import Client, Settings
@@ -51,6 +51,7 @@ class LocustProcess(ABC):
         self.waiter = GeventWaiter()
         self._runner = runner
         self._settings: Settings | None = None
+        self._tables: LocustTables | None = None
         self._sdk: openai.OpenAI | None = None
         # Receive stamps are switched on with a delay after the first socket that wants them: this one stays open.
         self._stamping = new_socket()
@@ -100,6 +101,7 @@ class LocustProcess(ABC):
         """Return this process's share of a run; from now on users and clients belong to it."""
         self.share = RunShare(assignment, scenario, file, self, Health(), self.runtime)
         self._settings = settings
+        self._tables = LocustTables(self.environment, settings.target.url, settings.api.path(stream=scenario.stream))
         self._sdk = _open_sdk(settings) if scenario.client == "openai" else None
         return self.share
 
@@ -113,10 +115,10 @@ class LocustProcess(ABC):
 
         return OpenAIClient(self._sdk, self._settings, self.waiter, keep)
 
-    def show_record(self, record: RequestRecord) -> None:
-        """Show a request in Locust's own tables."""
-        if self.share is not None and self._settings is not None:
-            show(self.environment, record, self._settings.api.path(stream=self.share.scenario.stream))
+    def show_record(self, record: RequestRecord, context: Mapping[str, object] = {}) -> None:
+        """Show a request in Locust's own tables; ``context``: what the user's ``context()`` returned."""
+        if self._tables is not None:
+            self._tables.show(record, context)
 
     def cancel_users(self) -> None:
         """End all users where they wait, and with them their requests in flight."""
@@ -126,7 +128,7 @@ class LocustProcess(ABC):
         """Have no share of a run any more."""
         if self.share is not None:
             self.share.close()
-        self.share = self._settings = self._sdk = None
+        self.share = self._settings = self._tables = self._sdk = None
 
     def on_interrupt(self, action: Callable[[], None]) -> None:
         """Turn SIGINT into an orderly end: as KeyboardInterrupt it would hit whichever greenlet runs, even a request's.
