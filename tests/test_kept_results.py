@@ -182,7 +182,7 @@ def exported() -> Totals:
         "e2e_ms": [metrics.e2e_ms(r) for r in records],
     }
     histograms = {name: histogram([v for v in values if v is not None]) for name, values in latencies.items()}
-    known = [msgspec.structs.replace(r, cached_tokens=1) for r in records]
+    known = [msgspec.structs.replace(r, cached_tokens=1, name="first question") for r in records]
     totals.take(
         ProcessReport(
             run_id="run",

@@ -13,6 +13,8 @@ EVERY = 5
 RATIO = GROWTH**EVERY
 """Of one bound to the one before it."""
 
+_COARSE = 3
+
 _LEAST_MS, _MOST_MS = 0.1, 600_000.0
 
 
@@ -44,3 +46,9 @@ def cumulative(histogram: Histogram) -> list[int]:
             position += 1
         counts.append(below)
     return counts
+
+
+def coarse(histogram: Histogram) -> list[tuple[str, float]]:
+    """Return the cumulative counts of every third bound, and of all: for what there may be many of."""
+    counts = zip(BOUNDS_S[::_COARSE], cumulative(histogram)[::_COARSE], strict=True)
+    return [*((f"{bound:.6g}", float(count)) for bound, count in counts), ("+Inf", float(histogram.count))]

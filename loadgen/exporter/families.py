@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.samples import Exemplar as TheirExemplar
 
-from loadgen.exporter.buckets import BOUNDS_S, cumulative
+from loadgen.exporter import by_name
+from loadgen.exporter.buckets import BOUNDS_S, coarse, cumulative
 from loadgen.exporter.totals import Exemplar, Totals
 from loadgen.measure.evidence import Status
 from loadgen.measure.histogram import Histogram
@@ -17,9 +18,6 @@ from loadgen.slo import LIMITS, parse_slo
 STATES = ("warming up", "measuring", "draining", "ended")
 SILENT_S = 10.0
 """A process that has told nothing for so long is not known to do what it did."""
-
-_LAG_EVERY = 3
-"""Of the bounds for latencies every third is one of a process's loop lag: there may be many processes."""
 
 _NAMES = ("run_id", "model", "engine")
 _OBJECTIONS = (Status.WARN.value, Status.INVALID.value, Status.INCONCLUSIVE.value)
@@ -39,6 +37,7 @@ def families(totals: Totals) -> Iterator[Metric]:
     yield from _counters(totals)
     yield from _histograms(totals)
     yield from _sizes(totals)
+    yield from by_name.families(totals.by_name, _NAMES, _labels(totals))
     yield from _load(totals)
     yield from _workers(totals)
 
@@ -170,10 +169,7 @@ def _loop_lags(totals: Totals) -> Metric:
     text = "Lateness of a process's loop"
     family = HistogramMetricFamily("llmload_worker_event_loop_lag_seconds", text, labels=["run_id", "worker"])
     for number, lags in sorted(totals.loop_lags.items()):
-        counts = zip(BOUNDS_S[::_LAG_EVERY], cumulative(lags)[::_LAG_EVERY], strict=True)
-        buckets = [(f"{bound:.6g}", float(count)) for bound, count in counts]
-        own = [totals.begun.run_id, str(number)]
-        family.add_metric(own, buckets=[*buckets, ("+Inf", float(lags.count))], sum_value=lags.total / 1000)
+        family.add_metric([totals.begun.run_id, str(number)], buckets=coarse(lags), sum_value=lags.total / 1000)
     return family
 
 

@@ -1,14 +1,14 @@
 """What a run comes to so far: counters that only grow, and distributions of the whole run."""
 
 import time
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from loadgen.clock import MS
 from loadgen.exporter.buckets import bucket_of
+from loadgen.exporter.by_name import ByName
 from loadgen.exporter.feed import Begin, End, Message, Tick
+from loadgen.exporter.sizes import Sizes
 from loadgen.measure import metrics
 from loadgen.measure.goodput import meets
 from loadgen.measure.histogram import Histogram
@@ -40,33 +40,6 @@ class Step:
     """Wall time, s."""
 
 
-TOKENS = tuple(4**power for power in range(14))
-"""Bounds of sizes: OpenTelemetry's."""
-
-
-@dataclass
-class Sizes:
-    """How many requests had how many tokens."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(TOKENS) + 1))
-    total: int = 0
-
-    def add(self, tokens: int) -> None:
-        """Count one request."""
-        self.counts[bisect_left(TOKENS, tokens)] += 1
-        self.total += tokens
-
-    @property
-    def known(self) -> bool:
-        """Whether any request's are known."""
-        return any(self.counts)
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return how many had not more than each bound."""
-        bounds = [*(str(bound) for bound in TOKENS), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
-
-
 @dataclass
 class Totals:
     """One run."""
@@ -82,6 +55,7 @@ class Totals:
     good: int = 0
     misses: Counter[str] = field(default_factory=Counter)
     latencies: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in LATENCIES})
+    by_name: ByName = field(default_factory=ByName)
     lag: Histogram = field(default_factory=Histogram)
     """Sent after scheduled, ms; of an open loop."""
     exemplars: dict[str, dict[int, Exemplar]] = field(default_factory=lambda: {name: {} for name in EXEMPLARS})
@@ -141,6 +115,7 @@ class Totals:
         measured = [r for r in report.records if r.phase is Phase.MEASURE]
         lags = [(r.sent_ns - r.scheduled_ns) / MS for r in measured if r.sent_ns and r.scheduled_ns]
         self.lag.add(lags)
+        self.by_name.take(measured)
         for record in measured:
             self._take_record(record)
 

@@ -1,0 +1,78 @@
+"""What the requests of each name come to so far, and its metrics: those of a run, with the label ``name``."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+from loadgen.exporter.buckets import coarse
+from loadgen.exporter.sizes import Sizes
+from loadgen.measure import metrics
+from loadgen.measure.histogram import Histogram
+from loadgen.measure.names import FirstNames
+from loadgen.record import Outcome, RequestRecord
+
+
+@dataclass
+class OneName:
+    """The measured requests of one name."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    ttft_ms: Histogram = field(default_factory=Histogram)
+    e2e_ms: Histogram = field(default_factory=Histogram)
+    output: Sizes = field(default_factory=Sizes)
+
+    def take(self, records: Sequence[RequestRecord]) -> None:
+        """Count requests that have ended."""
+        self.outcomes.update(r.outcome for r in records)
+        self.ttft_ms.add([value for r in records if (value := metrics.ttft_ms(r)) is not None])
+        self.e2e_ms.add([value for r in records if (value := metrics.e2e_ms(r)) is not None])
+        for r in records:
+            if r.output_tokens is not None:
+                self.output.add(r.output_tokens)
+
+
+class ByName:
+    """The requests of a run by name; of those that come after the first 32 names, and of those without, together."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, OneName] = defaultdict(OneName)
+        self.is_named = False
+        """Whether any request has a name."""
+        self._names = FirstNames()
+
+    def take(self, measured: Sequence[RequestRecord]) -> None:
+        """Count measured requests that have ended."""
+        self.is_named = self.is_named or any(r.name for r in measured)
+        groups: dict[str, list[RequestRecord]] = defaultdict(list)
+        for r in measured:
+            groups[self._names.label_of(r.name)].append(r)
+        for label, records in groups.items():
+            self.totals[label].take(records)
+
+
+def families(by_name: ByName, labels: Sequence[str], values: Sequence[str]) -> Iterator[Metric]:
+    """Yield the metrics, none as long as no request has a name; ``labels`` and ``values``: those of the run."""
+    if not by_name.is_named:
+        return
+    names = [*labels, "name"]
+    requests = CounterMetricFamily(
+        "llmload_requests_by_name", "Measured requests that have ended", labels=[*names, "outcome"]
+    )
+    ttft = HistogramMetricFamily(
+        "llmload_time_to_first_token_by_name_seconds", "From sending a request to its first token", labels=names
+    )
+    e2e = HistogramMetricFamily(
+        "llmload_request_duration_by_name_seconds", "From sending a request to the end of its answer", labels=names
+    )
+    output = HistogramMetricFamily("llmload_output_tokens_by_name", "Tokens of a request's output", labels=names)
+    for name, totals in by_name.totals.items():
+        own = [*values, name]
+        for outcome in Outcome:
+            requests.add_metric([*own, outcome.value], totals.outcomes[outcome])
+        for family, histogram in ((ttft, totals.ttft_ms), (e2e, totals.e2e_ms)):
+            family.add_metric(own, buckets=coarse(histogram), sum_value=histogram.total / 1000)
+        if totals.output.known:
+            output.add_metric(own, buckets=totals.output.buckets(), sum_value=totals.output.total)
+    yield from (requests, ttft, e2e, output)
