@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -40,78 +41,139 @@ Client = Literal["own", "openai"]
 ArrivalProcess = Literal["constant", "poisson", "gamma"]
 
 
-def _option(default: Any, text: str, kind: type = str, *, web_ui: bool = False) -> Any:  # noqa: ANN401 a field of any type
-    return field(default=default, metadata={"help": text, "kind": kind, "web_ui": web_ui})
+def _option(
+    group: str,
+    default: Any,  # noqa: ANN401 of the type of the field
+    text: str,
+    kind: type = str,
+    *,
+    metavar: str | None = None,
+    web_ui: bool = False,
+) -> Any:  # noqa: ANN401 a field of any type
+    """Return a field that is an option.
+
+    ``group`` is its heading in ``--help``, ``metavar`` the name of its value there; ``web_ui``: the form has it, too.
+    """
+    placeholder = f"<{metavar or kind.__name__}>"
+    metadata = {"group": group, "help": text, "kind": kind, "metavar": placeholder, "web_ui": web_ui}
+    return field(default=default, metadata=metadata)
+
+
+_endpoint = partial(_option, "Endpoint")
+_workload = partial(_option, "Workload")
+_requests = partial(_option, "Requests")
+_measurement = partial(_option, "Measurement")
+_time_outs = partial(_option, "Time-outs", kind=float, metavar="seconds")
+_sweep = partial(_option, "Sweep (sweep.py)", web_ui=True)
+_open_loop = partial(_option, "Open loop (rate.py)")
+_results = partial(_option, "Results and monitoring")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
     """What is asked of whom, and how; times in seconds. Build it with :func:`resolve`, which validates."""
 
-    model: str | None = _option(None, "model to ask for; the first of /v1/models if not given", web_ui=True)
-    engine: str = _option("endpoint", "engine behind the host, for its API", web_ui=True)
-    dataset: str = _option(
-        "samples", "prompts: 'lima' (gated: needs HF_TOKEN), 'samples' (our own), or a JSONL file", web_ui=True
+    model: str | None = _endpoint(
+        None, "model to request; if not given, the first that the server lists", metavar="name", web_ui=True
     )
-    sample: int = _option(100, "how many distinct prompts are drawn", int, web_ui=True)
-    requests: int | None = _option(
-        None, "how many requests are made, going round the sample; the sample once if not given", int, web_ui=True
+    engine: str = _endpoint(
+        "endpoint", "engine that the server runs, which decides its API", metavar="name or file", web_ui=True
     )
-    seed: int = _option(42, "seed of the sample and of its order", int)
-    max_tokens: int = _option(512, "longest answer, tokens", int, web_ui=True)
-    ignore_eos: bool = _option(
-        default=False, text="have no answer end before --max-tokens, where the engine can be asked for that", kind=bool
-    )
-    temperature: float = _option(0.0, "sampling temperature", float)
-    warmup: int = _option(5, "requests before measuring, with prompts from outside the sample", int, web_ui=True)
-    no_stream: bool = _option(default=False, text="ask for the whole answer at once: a bare round trip", kind=bool)
-    client: str = _option(
-        "own", "'own', or 'openai' to send through the openai SDK and see what that costs", web_ui=False
-    )
-    keep_alive: bool = _option(default=False, text="reuse connections; by default each request opens one", kind=bool)
-    itl_sample: str = _option(
-        "auto", "share of streams read token by token, 0 to 1; 'auto': as many as come to 20,000 tokens a second"
-    )
-    insecure: bool = _option(default=False, text="do not verify the server's TLS certificate", kind=bool)
-    tokenizer: str | None = _option(None, "local tokenizer.json (or its folder) for servers that report no usage")
-    connect_timeout: float = _option(10.0, "seconds to open a connection, TLS included", float)
-    first_byte_timeout: float = _option(300.0, "seconds from the request to the first byte of an answer", float)
-    idle_timeout: float = _option(60.0, "seconds between two reads of an answer", float)
-    total_timeout: float = _option(1800.0, "seconds for a whole request", float)
-    steps: str = _option(
-        "auto",
-        "sweep.py: concurrent users of each step, as in 1,2,4,8; 'auto' doubles them until throughput stops growing",
+    dataset: str = _workload(
+        "samples",
+        "prompts: 'samples' (the project's own), 'lima' (gated: needs HF_TOKEN), or a JSONL file",
+        metavar="name or file",
         web_ui=True,
     )
-    step_time: float = _option(
-        60.0,
-        "sweep.py: time of a step, seconds; up to five times as long where its figures need it",
-        float,
-        web_ui=True,
-    )
-    precision: str = _option("2%", "sweep.py: a step ends when its throughput is known to this share", web_ui=True)
-    slo: str | None = _option(
-        None, "limits for goodput, as in ttft_ms=500,tpot_ms=50,e2e_ms=10000; a sweep ends when they break", web_ui=True
-    )
-    rate: float | None = _option(None, "rate.py: requests per second", float, web_ui=True)
-    arrivals: str = _option("poisson", "rate.py: 'constant', 'poisson', or 'gamma' with --gap-cv", web_ui=True)
-    gap_cv: float | None = _option(
-        None, "rate.py: coefficient of variation of the gaps between gamma arrivals; above 1 they come in bursts", float
-    )
-    max_in_flight: int = _option(1024, "rate.py: requests in flight at most; those due beyond it are dropped", int)
-    metrics: str = _option(
-        "127.0.0.1:9646", "where Prometheus finds the run's metrics, ADDR:PORT, the next port if it is taken; or 'off'"
-    )
-    metrics_names: str = _option("llmload", "what metrics are called: 'llmload', or 'otel', OpenTelemetry's names")
-    price_per_gpu_hour: float | None = _option(
-        None, "what an hour of one GPU costs, for the cost of a million output tokens, in any currency", float
-    )
-    grafana: str | None = _option(
+    sample: int = _workload(100, "number of distinct prompts that are drawn from the data set", int, web_ui=True)
+    requests: int | None = _workload(
         None,
-        "address of a Grafana that has our dashboards, for links to the run, as in http://127.0.0.1:3000; with "
-        "GRAFANA_TOKEN set, the run and its steps are annotated there",
+        "number of requests; the sample is repeated as often as needed. If not given, each prompt is sent once, "
+        "or with --run-time as many as it allows",
+        int,
+        web_ui=True,
     )
-    results: str = _option("results", "parent folder of the run's results folder")
+    seed: int = _workload(42, "random seed of the sample, its order and the arrival times", int)
+    max_tokens: int = _requests(512, "maximum length of an answer, in tokens", int, metavar="tokens", web_ui=True)
+    ignore_eos: bool = _requests(
+        default=False, text="make each answer exactly --max-tokens long, if the engine supports that", kind=bool
+    )
+    temperature: float = _requests(0.0, "sampling temperature", float)
+    warmup: int = _workload(
+        5, "number of requests before the measurement, with prompts from outside the sample", int, web_ui=True
+    )
+    no_stream: bool = _requests(
+        default=False, text="request each answer as a whole: only the full round trip is measured", kind=bool
+    )
+    client: str = _requests("own", "'own', or 'openai' to measure what the openai SDK costs", metavar="name")
+    keep_alive: bool = _requests(
+        default=False, text="reuse connections; by default each request opens a new one", kind=bool
+    )
+    itl_sample: str = _measurement(
+        "auto",
+        "share of streams that are read token by token, from 0 to 1; 'auto' reads as many as make up 20,000 tokens/s",
+        metavar="share",
+    )
+    insecure: bool = _endpoint(default=False, text="do not verify the server's TLS certificate", kind=bool)
+    tokenizer: str | None = _measurement(
+        None, "local tokenizer.json, or its folder, to count tokens if the server reports no usage", metavar="path"
+    )
+    connect_timeout: float = _time_outs(10.0, "maximum time to open a connection, including TLS")
+    first_byte_timeout: float = _time_outs(300.0, "maximum time from a request to the first byte of its answer")
+    idle_timeout: float = _time_outs(60.0, "maximum time between two reads of an answer")
+    total_timeout: float = _time_outs(1800.0, "maximum time for a whole request")
+    steps: str = _sweep(
+        "auto",
+        "number of users in each step of a sweep, for example 1,2,4,8; 'auto' doubles it until throughput stops "
+        "growing",
+        metavar="list",
+    )
+    step_time: float = _sweep(
+        60.0,
+        "duration of a step of a sweep; up to five times as long if its figures need that",
+        float,
+        metavar="seconds",
+    )
+    precision: str = _sweep(
+        "2%", "a step of a sweep ends once its throughput is known to within this share", metavar="share"
+    )
+    slo: str | None = _measurement(
+        None,
+        "latency limits for goodput, for example ttft_ms=500,tpot_ms=50,e2e_ms=10000; a sweep ends when they are "
+        "no longer met",
+        metavar="limits",
+        web_ui=True,
+    )
+    rate: float | None = _open_loop(None, "requests per second of an open loop", float, web_ui=True)
+    arrivals: str = _open_loop(
+        "poisson",
+        "arrivals of an open loop: 'poisson', 'constant', or 'gamma' with --gap-cv",
+        metavar="process",
+        web_ui=True,
+    )
+    gap_cv: float | None = _open_loop(
+        None, "coefficient of variation of the gaps between gamma arrivals; above 1, arrivals come in bursts", float
+    )
+    max_in_flight: int = _open_loop(1024, "maximum number of requests in flight; those due beyond it are dropped", int)
+    metrics: str = _results(
+        "127.0.0.1:9646",
+        "address at which Prometheus finds the run's metrics, or 'off'; if the port is taken, the next free one is "
+        "used",
+        metavar="ADDR:PORT",
+    )
+    metrics_names: str = _results(
+        "llmload", "names of the metrics: 'llmload', or 'otel' for OpenTelemetry's", metavar="name"
+    )
+    price_per_gpu_hour: float | None = _results(
+        None, "price of one GPU for an hour, in any currency, to compute the cost of a million output tokens", float
+    )
+    grafana: str | None = _results(
+        None,
+        "address of a Grafana with our dashboards, for links to the run, for example http://127.0.0.1:3000; with "
+        "GRAFANA_TOKEN set, the run and its steps are annotated there",
+        metavar="URL",
+    )
+    results: str = _results("results", "parent folder of the run's results folder", metavar="folder")
 
     def eager_share(self, users: int, tokens_per_second: float | None) -> float:
         """Return the share of streams that are read token by token; one user's always are.

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from loadgen.record import RequestRecord
 from loadgen.results.compare import compare
 from loadgen.results.report import report
 from loadgen.results.store import read_run
+from loadgen.scenario import Scenario, flag
 
 KEPT = Path(__file__).parent / "kept"
 GOLDEN = Path(__file__).parent / "golden"
@@ -146,6 +148,15 @@ def test_the_keys_of_a_runs_files_are_those_of_the_list(name: str, tmp_path: Pat
 def test_the_fields_of_a_record_are_those_of_the_list() -> None:
     lines = list(RequestRecord.__struct_fields__)
     assert lines == golden("record-fields", lines)
+
+
+def test_the_options_are_those_of_the_list() -> None:
+    lines = []
+    for f in fields(Scenario):
+        where = "web UI" if f.metadata["web_ui"] else "command line"
+        kind = f.metadata["kind"].__name__
+        lines.append(f"{flag(f.name)} LOADGEN_{f.name.upper()} {kind} {f.default!r}, {where}")
+    assert lines == golden("options", lines)
 
 
 def test_checks_and_statuses_are_those_of_the_list(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The project's options on Locust's command line, made from the scenario's fields."""
 
+import argparse
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import Field, fields
 from typing import Any
 
 from locust.argument_parser import LocustArgumentParser
@@ -22,30 +23,54 @@ STOP_TIMEOUT_S = 60
 WORKERS_S = 120
 """A master waits so long for its workers, unless --expect-workers-max-wait says otherwise; Locust's own is for ever."""
 
+_ABOUT = f"""\
+All options below can also be set by environment variables: --max-tokens by
+LOADGEN_MAX_TOKENS. Some of Locust's options have other defaults than it says:
+--stop-timeout {STOP_TIMEOUT_S}, --expect-workers-max-wait {WORKERS_S}, --web-host {LOOPBACK}, which
+with --processes is that of --master-bind-host, too. --exit-code-on-error
+changes the exit status only if it is given."""
+
 
 def add_options(parser: LocustArgumentParser) -> None:
     """Add an option, and its ``LOADGEN_*`` variable, for each field of the scenario."""
+    if parser.prog == "__main__.py":  # python -m locust: errors name the program
+        parser.prog = "locust"
+    parser.add_argument_group("Options of loadgen", _ABOUT)
+    groups: dict[str, argparse._ArgumentGroup] = {}
     for f in fields(Scenario):
-        value_type = f.metadata["kind"]
-        default = None if f.default is MISSING else f.default
-        text = f.metadata["help"] + ("" if default in (None, False) else f" (default: {default})")
-        common: dict[str, Any] = {
-            "dest": f.name,
-            "default": default,
-            "env_var": "LOADGEN_" + f.name.upper(),
-            "help": text.replace("%", "%%"),
-            "include_in_web_ui": f.metadata["web_ui"],
-        }
-        if value_type is bool:
-            parser.add_argument(flag(f.name), action="store_true", **common)
-        else:
-            parser.add_argument(flag(f.name), type=value_type, metavar=f"<{value_type.__name__}>", **common)
+        title = f.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_option(groups[title], f)
     parser.set_defaults(
         stop_timeout=STOP_TIMEOUT_S,
         expect_workers_max_wait=WORKERS_S,
         web_host=LOOPBACK,  # whoever reaches the web UI can start runs, with our key
         master_bind_host=None,  # see set_bind_host
+        exit_code_on_error=None,  # not given: the exit status is the verdict's
     )
+
+
+def _add_option(group: "argparse._ArgumentGroup", f: "Field[Any]") -> None:
+    value_type = f.metadata["kind"]
+    value: dict[str, Any] = {"action": "store_true"}
+    if value_type is not bool:
+        value = {"type": value_type, "metavar": f.metadata["metavar"]}
+    action = group.add_argument(
+        flag(f.name),
+        dest=f.name,
+        default=f.default,
+        help=(f.metadata["help"] + _default(f.default)).replace("%", "%%"),
+        env_var="LOADGEN_" + f.name.upper(),
+        **value,
+    )
+    action.include_in_web_ui = f.metadata["web_ui"]  # type: ignore[attr-defined]  # groups have no parameter for it
+
+
+def _default(value: object) -> str:
+    if value is None or value is False:
+        return ""
+    return f" (default: {value:g})" if isinstance(value, float) else f" (default: {value})"
 
 
 def set_bind_host(options: Namespace) -> None:
