@@ -1,23 +1,23 @@
-"""``loadgen``: what is done outside a run. One module per command."""
+"""The command ``loadgen``. One module per subcommand."""
 
-import argparse
 import io
 import os
 import sys
 from collections.abc import Sequence
 
-from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report
+from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report, run
+from loadgen.cli.commands import Parser
 from loadgen.errors import DISK_ERRORS, UsageError
 from loadgen.exit_status import ExitStatus
 from loadgen.printable import escaped
 from loadgen.version import VERSION
 
-_COMMANDS = (report, calibrate, engine, matrix, gpu_exporter)
+_COMMANDS = (run, report, calibrate, engine, matrix, gpu_exporter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="loadgen", description="Measures how fast an LLM inference engine is.")
+    parser = Parser(prog="loadgen", description="Measures how fast an LLM inference engine is.")
     parser.add_argument("--version", action="version", version=f"loadgen {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:

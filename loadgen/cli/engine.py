@@ -90,7 +90,7 @@ def _up(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("loadgen: interrupted; nothing is left of it.", file=sys.stderr)
         return ExitStatus.INCONCLUSIVE
-    print(f"Measure it: locust -f locustfiles/chat.py --users 1 --headless --host {live.running.host}")
+    print(f"Measure it: loadgen run chat --users 1 --headless --host {live.running.host}")
     print(f"Stop it:    loadgen engine down {live.running.id}")
     return ExitStatus.OK
 

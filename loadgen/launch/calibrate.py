@@ -166,7 +166,7 @@ def _run_locust(server: SimulatedServer, folder: Path, asked: Asked, patience: f
         "--loglevel": "ERROR",
         "--metrics": "off",
     }
-    process = start_client("closed", options, folder, errors=said, environment=NO_KEY)
+    process = start_client("chat", options, folder, errors=said, environment=NO_KEY)
     try:
         _pin(process.pid, _cores()[:-1])
         return int(process.wait(timeout=patience))

@@ -1,28 +1,16 @@
-"""The load generator in a process of its own: Locust with one of our loads, against a server that is there."""
+"""The load generator in a process of its own: Locust with one of our locustfiles, against a server that is there."""
 
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-_USERS = {"closed": "ClosedLoopUser", "sweep": "SweepUser"}
+from loadgen.launch.locustfiles import locust_command, shipped
 
-_LOCUSTFILE = '''\
-"""What the locustfile of this load does."""
-
-from locust import task
-
-from loadgen import {user}
-
-
-class Chat({user}):
-    @task
-    def ask(self) -> None:
-        self.ask_next_prompt()
-'''
+LoadName = Literal["chat", "sweep"]
+"""Name of the locustfile that applies the load."""
 
 NO_KEY = {"OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": ""}
 """Variables of a client whose server needs no key."""
@@ -32,7 +20,7 @@ _INTERRUPTED_S = 90.0
 
 
 def start_client(
-    load: Literal["closed", "sweep"],
+    load: LoadName,
     options: Mapping[str, object],
     folder: Path,
     *,
@@ -43,9 +31,7 @@ def start_client(
 
     ``options``: Locust's and ours by flag; a flag whose value is True stands alone. ``environment``: more variables.
     """
-    locustfile = folder / f"{load}.py"
-    locustfile.write_text(_LOCUSTFILE.format(user=_USERS[load]))
-    command = [sys.executable, "-m", "locust", "-f", str(locustfile), "--headless"]
+    command = [*locust_command(shipped()[load]), "--headless"]
     for flag, value in options.items():
         command += [flag] if value is True else [flag, str(value)]
     return subprocess.Popen(  # noqa: S603 our own

@@ -5,11 +5,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal
 
 from loadgen.errors import EngineError, RunError, UsageError
 from loadgen.launch import processes
-from loadgen.launch.client import NO_KEY, interrupt, start_client
+from loadgen.launch.client import NO_KEY, LoadName, interrupt, start_client
 from loadgen.launch.gpus import gpus
 from loadgen.launch.launcher import RunningEngine, reap, started
 from loadgen.launch.locks import exclusive, locked
@@ -154,9 +153,7 @@ def _run_part(
     status.say(f"{part}: {_headline(folder)}")
 
 
-def _options(
-    config: Config, planned: Planned, part: Part, host: str
-) -> tuple[Literal["closed", "sweep"], Mapping[str, object]]:
+def _options(config: Config, planned: Planned, part: Part, host: str) -> tuple[LoadName, Mapping[str, object]]:
     options: dict[str, object] = {
         "--host": host,
         "--engine": planned.engine.spec,
@@ -181,7 +178,7 @@ def _options(
     options["--users"] = 1
     if part == "speed":
         options["--no-stream"] = True
-    return "closed", options
+    return "chat", options
 
 
 def _follow(client: "subprocess.Popen[bytes]", place: Path, title: str, status: Status) -> int:
