@@ -33,10 +33,14 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.prepare import Prepared, prepare
 from loadgen.run.remote_pool import RemotePool
+from loadgen.run.result import RunResult
 from loadgen.run.setup import new_manifest, warm_up_only, whole_run
 from loadgen.run.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
+
+LEAVE_RUNNING = -1
+"""The value of ``--autoquit`` if it is not given."""
 
 
 class Session(RunSupervisor, LocustProcess):
@@ -51,7 +55,7 @@ class Session(RunSupervisor, LocustProcess):
     ) -> None:
         super().__init__(environment, runner, options)
         self.displays = Displays()
-        self.output = VerdictOutput()
+        self.output = VerdictOutput(to_stderr=options.json)
         self.users = LocustUsers(runner, options.spawn_rate)
         self.begun = False
         """Whether a run has begun, or is about to."""
@@ -94,6 +98,11 @@ class Session(RunSupervisor, LocustProcess):
     def _starts_by_itself(self) -> bool:
         """Whether the run starts as soon as all workers are there."""
         return bool(self.options.headless or self.options.autostart)
+
+    @property
+    def _ends_with_run(self) -> bool:
+        """Whether the process ends with its run: headless at once, with ``--autoquit`` some seconds later."""
+        return bool(self.options.headless or (self.options.autostart and self.options.autoquit != LEAVE_RUNNING))
 
     # Before a run.
 
@@ -267,6 +276,14 @@ class Session(RunSupervisor, LocustProcess):
             self._finishing = self.spawn(self._finish, self.controller)
         self._finishing.join()
 
+    def take_result(self, result: RunResult) -> None:
+        """Let the exit status follow the result; where that is 0, ``--exit-code-on-error`` applies if it was given."""
+        super().take_result(result)
+        code = self.options.exit_code_on_error
+        has_errors = result.summary["requests"]["failed"] or self._locust.exceptions
+        if self.exit_status is ExitStatus.OK and has_errors and code is not None:
+            self.environment.process_exit_code = code
+
     def _finish(self, run: RunController) -> None:
         try:
             result = run.finish()
@@ -279,7 +296,7 @@ class Session(RunSupervisor, LocustProcess):
             self.leave_run()
             if self.environment.web_ui is not None:
                 self.guard(self.show_verdict)()
-            if self.options.headless:
+            if self._ends_with_run:
                 self.end_run()  # where Locust itself has stopped the run, it would go on without one
 
     def _end(self) -> None:
@@ -287,6 +304,8 @@ class Session(RunSupervisor, LocustProcess):
             self._locust.stop()
             if self.options.headless:
                 self._locust.quit()
+            elif self._ends_with_run:
+                self._quit_after_delay()
         except Exception as error:  # noqa: BLE001 logged once, there
             self.report_bug(error)
             if self.options.headless:
@@ -294,15 +313,26 @@ class Session(RunSupervisor, LocustProcess):
 
     # The process ends.
 
+    def _quit_after_delay(self) -> None:
+        """End the process after the time of ``--autoquit``, unless another run has begun by then."""
+        gevent.sleep(self.options.autoquit)
+        if self._ending is gevent.getcurrent():
+            logger.info("--autoquit: %g s have passed since the end of the run", self.options.autoquit)
+            self._quit()
+
+    def _quit(self) -> None:
+        """End what the main greenlet waits for: Locust's runner, or the web UI."""
+        self._locust.quit()
+        if self.environment.web_ui is not None:
+            self.environment.web_ui.stop()
+
     def end_process(self) -> None:
         """End the run, and then the process, because the user interrupted it."""
         if self.pool is not None and self._starts_by_itself and not self.begun:
             end_before_a_run(signal.SIGINT)  # Locust would go on waiting for workers
         logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
         self._locust.stop()
-        self._locust.quit()
-        if self.environment.web_ui is not None:
-            self.environment.web_ui.stop()
+        self._quit()
 
     def remark(self, text: str) -> None:
         """Show a sentence after the verdict."""

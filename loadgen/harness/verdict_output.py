@@ -2,17 +2,22 @@
 
 import os
 import sys
+from typing import TextIO
 
 from loadgen.harness.process import say
 from loadgen.run.result import RunResult
 
 
 class VerdictOutput:
-    """What is still to be shown."""
+    """What is still to be shown.
 
-    def __init__(self) -> None:
+    ``to_stderr``: tables and verdict are printed to standard error, because standard output is kept for Locust's JSON.
+    """
+
+    def __init__(self, *, to_stderr: bool = False) -> None:
         self.is_explained = False
         """Whether the user has been told why the process ends as it does."""
+        self._to_stderr = to_stderr
         self._result: RunResult | None = None
         self._remark: str | None = None
 
@@ -29,25 +34,25 @@ class VerdictOutput:
         result, self._result = self._result, None
         remark, self._remark = self._remark, None
         self.is_explained = self.is_explained or result is not None or remark is not None
-        is_shown = result is None or _print(result)
+        is_shown = result is None or _print(result, sys.stderr if self._to_stderr else sys.stdout)
         if remark is not None:
             say(remark)
         return is_shown
 
 
-def _print(result: RunResult) -> bool:
+def _print(result: RunResult, stream: TextIO) -> bool:
     from loadgen.results.terminal import show  # rich draws random numbers when it is imported
 
     try:
-        show(result.summary, str(result.folder))
-        sys.stdout.flush()
+        show(result.summary, str(result.folder), stream)
+        stream.flush()
     except OSError as error:
         say(f"the verdict cannot be shown ({error.strerror}): it is in {result.folder}.")
-        _drop_output()
+        _drop_output(stream)
         return False
     return True
 
 
-def _drop_output() -> None:
-    """Let what is still printed go nowhere: it would fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_output(stream: TextIO) -> None:
+    """Discard what is still printed to a stream: it would fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,7 +1,7 @@
 """The report on a terminal: the answer, the latencies, and every check that was not plainly passed."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from rich import box
 from rich.console import Console
@@ -21,9 +21,9 @@ _COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE"
 _LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
 
 
-def show(summary: Mapping[str, Any], folder: str) -> None:
-    """Print a short report; the folder has the long one."""
-    console = _console()
+def show(summary: Mapping[str, Any], folder: str, stream: TextIO | None = None) -> None:
+    """Print a short report to a stream, standard output if it is None; the folder has the long one."""
+    console = _console(stream)
     _print(console, title(summary), "bold")
     for table in [*answers(summary), *details(summary)]:
         if not table.title.startswith(_LEFT_TO_THE_LONG_ONE):
@@ -57,10 +57,10 @@ def _print(console: Console, line: str, style: str = "") -> None:
     console.print(Text(escaped(line), style), soft_wrap=True)
 
 
-def _console() -> Console:
+def _console(stream: TextIO | None = None) -> Console:
     """Return a console that is as wide as its terminal; in a file or a pipe nothing has to give way."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_IN_A_FILE)
+    console = Console(file=stream)
+    return console if console.is_terminal else Console(file=stream, width=_IN_A_FILE)
 
 
 def _notes(table: Table) -> list[str]:
