@@ -102,9 +102,10 @@ def test_a_locustfile_is_named_as_locust_names_it_or_by_its_name_in_the_package(
 
 
 def test_a_mistyped_option_gets_a_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = run(tmp_path, "chat", "--headless", "--smaple", "10")
+    done = run(tmp_path, "chat", "--headless", "--datset=/a/file/with/a/long/name.jsonl")
     assert done.status == 2
-    assert re.fullmatch(r"locust: error: unrecognized arguments: --smaple.*\nDid you mean '--sample'\?\n", done.err)
+    unknown = "--datset=/a/file/with/a/long/name.jsonl"
+    assert done.err == f"locust: error: unrecognized arguments: {unknown}; did you mean --dataset?\n"
     for words in ("report somewhere --besde=x", "engine up vllm --model m --wieghts random"):
         with pytest.raises(SystemExit, match="2"):
             main(words.split())

@@ -1,9 +1,10 @@
 """The parser of the command line, and what a subcommand is added to."""
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+
+from loadgen.suggestion import suggestion
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 argparse has no public name for it
 """What the module of a subcommand adds its parser to."""
@@ -23,11 +24,5 @@ class Parser(argparse.ArgumentParser):
         """
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion(self, unknown)}")
         return options, unknown
-
-    def _suggestion(self, unknown: Sequence[str]) -> str:
-        mistyped = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
-        known = [option for action in self._actions for option in action.option_strings]
-        nearest = difflib.get_close_matches(mistyped, known, n=1)
-        return f"; did you mean {nearest[0]}?" if nearest else ""

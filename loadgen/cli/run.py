@@ -20,7 +20,8 @@ def add(commands: "Commands") -> None:
         description="Run a locustfile, as `locust -f FILE` does. `loadgen run chat --help` lists the options.",
     )
     parser.add_argument("locustfile", metavar=choices, help="a locustfile of the package, or the path of your own")
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="options", help="as those of `locust`")
+    rest = parser.add_argument("options", nargs=argparse.REMAINDER, help="the options that `locust` takes")
+    rest.required = False
     parser.set_defaults(run=run)
 
 

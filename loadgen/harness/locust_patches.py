@@ -15,8 +15,10 @@ from locust.exception import RPCError
 from locust.rpc import Message, zmqrpc
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadgen.exit_status import ExitStatus
 from loadgen.harness import ports
 from loadgen.harness.packets import LARGEST_BYTES, decoded, drops, problem
+from loadgen.suggestion import suggestion
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def apply() -> None:
     zmqrpc.BaseSocket.recv = _receive_from_master  # type: ignore[method-assign]
     MasterRunner.handle_message = _handling_known(MasterRunner.handle_message)  # type: ignore[method-assign]
     WorkerRunner.handle_message = _surviving(WorkerRunner.handle_message)  # type: ignore[method-assign]
+    LocustArgumentParser.error = _suggest  # type: ignore[method-assign]
     web.pywsgi = SimpleNamespace(WSGIServer=_web_server)  # type: ignore[attr-defined]
 
 
@@ -52,6 +55,12 @@ def after_parsing(parser: LocustArgumentParser, check: Callable[[Namespace], Non
         return options
 
     parser.parse_args = parse_and_check
+
+
+def _suggest(self: LocustArgumentParser, message: str) -> None:
+    """End with an error message. Locust compares options with the whole word, so that a long value hides the name."""
+    unknown = message.partition("unrecognized arguments:")[2].split()
+    self.exit(ExitStatus.USAGE, f"{self.prog}: error: {message}{suggestion(self, unknown)}\n")
 
 
 def found_family() -> None:
