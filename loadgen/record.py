@@ -95,6 +95,9 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     """When the connection was ready, TLS included."""
     scheduled_ns: Moment | None = None
     """When the schedule wanted it sent (open loop only)."""
+    think_ns: int | None = None
+    """Time from the end of the user's answer before to the call that asked for this request, ns: think time and the
+    user's own code. None for the first request of a user, and where nobody looked."""
     sent_ns: Moment | None = None
     """Just before the send call of the request's last byte."""
     first_byte_ns: Moment | None = None

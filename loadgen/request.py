@@ -64,6 +64,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Earliest time to send it; its connection is opened just before. None: at once."""
     due: Ns | None = None
     """Time at which the schedule of an open loop requires it to be sent."""
+    think_ns: int | None = None
+    """Time from the end of the user's answer before to the call that asks for this request, ns; None for the first
+    request of a user, and where nobody looked."""
     lazy: bool = False
     """Whether its stream may be drained in large reads after the first token."""
 

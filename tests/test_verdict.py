@@ -65,7 +65,7 @@ def status_of(e: Evidence, name: str) -> Status:
     return check_of(e, name).status
 
 
-ELSEWHERE = {"Little's law", "arrivals as asked", "sent on time"}
+ELSEWHERE = {"Little's law", "arrivals as asked", "sent on time", "user code"}
 """Checks of loads that a single user does not make."""
 
 

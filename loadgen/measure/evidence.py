@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measure.envelope import Envelope, StreamLoad
-from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, WorkerFacts
+from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, UserCode, WorkerFacts
 from loadgen.record import Outcome, Phase, RequestRecord
 
 
@@ -63,6 +63,8 @@ class Evidence:
     """Why there is none."""
     ended_why: str | None = None
     """What ended the load early, where that was neither time nor somebody's wish."""
+    user_code: UserCode | None = None
+    """The tasks of all users; None where nobody counted them."""
     workers: Sequence[WorkerFacts] = ()
     steps: Sequence[StepFacts] = ()
     """Of a sweep."""

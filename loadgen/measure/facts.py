@@ -43,6 +43,17 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     gc_total_ms: float | None = None
 
 
+class UserCode(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the tasks of a locustfile's users, in one process or in all."""
+
+    tasks: int
+    """Tasks that were started, those that raised included."""
+    errors: int = 0
+    """Tasks that raised an exception."""
+    first_error: str | None = None
+    """The first exception as text, such as ``ValueError: my own check failed``; None if no task raised."""
+
+
 class StepFacts(msgspec.Struct, kw_only=True):
     """One step of the load; times on the clock of worker 0, ns."""
 

@@ -3,6 +3,10 @@
 FAILED_SHARE_LIMIT = 0.05
 """Above it the mean over those that succeeded describes the survivors, not the engine."""
 
+TASK_ERRORS_LIMIT = 0.05
+"""Share of the tasks of a locustfile that may raise an exception. A task that raises may have sent only some of its
+requests: above the limit that changes the load by as much as failures may."""
+
 LOOP_LAG_LIMIT_MS = 5.0
 """p99 of the loop's lateness. Half of a 10 ms inter-token time: later, and tokens are read two at a time."""
 

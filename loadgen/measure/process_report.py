@@ -2,7 +2,7 @@
 
 import msgspec
 
-from loadgen.measure.facts import Instrument
+from loadgen.measure.facts import Instrument, UserCode
 from loadgen.measure.histogram import Wire
 from loadgen.record import RequestRecord
 
@@ -32,6 +32,8 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     """Locust users that it has now; None where their number says nothing about the load."""
     done: bool = False
     """Whether it has made all planned requests."""
+    user_code: UserCode | None = None
+    """The tasks of its users since the start of the run; None where nobody counted them."""
     instrument: Instrument | None = None
     """How well the process measured; only in its last report."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from loadgen.exit_status import ExitStatus
-from loadgen.measure.checks import accounting, arrivals, client, load, steady_state, tokens
+from loadgen.measure.checks import accounting, arrivals, client, load, steady_state, tokens, user_code
 from loadgen.measure.evidence import Check, Evidence, Status
 
 
@@ -44,6 +44,7 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     accounting.conservation,
     accounting.workers,
     accounting.failures,
+    user_code.user_code,
     client.client_lag,
     client.client_load,
     client.calibrated,

@@ -74,7 +74,13 @@ def dropped(request: Request, why: str) -> RequestRecord:
 
 def _record(request: Request, **observed: Any) -> RequestRecord:  # noqa: ANN401 the fields of a record
     """Return a record with the identity and the place of its request."""
-    return RequestRecord(request_id=request.id, scheduled_ns=request.due, **asdict(request.place), **observed)
+    return RequestRecord(
+        request_id=request.id,
+        scheduled_ns=request.due,
+        think_ns=request.think_ns,
+        **asdict(request.place),
+        **observed,
+    )
 
 
 def _reported_tokens(completion: Completion) -> int | None:

@@ -6,7 +6,7 @@ import msgspec
 
 from loadgen.measure.energy import EnergySample
 from loadgen.measure.envelope import Envelope
-from loadgen.measure.facts import Arrivals, EngineCounters, Instrument, StepFacts, WorkerFacts
+from loadgen.measure.facts import Arrivals, EngineCounters, Instrument, StepFacts, UserCode, WorkerFacts
 from loadgen.results.launched import Launched
 
 Kind = Literal["speed", "throughput", "rate"]
@@ -73,6 +73,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """One for each process that made requests."""
     workers: list[WorkerFacts] = []
     """All processes of the run."""
+    user_code: UserCode | None = None
+    """The tasks of all users; None where nobody counted them."""
     steps: list[StepFacts] = []
     """Of a sweep; empty for other loads."""
     arrivals: Arrivals | None = None

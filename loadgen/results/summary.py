@@ -103,6 +103,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         load=_stream_load(manifest, records),
         calibration=manifest.calibration,
         no_calibration=manifest.no_calibration,
+        user_code=manifest.user_code,
         workers=manifest.workers,
         steps=manifest.steps,
         arrivals=_looked_at(manifest, records),

@@ -98,6 +98,7 @@ class RunController:
         self.manifest.workers += [] if self._pool is None else self._pool.late
         self._myself.started_requests = self._share.source.started
         self.manifest.instruments = self.reports.instruments()
+        self.manifest.user_code = self.reports.user_code()
         self.manifest.energy = list(self._monitor.energy())
         self._share.close()
         self.reports.close()

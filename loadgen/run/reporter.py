@@ -13,6 +13,7 @@ from loadgen.measure.process_report import ProcessReport
 from loadgen.record import Phase, RequestRecord
 from loadgen.run.recorder import Recorder
 from loadgen.run.request_source import RequestSource
+from loadgen.run.user_code import UserCodeCounter
 
 _LATENCIES = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metrics.e2e_ms}
 
@@ -34,10 +35,17 @@ class Reporter:
     """Makes the reports of one process."""
 
     def __init__(
-        self, run_id: str, worker: int, source: RequestSource, recorder: Recorder, health: HealthMonitor
+        self,
+        run_id: str,
+        worker: int,
+        source: RequestSource,
+        recorder: Recorder,
+        user_code: UserCodeCounter,
+        health: HealthMonitor,
     ) -> None:
         self._run_id, self._worker = run_id, worker
-        self._source, self._recorder, self._health = source, recorder, health
+        self._source, self._recorder = source, recorder
+        self._user_code, self._health = user_code, health
         self._sequence = 0
         self._cpu = (time.process_time(), time.monotonic())
 
@@ -58,6 +66,7 @@ class Reporter:
             loop_lag=self._health.recent(),
             users=users,
             done=self._source.is_exhausted,
+            user_code=self._user_code.counted,
             instrument=replace(self._health.stop(), worker=self._worker) if last else None,
         )
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from loadgen.live.live import LiveStats
-from loadgen.measure.facts import Instrument, WorkerFacts
+from loadgen.measure.facts import Instrument, UserCode, WorkerFacts
 from loadgen.measure.process_report import ProcessReport
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.store import RecordFile, RunFolder
 from loadgen.run.load.model import Watcher
 from loadgen.run.runtime import Runtime
+from loadgen.run.user_code import together
 
 
 class RunObserver(Protocol):
@@ -83,6 +84,10 @@ class Reports:
     def instruments(self) -> list[Instrument]:
         """Return how well each process measured, as its last report says."""
         return [report.instrument for _, report in sorted(self._last.items()) if report.instrument is not None]
+
+    def user_code(self) -> UserCode | None:
+        """Return the tasks of all users, as the last reports count them; None where nobody counted."""
+        return together([report.user_code for _, report in sorted(self._last.items())])
 
     def close(self) -> None:
         """Close the files of received records."""

@@ -18,6 +18,7 @@ from loadgen.run.recorder import Recorder
 from loadgen.run.reporter import HealthMonitor, Reporter
 from loadgen.run.request_source import RequestSource
 from loadgen.run.runtime import Runtime, TaskGroup, wait_until
+from loadgen.run.user_code import UserCodeCounter
 from loadgen.scenario import Scenario
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,11 @@ class RunShare:
         self.source = RequestSource(assignment, scenario, self.recorder, host, runtime)
         self.requests = TaskGroup(runtime)
         """Tasks that send requests and belong to no user: those of the warm-up and of an open loop."""
-        self._reporter = Reporter(assignment.run_id, assignment.number, self.source, self.recorder, health)
+        self.user_code = UserCodeCounter()
+        """The tasks of this process's users, and those that raised."""
+        self._reporter = Reporter(
+            assignment.run_id, assignment.number, self.source, self.recorder, self.user_code, health
+        )
         self._host, self._health, self._runtime = host, health, runtime
         self.is_closed = False
         self._is_started = self._is_disk_full = False
