@@ -103,3 +103,28 @@ def test_a_step_that_was_broken_off_has_no_samples_to_count() -> None:
 
 def test_no_record_means_no_failure_was_looked_for() -> None:
     assert status_of(evidence(records=[record(outcome=Outcome.OK)][:0]), "failures") is Status.NOT_CHECKED
+
+
+@pytest.mark.parametrize(
+    ("changes", "value", "advice"),
+    [
+        ({"ended": "interrupted", "signalled": True}, "interrupted by a signal after 100 of 200 requests", "its end"),
+        ({"ended": "interrupted"}, "stopped after 100 of 200 requests", "Locust was told to stop"),
+        ({"ended": "interrupted", "planned": None}, "stopped after 100 requests", "Locust was told to stop"),
+        ({"ended_why": "w1: lost"}, "broken off after 100 of 200 requests: w1: lost", "Correct that"),
+        ({"ended": "completed"}, "100 of 200 requests recorded", "records are missing"),
+    ],
+)
+def test_a_run_that_did_not_come_to_its_end_says_only_what_is_known_of_it(
+    changes: dict[str, Any], value: str, advice: str
+) -> None:
+    check = check_of(evidence(**({"planned": 200} | changes)), "run complete")
+    assert (check.status, check.value) == (Status.INCONCLUSIVE, value)
+    assert advice in (check.advice or "")
+
+
+def test_a_time_that_was_over_before_any_request_names_no_cause() -> None:
+    check = check_of(evidence(records=[], ended="run-time"), "enough samples")
+    assert check.advice == (
+        "No measured request ended before --run-time was over, which includes the warm-up: make it longer."
+    )

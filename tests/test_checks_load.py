@@ -109,6 +109,61 @@ def test_each_step_has_its_own_concurrency() -> None:
     assert (check.status, check.value) == (Status.WARN, "6 instead of 8")
 
 
+def of_users(records: list[RequestRecord]) -> list[RequestRecord]:
+    """Records of :func:`closed_loop` with the numbers of their users."""
+    return [with_changes(r, user=int(r.request_id[1:]) // 100) for r in records]
+
+
+def test_more_requests_in_flight_than_users_asked_for_are_described_as_that() -> None:
+    few = [r for r in of_users(closed_loop(5)) if (r.user or 0) < 2]
+    more = [with_changes(r, **shifted(r, 3000)) for r in of_users(closed_loop(5)) if (r.user or 0) >= 2]
+    e = evidence(records=[*few, *more], users=2)
+    for name in (LITTLE, "concurrency as asked"):
+        check = check_of(e, name)
+        assert check.advice == (
+            "More requests were in flight than users were asked for. "
+            "5 users sent requests, more than 2 from second 3.1 on."
+        ), name
+    assert check_of(e, LITTLE).status is Status.INVALID
+    assert "requests in flight, 2 users asked for" in (check_of(e, LITTLE).value or "")
+
+
+def test_a_user_with_several_requests_at_once_is_named_as_the_reason() -> None:
+    records = [with_changes(r, user=(r.user or 0) // 2) for r in of_users(closed_loop(4))]
+    advice = check_of(evidence(records=records, users=2), LITTLE).advice or ""
+    assert advice.endswith("Some users had several requests in flight at once.")
+
+
+def test_of_older_records_nothing_is_said_about_who_sent_more() -> None:
+    advice = check_of(evidence(records=closed_loop(4), users=2), LITTLE).advice
+    assert advice == "More requests were in flight than users were asked for."
+
+
+def test_users_between_two_requests_are_told_with_how_many_of_them_connected() -> None:
+    records = [
+        with_changes(r, connect_ns=(r.sent_ns or 0) - 5 * MS, connected_ns=(r.sent_ns or 0) - 1 * MS)
+        for r in closed_loop(4, pause_ms=10)
+    ]
+    advice = check_of(evidence(records=records, users=4), LITTLE).advice or ""
+    assert advice.startswith("The other 0.25 were between two requests: 0.10 connecting, the rest in this client")
+
+
+def test_users_of_a_step_who_sent_nothing_are_not_said_to_be_between_two_requests() -> None:
+    check = check_of(ramp(step(0, 5, (500, 4500)), records=of_users(closed_loop(4))), LITTLE)
+    assert (check.status, check.advice) == (Status.INVALID, "Only 4 users sent requests.")
+
+
+def test_a_run_whose_users_were_changed_is_invalid_and_has_no_figure_of_a_number_of_users() -> None:
+    e = evidence(records=of_users(closed_loop(5)), users=2, users_changed=True)
+    check = check_of(e, "concurrency as asked")
+    assert (check.status, check.value) == (
+        Status.INVALID,
+        "the number of users was changed during the run; 5 users sent requests",
+    )
+    assert e.loads == []
+    assert status_of(e, LITTLE) is Status.NOT_CHECKED
+
+
 @pytest.mark.parametrize("users", [1, 8])
 def test_a_closed_loop_is_labelled_as_what_it_is(users: int) -> None:
     check = check_of(evidence(users=users), "load model")
@@ -237,6 +292,14 @@ def test_another_rate_than_was_asked_for_is_found(rate: float, status: Status) -
         times_asked=times_of("constant", 20, 400 + (rate < 20) * 21),
     )
     assert status_of(e, ARRIVALS) is status
+
+
+def test_four_times_the_requests_of_a_schedule_are_invalid_and_no_chance_is_named() -> None:
+    times = times_of("poisson", 2, 60)
+    check = check_of(open_loop(arrive(sorted(times * 4)), rate=2.0, times_asked=times), ARRIVALS)
+    assert check.status is Status.INVALID
+    assert "180 not in the schedule" in (check.value or "")
+    assert "chance" not in (check.advice or "")
 
 
 @pytest.mark.parametrize("count", [60, 300])

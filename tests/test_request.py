@@ -100,6 +100,13 @@ def test_the_record_has_the_place_of_its_request() -> None:
     assert {name: getattr(record, name) for name in place.__struct_fields__} == msgspec.structs.asdict(place)
 
 
+@pytest.mark.parametrize("think_ns", [None, 1_500_000_000])
+def test_the_record_has_the_users_think_time_before_its_request(think_ns: int | None) -> None:
+    with serving(answer()) as server:
+        record = Client(settings_for(server.url), PollWaiter()).send(question(think_ns=think_ns)).record
+    assert record.think_ns == think_ns
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_the_text_of_an_answer_is_there_for_whoever_asks(*, lazy: bool) -> None:
     with serving(answer(40, pause=0.002)) as server:

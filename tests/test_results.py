@@ -72,6 +72,18 @@ def test_the_summary_has_the_names_and_figures_of_the_contract() -> None:
     assert s["instrument"]["timestamp_source"] == "kernel"
 
 
+def test_no_figure_is_labelled_with_the_users_at_first_where_they_were_changed() -> None:
+    records = [record(i, user=i % 5, **shifted(record(), 30 * i)) for i in range(200)]
+    changed = manifest(kind="throughput", users=2, users_changed=True)
+    s = summarise(changed, records)
+    assert s["verdict"]["status"] == "INVALID"
+    assert (s["users_changed"], s["steps"], s["throughput"]["at_concurrency"]) == (True, [], None)
+    for page in (markdown(s), html(s)):
+        assert "at 2 users" not in page
+        assert "the number of users was changed during the run" in page
+    assert "users changed during the run" in markdown(summarise(manifest(users_changed=True), RECORDS))
+
+
 def test_gaps_between_chunks_of_several_tokens_are_not_called_inter_token() -> None:
     several = [record(i, **shifted(record(), 200 * i, output_tokens=10)) for i in range(40)]
     latency = summarise(manifest(), several)["latency"]

@@ -13,7 +13,7 @@ from support.virtual_run import VirtualLocust
 from loadgen.clock import SECOND
 from loadgen.exit_status import ExitStatus
 from loadgen.record import from_line
-from loadgen.results.store import merge_late
+from loadgen.results.store import merge_late, read_run
 from loadgen.run.exporting import Exporter
 from loadgen.run.load.closed_loop import ClosedLoop
 from loadgen.run.load.model import LoadModel
@@ -128,6 +128,25 @@ def test_what_an_event_leaves_is_what_the_table_says(event: str, state: RunState
         locust.observer.exporter.close()
 
 
+@pytest.mark.parametrize(
+    ("end", "signalled", "value"),
+    [
+        (VirtualLocust.interrupt, True, "interrupted by a signal after "),
+        (VirtualLocust.end_run, False, "stopped after "),
+    ],
+)
+def test_who_ended_a_run_is_named_only_where_it_is_known(
+    end: Callable[[VirtualLocust], None], value: str, tmp_path: Path, *, signalled: bool
+) -> None:
+    locust = VirtualLocust(tmp_path, closed, run_time_s=10.0)
+    result = locust.run((5.5, lambda: end(locust)))
+    ended = read_run(result.folder)[0].ended
+    assert ended is not None
+    assert (ended.reason, ended.signalled) == ("interrupted", signalled)
+    (check,) = [check for check in result.summary["verdict"]["checks"] if check["name"] == "run complete"]
+    assert check["value"].startswith(value)
+
+
 def test_a_run_goes_through_its_states_once_and_in_one_direction() -> None:
     order = list(RunState)
     for state in order:
@@ -152,7 +171,7 @@ def test_a_warm_up_that_outlives_the_run_time_leaves_nothing_to_measure_by(tmp_p
     assert locust.controller is not None
     assert (locust.controller.end_reason, locust.exit_status) == ("run-time", ExitStatus.INCONCLUSIVE)
     sizes = {check["name"]: check["advice"] for check in result.summary["verdict"]["checks"]}
-    assert "--run-time includes the warm-up" in sizes["enough samples"]
+    assert "--run-time was over, which includes the warm-up" in sizes["enough samples"]
     assert len(records_by_request(locust)) == 2
     locust.assert_nothing_waits()
 

@@ -47,7 +47,7 @@ def test_bins_filled_one_by_one_are_those_of_all_records_at_once(
         timeline.add(records[start : start + together])
     edges = edges_of(Window(0, 20 * SECOND), WIDTH)
     ours, theirs = timeline.bins(200), Bins.of(records, edges)
-    for name in ("answers", "tokens", "round_trips_s", "service_s", "token_squares"):
+    for name in ("answers", "tokens", "round_trips_s", "service_s", "token_squares", "think_s"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-6, abs=1e-6)
     assert timeline.in_flight(200) == pytest.approx(Spans.of(records).in_flight(edges), rel=1e-6, abs=1e-6)
 

@@ -127,7 +127,7 @@ def trips(name: str, status: Status, make: Callable[[], Evidence]) -> Any:
         trips("output lengths", Status.WARN, lambda: evidence(max_tokens=4)),
         trips("output lengths", Status.WARN, lambda: altered(1, finish_reason="length")),
         trips("concurrency as asked", Status.WARN, lambda: evidence(users=2)),
-        trips("concurrency as asked", Status.WARN, lambda: evidence(users_changed=True)),
+        trips("concurrency as asked", Status.INVALID, lambda: evidence(users_changed=True)),
         trips("enough samples", Status.WARN, lambda: evidence(records=GOOD[:29], started=29, planned=29)),
         trips("enough samples", Status.INCONCLUSIVE, lambda: altered(100, outcome=Outcome.EMPTY)),
     ],

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.measure import thinking
 from loadgen.measure.envelope import Envelope, StreamLoad
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, UserCode, WorkerFacts
+from loadgen.measure.load import Window, full_window
 from loadgen.record import Outcome, Phase, RequestRecord
 
 
@@ -47,7 +50,9 @@ class Evidence:
     ended: str | None
     """``completed``, ``run-time`` or ``interrupted``; None if the run broke off."""
     users: int
+    """Users that were asked for when the run began; of a sweep the most."""
     users_changed: bool
+    """Whether somebody changed their number during the run: then ``users`` describes no part of it."""
     max_tokens: int
     loop_lag_p99_ms: float | None
     """Of the worst process, as the next two."""
@@ -63,6 +68,8 @@ class Evidence:
     """Why there is none."""
     ended_why: str | None = None
     """What ended the load early, where that was neither time nor somebody's wish."""
+    signalled: bool = False
+    """Whether a signal, such as Ctrl-C, ended the run."""
     user_code: UserCode | None = None
     """The tasks of all users; None where nobody counted them."""
     workers: Sequence[WorkerFacts] = ()
@@ -79,7 +86,7 @@ class Evidence:
     @property
     def is_one_user(self) -> bool:
         """Whether one user of a closed loop made all requests, one after another."""
-        return self.users == 1 and not self.steps and self.arrivals is None
+        return self.users == 1 and not self.users_changed and not self.steps and self.arrivals is None
 
     @property
     def clock_tolerance_ns(self) -> int:
@@ -95,3 +102,43 @@ class Evidence:
     def ok(self) -> list[RequestRecord]:
         """Complete answers of the measured phase."""
         return [r for r in self.measured if r.outcome is Outcome.OK]
+
+    @cached_property
+    def lateness_ns(self) -> int:
+        """How much of a pause between two requests of a user the event loop's lateness may explain, ns."""
+        return thinking.lateness_ns(self.loop_lag_p99_ms)
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the users of a closed loop think between their requests."""
+        return self.arrivals is None and thinking.has_think_time(self.measured, self.lateness_ns)
+
+    @cached_property
+    def loads(self) -> list[StepFacts]:
+        """The loads of a closed loop, each with the window in which it counts; a plain closed loop is one step.
+
+        Of users who think, only whole cycles count. Empty for an open loop, and where the number of users was changed.
+        """
+        if self.arrivals is not None or self.users_changed:
+            return []
+        if self.steps:
+            return [self._in_whole_cycles(step) for step in self.steps] if self.thinks else list(self.steps)
+        window = full_window(self.measured, self.users)
+        if self.thinks:
+            window = self._whole_cycles_of_all()
+        span = None if window is None else (window.start, window.end)
+        return [StepFacts(number=0, concurrency=self.users, began_ns=0, window_ns=span, ended_by="step-time")]
+
+    def _whole_cycles_of_all(self) -> Window | None:
+        """Return the window in which all users of a plain closed loop ask and think."""
+        users = thinking.users_of(self.measured)
+        return thinking.whole_cycles(self.measured, users) if len(users) >= self.users else None
+
+    def _in_whole_cycles(self, step: StepFacts) -> StepFacts:
+        """Return a step with the part of its window in which the cycles of all its users are known."""
+        users = thinking.users_of(r for r in self.measured if r.step == step.number)
+        known = thinking.whole_cycles(self.measured, users)
+        span = None
+        if step.window_ns is not None and known is not None:
+            span = max(step.window_ns[0], known.start), min(step.window_ns[1], known.end)
+        return msgspec.structs.replace(step, window_ns=span if span is not None and span[1] > span[0] else None)

@@ -1,8 +1,9 @@
 """Where throughput stops growing with concurrency.
 
-The bounds are those of operational analysis without think time: X(N) <= min(N / R, X_max), which meet at N* = X_max R,
-with R the time of a request alone. P. J. Denning, J. P. Buzen, The Operational Analysis of Queueing Network Models, ACM
-Computing Surveys 10 (1978); E. D. Lazowska et al., Quantitative System Performance (1984), chapter 5.
+The bounds are those of operational analysis: X(N) <= min(N / R, X_max), which meet at N* = X_max R, with R the time of
+a request alone. Where users think, R is the time of their whole cycle, think time included. P. J. Denning, J. P.
+Buzen, The Operational Analysis of Queueing Network Models, ACM Computing Surveys 10 (1978); E. D. Lazowska et al.,
+Quantitative System Performance (1984), chapter 5.
 """
 
 from collections.abc import Sequence

@@ -52,6 +52,14 @@ LITTLE_WARN, LITTLE_INVALID = 0.02, 0.05
 """Mean requests in flight against users: what is missing was spent starting, pausing or draining, not waiting for the
 engine. A user's own pause between two requests is some 0.5 ms, 2 % of a round trip of 25 ms."""
 
+OWN_PAUSE_MS = 1.0
+"""Time between two requests that is always the client's own: what Locust needs from one task to the next, and by how
+much a short pause of gevent is too long."""
+
+THINKING_SHARE, THINKING_USERS = 0.01, 0.5
+"""A load has think time if on average 1 % of its users think, or half a user. Less does not show in Little's law, which
+is checked to 2 %. Half a user of many does show: they are hardly ever all in flight at once."""
+
 SCHEDULE_EDGE_NS = 100_000_000
 """Of a run that is ended from outside, so much of the end of its schedule is not looked at."""
 

@@ -90,6 +90,8 @@ class Spans:
     """1 for a complete answer, 0 for another end."""
     tokens: Series
     """Output tokens of complete answers; nan where nobody counted them."""
+    think: Series
+    """Think time of the user before the request, ns; 0 where there was none, or nobody looked."""
 
     @classmethod
     def of(cls, records: Sequence[RequestRecord]) -> "Spans":
@@ -110,6 +112,7 @@ class Spans:
             service.astype(float),
             np.array(ok, dtype=float),
             np.array(tokens, dtype=float),
+            np.array([r.think_ns or 0 for r in known], dtype=float),
         )
 
     @classmethod
@@ -123,6 +126,17 @@ class Spans:
         """
         spans = cls.of(records)
         return replace(spans, begun=np.maximum(spans.sent, spans.end - 2 * spans.service.astype(np.int64)))
+
+    @classmethod
+    def of_cycles(cls, records: Sequence[RequestRecord]) -> "Spans":
+        """Make them of records of users who think, each answer spread over its cycle: think time and round trip.
+
+        A user then counts with the same rate all through a cycle, wherever in it a window begins or ends. Spread over
+        round trips alone, answers of users who keep in step would come in bursts with nothing between them, and the
+        edges of the window would decide how many of them count.
+        """
+        spans = cls.of(records)
+        return replace(spans, begun=spans.sent - spans.think.astype(np.int64))
 
     def answers_served(self, edges: NDArray[np.int64]) -> Series:
         """Return the answers served in each bin between two edges; of one that reaches beyond it, the part within."""

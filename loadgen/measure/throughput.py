@@ -1,7 +1,7 @@
 """Throughput of a window: what was served in it, bin by bin, and whether the window is long enough for an interval.
 
 A streamed answer counts evenly over the end of its round trip, over twice the time in which its tokens arrived at most.
-Without a stream it counts over its whole round trip.
+Without a stream it counts over its whole round trip. An answer to a user who thinks counts over the user's cycle.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,13 @@ class Bins:
     """Service time of complete answers, summed, s; each spread as ``answers``."""
     token_squares: Series
     """Squared output tokens of complete answers, spread as ``tokens``."""
+    think_s: Series
+    """Think time before complete answers, summed, s; each spread as ``answers``."""
 
     @classmethod
-    def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64]) -> "Bins":
-        """Count records into the bins between edges, ns."""
-        service = Spans.of_service(records)
+    def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64], *, cycles: bool = False) -> "Bins":
+        """Count records into the bins between edges, ns; ``cycles``: spread each answer over its user's cycle."""
+        service = Spans.of_cycles(records) if cycles else Spans.of_service(records)
         whole = replace(service, begun=service.sent)
         lasted = service.service / SECOND
         return cls(
@@ -47,6 +49,7 @@ class Bins:
             round_trips_s=whole.served(whole.answers * (whole.end - whole.sent) / SECOND, edges),
             service_s=service.served(service.answers * lasted, edges),
             token_squares=service.served(service.tokens**2, edges),
+            think_s=service.served(service.answers * service.think / SECOND, edges),
         )
 
     def since(self, cut: int) -> "Bins":
@@ -61,7 +64,7 @@ class Bins:
 
     @property
     def _series(self) -> tuple[Series, ...]:
-        return self.answers, self.tokens, self.round_trips_s, self.service_s, self.token_squares
+        return self.answers, self.tokens, self.round_trips_s, self.service_s, self.token_squares, self.think_s
 
     @property
     def seconds(self) -> float:
@@ -79,6 +82,11 @@ class Bins:
         return _ratio(self.service_s, self.answers)
 
     @property
+    def mean_think_s(self) -> float:
+        """Mean think time before a complete answer; 0 where users do not think."""
+        return _ratio(self.think_s, self.answers) or 0.0
+
+    @property
     def length_cv(self) -> float:
         """Coefficient of variation of the answers' output tokens, 0 where they were not counted."""
         mean, square = _ratio(self.tokens, self.answers), _ratio(self.token_squares, self.answers)
@@ -92,32 +100,38 @@ class Throughput:
     answers: float
     """Complete answers. An answer that crosses an edge of the window counts in proportion."""
     round_trips: float
-    """Length of the window in mean round trips; 0 where no answer was complete."""
+    """Length of the window in mean round trips, of users who think in mean cycles; 0 where no answer was complete."""
     requests_per_minute: Estimate | None
-    """None where the window is shorter than three round trips."""
+    """None where the window is shorter than three of those."""
     tokens_per_second: Estimate | None
     """None also where an answer has no token count."""
+    long_enough: bool = False
+    """Whether the window is long enough for an interval, which may still be refused."""
 
 
 def throughput(bins: Bins) -> Throughput:
     """Return the throughput over all bins.
 
     A window shorter than three mean round trips has none: what is in flight at its edges is as much as what was served.
-    An interval needs ``ENOUGH_REQUESTS`` answers, and a window of ``ROUND_TRIPS`` mean times of service. It is refused
-    for both figures where it is for one: requests/min alone does not show an engine whose speed changes slowly.
+    An interval needs ``ENOUGH_REQUESTS`` answers, and a window of ``ROUND_TRIPS`` mean times of service. Think time
+    is part of both times: users keep one rhythm for about one cycle. The interval is refused for both figures where it
+    is for one: requests/min alone does not show an engine whose speed changes slowly.
     """
     answers = float(bins.answers.sum())
-    round_trip, service = bins.mean_round_trip_s, bins.mean_service_s
-    if not round_trip or not service or bins.seconds < SHORTEST_WINDOW * round_trip:
-        return Throughput(answers, bins.seconds / round_trip if round_trip else 0.0, None, None)
+    round_trip, service, think = bins.mean_round_trip_s, bins.mean_service_s, bins.mean_think_s
+    if not round_trip or not service:
+        return Throughput(answers, 0.0, None, None)
+    round_trips = bins.seconds / (round_trip + think)
+    if round_trips < SHORTEST_WINDOW:
+        return Throughput(answers, round_trips, None, None)
     per_minute = _mean(bins.answers * 60 / bins.width_s, answers)
     per_second = None if np.isnan(bins.tokens).any() else _mean(bins.tokens / bins.width_s, answers)
-    long = answers >= ENOUGH_REQUESTS and bins.seconds >= ROUND_TRIPS * service
+    long = answers >= ENOUGH_REQUESTS and bins.seconds >= ROUND_TRIPS * (service + think)
     if not long or any(e is not None and e.ci95 is None for e in (per_minute, per_second)):
         per_minute = replace(per_minute, ci95=None)
         per_second = None if per_second is None else replace(per_second, ci95=None)
     per_minute = _at_least(per_minute, Z * bins.length_cv / sqrt(max(answers, 1.0)))
-    return Throughput(answers, bins.seconds / round_trip, per_minute, per_second)
+    return Throughput(answers, round_trips, per_minute, per_second, long)
 
 
 def _at_least(estimate: Estimate, share: float) -> Estimate:

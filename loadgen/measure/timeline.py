@@ -23,7 +23,7 @@ class Timeline:
         self._origin, self._width, self._bins = origin, width / SECOND, bins
         self._answers, self._tokens = _Spread(bins, self._width), _Spread(bins, self._width)
         self._round_trips, self._service = _Spread(bins, self._width), _Spread(bins, self._width)
-        self._token_squares = _Spread(bins, self._width)
+        self._token_squares, self._think = _Spread(bins, self._width), _Spread(bins, self._width)
         self._in_flight, self._progress = _Spread(bins, self._width), _Growth(bins, self._width)
         self._all_counted = True
 
@@ -39,6 +39,7 @@ class Timeline:
         self._round_trips.add(sent, end, spans.answers)
         self._token_squares.add(begun, end, np.nan_to_num(spans.tokens) ** 2 / (end - begun))
         self._service.add(begun, end, spans.answers * spans.service / SECOND / (end - begun))
+        self._think.add(begun, end, spans.answers * spans.think / SECOND / (end - begun))
         self._in_flight.add(sent, end, np.ones(len(sent)))
         self._progress.add(sent, end)
 
@@ -52,6 +53,7 @@ class Timeline:
             round_trips_s=self._round_trips.series(number),
             service_s=self._service.series(number),
             token_squares=self._token_squares.series(number),
+            think_s=self._think.series(number),
         )
 
     def in_flight(self, number: int) -> Series:

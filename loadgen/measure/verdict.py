@@ -4,7 +4,17 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from loadgen.exit_status import ExitStatus
-from loadgen.measure.checks import accounting, arrivals, client, load, steady_state, tokens, user_code
+from loadgen.measure.checks import (
+    accounting,
+    arrivals,
+    client,
+    foreign_load,
+    littles_law,
+    load,
+    steady_state,
+    tokens,
+    user_code,
+)
 from loadgen.measure.evidence import Check, Evidence, Status
 
 
@@ -55,10 +65,10 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     tokens.output_lengths,
     load.load_model,
     load.concurrency,
-    load.little,
+    littles_law.little,
     steady_state.steadiness,
     arrivals.arrivals,
     arrivals.send_lag,
-    load.foreign_load,
+    foreign_load.foreign_load,
     accounting.sample_size,
 )

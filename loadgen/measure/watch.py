@@ -54,6 +54,8 @@ class StepWindow:
     """Why nobody can tell whether it is, if so."""
     ended_by: Literal["precision", "step-time"]
     throughput: Throughput
+    think_s: float = 0.0
+    """Mean think time before an answer; 0 where users do not think."""
 
     @property
     def requests_per_minute(self) -> Estimate | None:
@@ -67,7 +69,8 @@ class StepWindow:
             return None
         if not self.throughput.round_trips:
             return "no answer was complete in its window"
-        return f"its window holds {self.throughput.round_trips:.1f} round trips, a throughput needs {SHORTEST_WINDOW}"
+        cycles = "cycles of users who think" if self.think_s else "round trips"
+        return f"its window holds {self.throughput.round_trips:.1f} {cycles}, a throughput needs {SHORTEST_WINDOW}"
 
     @property
     def counts(self) -> bool:
@@ -171,7 +174,8 @@ class StepWatch:
         state = steady(view.series)
         cut = len(view.bins.answers) // 2 if state.cut is None else state.cut
         window = Window(self._full + cut * view.width, self._full + len(view.bins.answers) * view.width)
-        return StepWindow(window, state.unsteady, state.undecided, ended_by, throughput(view.bins.since(cut)))
+        bins = view.bins.since(cut)
+        return StepWindow(window, state.unsteady, state.undecided, ended_by, throughput(bins), bins.mean_think_s)
 
     def _view(self, end: int) -> "_View":
         """Return what the step shows up to a time, in at most ``MOST_VIEWED`` bins."""

@@ -33,7 +33,11 @@ def by_name(evidence: Evidence, window: Window | None, slo: Slo | None) -> Summa
 
 def _figures(measured: Sequence[RequestRecord], evidence: Evidence, window: Window | None, slo: Slo | None) -> Summary:
     ok = [r for r in measured if r.outcome is Outcome.OK]
-    in_window = {} if window is None else steps.served(window, measured) | steps.of_those_sent(window, measured, slo)
+    thinks = evidence.thinks
+    in_window: Summary = {}
+    if window is not None:
+        in_window = steps.served(window, measured, thinks=thinks)
+        in_window |= steps.of_those_sent(window, measured, slo, thinks=thinks)
     latency_in_window = in_window.pop("latency", {})
     return {
         "requests": requests(measured, all_known=evidence.started is not None),

@@ -10,10 +10,10 @@ from loadgen.measure import knee
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.intervals import distribution_of_series, effective_sample_size, share
-from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS
+from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import Estimate
-from loadgen.measure.throughput import Bins
+from loadgen.measure.throughput import Bins, Throughput
 from loadgen.measure.throughput import throughput as throughput_of
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.latency import latency
@@ -25,11 +25,11 @@ BINS = 200
 """A window is looked at in so many bins for its intervals: twenty times the ten batches that they need."""
 
 
-def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:
+def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None, *, thinks: bool = False) -> Summary:
     """Return the figures of one step; ``measured``: all measured records of the run, on one clock.
 
     Throughput is of all that was served in the window, latencies are of the requests sent in it: none is left out for
-    being long.
+    being long. ``thinks``: whether users think between their requests.
     """
     said: Summary = {
         "step": facts.number,
@@ -48,13 +48,18 @@ def step(facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None) -
             "goodput": None,
         }
     window = Window(*facts.window_ns)
-    return said | served(window, measured) | of_those_sent(window, measured, slo)
+    return said | served(window, measured, thinks=thinks) | of_those_sent(window, measured, slo, thinks=thinks)
 
 
-def served(window: Window, measured: Sequence[RequestRecord]) -> Summary:
-    """Return what was served in a window, with 95 % intervals; no figure of fewer than 30 answers."""
+def served(window: Window, measured: Sequence[RequestRecord], *, thinks: bool = False) -> Summary:
+    """Return what was served in a window, with 95 % intervals; no figure of fewer than 30 answers.
+
+    Of users who think also their mean think time, and why there is no interval, if so.
+    """
     edges = edges_of(window, max(1, (window.end - window.start) // BINS))
-    found = throughput_of(Bins.of([r for r in measured if r.end_ns is not None and r.end_ns > window.start], edges))
+    ended = [r for r in measured if r.end_ns is not None and r.end_ns > window.start]
+    bins = Bins.of(ended, edges, cycles=thinks)
+    found = throughput_of(bins)
     enough = found.answers >= ENOUGH_REQUESTS
     per_minute, per_second = found.requests_per_minute, found.tokens_per_second
     nothing = {"value": None, "ci95": None, "n": round(found.answers)}
@@ -65,10 +70,25 @@ def served(window: Window, measured: Sequence[RequestRecord]) -> Summary:
         "requests_per_minute": shown(per_minute) if per_minute and enough else nothing,
         "output_tokens_per_second": per_second.value if per_second and enough else None,
         "output_tokens_per_second_ci95": list(per_second.ci95) if per_second and per_second.ci95 and enough else None,
+        **(_of_thinking(found, bins) if thinks else {}),
     }
 
 
-def of_those_sent(window: Window, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:
+def _of_thinking(found: Throughput, bins: Bins) -> Summary:
+    """Return the mean think time in a window, and why its throughput has no interval; None where it has one."""
+    estimate = found.requests_per_minute
+    why = None
+    if estimate is None or estimate.ci95 is None:
+        cycles = f"the window holds {found.answers:.0f} answers and {found.round_trips:.1f} cycles of the users"
+        why = f"{cycles}, an interval needs {ENOUGH_REQUESTS} and about {ROUND_TRIPS}"
+        if found.long_enough:
+            why = "throughput changed too slowly for a window of this length"
+    return {"think_ms": 1_000 * bins.mean_think_s, "no_interval": why}
+
+
+def of_those_sent(
+    window: Window, measured: Sequence[RequestRecord], slo: Slo | None, *, thinks: bool = False
+) -> Summary:
     """Return latencies, failures and goodput of the requests sent in a window."""
     sent = sorted(
         (r for r in measured if r.sent_ns is not None and window.start <= r.sent_ns < window.end),
@@ -79,14 +99,15 @@ def of_those_sent(window: Window, measured: Sequence[RequestRecord], slo: Slo | 
         "requests": len(sent),
         "failed": len(sent) - len(ok),
         "latency": latency(ok, distribution_of_series),
-        "goodput": goodput(window, measured, sent, slo),
+        "goodput": goodput(window, measured, sent, slo, thinks=thinks),
     }
 
 
-def throughput(steps: Sequence[Summary], concurrency: int) -> Summary:
+def throughput(steps: Sequence[Summary], concurrency: int | None) -> Summary:
     """Return the highest throughput, at how few users it is reached, and where it stops growing.
 
-    Steps that were not steady take no part in it, nor those without a figure.
+    Steps that were not steady take no part in it, nor those without a figure. ``concurrency``: the users where no step
+    has a figure; None where their number was changed during the run.
     """
     known = [s for s in steps if _value(s) is not None and s["steady"] is not False]
     if not known:
@@ -136,7 +157,12 @@ def _best_goodput(steps: Sequence[Summary]) -> Summary | None:
 
 
 def goodput(
-    window: Window, measured: Sequence[RequestRecord], sent: Sequence[RequestRecord], slo: Slo | None
+    window: Window,
+    measured: Sequence[RequestRecord],
+    sent: Sequence[RequestRecord],
+    slo: Slo | None,
+    *,
+    thinks: bool = False,
 ) -> Summary | None:
     """Return how much was served within the limits, and by how many requests they were kept; None without limits.
 
@@ -148,7 +174,8 @@ def goodput(
     good = [meets(r, slo) for r in sent]
     n_eff = effective_sample_size(np.array(good, dtype=float))
     edges = np.array([window.start, window.end], dtype=np.int64)
-    served = Spans.of_service([r for r in measured if meets(r, slo)])
+    spans = Spans.of_cycles if thinks else Spans.of_service
+    served = spans([r for r in measured if meets(r, slo)])
     return {
         "requests_per_minute": 60 * float(served.answers_served(edges)[0]) / window.seconds,
         "share": shown(share(sum(good), len(good), n_eff)),

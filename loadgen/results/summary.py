@@ -16,9 +16,9 @@ from loadgen.errors import DataError
 from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
-from loadgen.measure.facts import Arrivals, Instrument, StepFacts
+from loadgen.measure.facts import Arrivals, Instrument
 from loadgen.measure.intervals import in_order
-from loadgen.measure.load import Window, full_window, peak_in_flight
+from loadgen.measure.load import Window, peak_in_flight
 from loadgen.measure.pace import pace, widened
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
@@ -67,6 +67,8 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "tokens": tokens(evidence.ok),
         "instrument": _instrument(manifest, evidence.ok),
     }
+    if manifest.users_changed:
+        summary["users_changed"] = True
     summary |= _FIGURES[manifest.kind](manifest, evidence, summary)
     if any(r.name for r in evidence.measured):
         summary["by_name"] = by_name(evidence, _window(evidence, summary), _slo(manifest))
@@ -93,6 +95,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         planned=manifest.planned_requests,
         ended=ended.reason if ended else None,
         ended_why=ended.why if ended else None,
+        signalled=ended.signalled if ended else False,
         users=manifest.users,
         users_changed=manifest.users_changed,
         max_tokens=int(manifest.scenario["max_tokens"]),
@@ -169,7 +172,7 @@ def _rate_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> S
 
 def _throughput_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
     found = _throughput(evidence, verdict_of(summary), summary["latency"], _slo(manifest))
-    return found | {"energy": energy.of_steps(manifest, evidence.steps, found)}
+    return found | {"energy": energy.of_steps(manifest, evidence.loads if evidence.steps else (), found)}
 
 
 _FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Summary], Summary]] = {
@@ -201,21 +204,18 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
 
 
 def _throughput(evidence: Evidence, verdict: Verdict, whole: Summary, slo: Slo | None) -> Summary:
-    """Return the figures of all steps, and the throughput of the run."""
-    facts = _steps(evidence)
-    found = [steps.step(f, evidence.measured, slo) | {"verdict": verdict.value} for f in facts]
+    """Return all steps; a plain closed loop is one, measured while all its users were at work.
+
+    There is none where the number of users was changed: no figure could say of how many users it is.
+    """
+    found = [
+        steps.step(load, evidence.measured, slo, thinks=evidence.thinks) | {"verdict": verdict.value}
+        for load in evidence.loads
+    ]
     if not evidence.steps:
         found = [s | {"latency": whole, "steady": None} for s in found if s["window_seconds"] is not None]
-    return {"steps": found, "throughput": steps.throughput(found, evidence.users)}
-
-
-def _steps(evidence: Evidence) -> Sequence[StepFacts]:
-    """Return the steps of the load; a plain closed loop is one, measured while all its users were at work."""
-    if evidence.steps:
-        return evidence.steps
-    window = full_window(evidence.measured, evidence.users)
-    span = None if window is None else (window.start, window.end)
-    return [StepFacts(number=0, concurrency=evidence.users, began_ns=0, window_ns=span, ended_by="step-time")]
+    users = None if evidence.users_changed else evidence.users
+    return {"steps": found, "throughput": steps.throughput(found, users)}
 
 
 def _window(evidence: Evidence, summary: Summary) -> Window | None:
@@ -224,7 +224,7 @@ def _window(evidence: Evidence, summary: Summary) -> Window | None:
     if not best.get("requests_per_minute"):
         return None
     at = best["at_concurrency"]
-    return next(Window(*f.window_ns) for f in _steps(evidence) if f.concurrency == at and f.window_ns is not None)
+    return next(Window(*f.window_ns) for f in evidence.loads if f.concurrency == at and f.window_ns is not None)
 
 
 def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:

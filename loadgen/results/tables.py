@@ -1,6 +1,6 @@
 """The tables of a report, made once from the summary; Markdown, HTML and the terminal only differ in how they draw."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loadgen.measure.limits import ENOUGH_REQUESTS
@@ -59,7 +59,8 @@ def _speed(summary: Summary) -> Table:
     way = "streamed" if summary["stream"] else "not streamed"
     mean = speed["tokens_per_second_mean"] or {"n": 0, "ci95": None}
     n = mean["n"]
-    note = f"Output tokens over the full round trip, mean over {n} requests, one user, answers {way}.{_rounds(summary)}"
+    users = "users changed during the run" if summary.get("users_changed") else "one user"
+    note = f"Output tokens over the full round trip, mean over {n} requests, {users}, answers {way}.{_rounds(summary)}"
     if n >= ENOUGH_REQUESTS and mean["ci95"] is None:
         note += " No interval: the engine's pace changes too slowly for a run of this length; more --requests."
     return Table(
@@ -85,8 +86,9 @@ def _throughput(summary: Summary) -> Table:
         rows.append((f"requests/min within {slo}", _within(best.get("goodput"))))
     if len(steps) == 1:
         rows.append(("window, s", number(steps[0]["window_seconds"], 1)))
-    note = "Closed loop: each user waits for an answer before the next question. "
-    note += "Counted while all users were waiting, from 30 answers on."
+        if (think_ms := steps[0].get("think_ms")) is not None:
+            rows.append(("think time, mean, ms", short(think_ms)))
+    note = "Closed loop: each user waits for an answer before the next question. " + _counted(summary)
     if len(plateau := best.get("plateau") or ()) > 1:
         users = ", ".join(f"{n:,}" for n in plateau)
         note += (
@@ -100,6 +102,21 @@ def _throughput(summary: Summary) -> Table:
         note += " No knee: throughput still grew, or there are too few steps."
     column = f"{summary['engine']}, requests/min [95 % interval]"
     return Table("Throughput", ("model", column), tuple(rows), note + _rounds(summary))
+
+
+def _counted(summary: Summary) -> str:
+    """Say in which window a closed loop's answers count, and why there is no interval of users who think."""
+    if summary.get("users_changed"):
+        return "No figure: the number of users was changed during the run, so it is of no number of users."
+    steps = summary["steps"]
+    if not steps:
+        return "No figure: there was no time in which all users were at work."
+    if not any("think_ms" in step for step in steps):
+        return "Counted while all users were waiting, from 30 answers on."
+    note = "Users think between their requests: each answer counts over its user's cycle of think time and request. "
+    note += "Counted while all users were in their cycles, from 30 answers on."
+    why = steps[0].get("no_interval") if len(steps) == 1 else None
+    return note if why is None else f"{note} No interval: {why}; more --requests, or a longer --run-time."
 
 
 def _within(goodput: Mapping[str, Any] | None) -> str:
@@ -129,6 +146,7 @@ def _steps(summary: Summary) -> Table:
         ("users", lambda step: f"{step['concurrency']:,}"),
         ("requests/min [95 % interval]", lambda step: short_estimate(step.get("requests_per_minute"))),
         ("output tokens/s", lambda step: short(step.get("output_tokens_per_second"))),
+        *_think_time(steps),
         *(_percentile_column(*which) for which in _SHOWN_OF_A_STEP if any(_has(step, which[0]) for step in steps)),
     ]
     if any(step.get("goodput") for step in steps):
@@ -148,6 +166,13 @@ def _steps(summary: Summary) -> Table:
         words=tuple(i for i, name in enumerate(names) if name == _NOTES),
         wide=tuple(i for i, name in enumerate(names) if name not in _FOR_TERMINALS),
     )
+
+
+def _think_time(steps: Sequence[Step]) -> list[Column]:
+    """Return the column of the mean think time, where users think."""
+    if not any("think_ms" in step for step in steps):
+        return []
+    return [("think time, mean, ms", lambda step: short(step.get("think_ms")))]
 
 
 _SHOWN_OF_A_STEP = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadgen.errors import DISK_ERRORS
 from loadgen.exit_status import ExitStatus
 from loadgen.results.manifest import Ended, Manifest
 from loadgen.results.report import write_reports
@@ -24,14 +25,16 @@ class RunResult:
     """What the user has to know besides the verdict."""
 
 
-def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None) -> RunResult:
+def conclude(
+    folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None, *, signalled: bool = False
+) -> RunResult:
     """Complete the manifest, merge the records, write the reports and return the result.
 
-    ``why``: what ended the load early. If the disk takes none of it, the result is returned all the same, with a
-    remark.
+    ``why``: what ended the load early; ``signalled``: whether a signal did. If the disk takes none of it, the result is
+    returned all the same, with a remark.
     """
     started = sum(facts.started_requests or 0 for facts in manifest.workers)
-    manifest.ended = Ended(reason=reason, at=wall_time(), started_requests=started, why=why)
+    manifest.ended = Ended(reason=reason, at=wall_time(), started_requests=started, why=why, signalled=signalled)
     disk_errors: list[OSError] = []
     _to_disk(lambda: folder.write_manifest(manifest), disk_errors)
     _to_disk(lambda: merge(folder.path), disk_errors)
@@ -41,8 +44,8 @@ def conclude(folder: RunFolder, manifest: Manifest, reason: EndReason, why: str 
     if disk_errors:
         status = status or ExitStatus.INCONCLUSIVE  # a report that is not on disk is no verdict
         remark = (
-            f"{cannot_write(disk_errors[0])}: the records are in {folder.path}. Free some space, and `loadgen report` "
-            f"makes the report; exit status {status:d}."
+            f"{cannot_write(disk_errors[0])}: the records are in {folder.path}. {_way_out(disk_errors[0])}, and "
+            f"`loadgen report` makes the report; exit status {status:d}."
         )
     return RunResult(summary, folder.path, status, remark)
 
@@ -56,6 +59,10 @@ def bug_remark(what: str, folder: Path | None) -> str:
 def cannot_write(error: OSError) -> str:
     """Return the message that a file cannot be written."""
     return f"{error.filename or 'a file'} cannot be written ({error.strerror})"
+
+
+def _way_out(error: OSError) -> str:
+    return "Free some space" if error.errno in DISK_ERRORS else "Correct that"
 
 
 def wall_time() -> str:

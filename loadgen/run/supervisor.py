@@ -81,6 +81,8 @@ class RunSupervisor(ABC):
         """End the run and the process; the second time, abort the requests in flight of all processes."""
         if not self.is_interrupted:
             self.is_interrupted = True
+            if self.controller is not None:
+                self.controller.signalled()
             self.end_process()
             return
         if self.share is not None:

@@ -10,20 +10,26 @@ from loadgen.record import Outcome, Phase
 
 
 def run_complete(e: Evidence) -> Check:
-    """Tell whether the run came to its end."""
-    name = "run complete"
+    """Check that the run came to its own end."""
+    name, limit = "run complete", "an end"
     done = len(e.measured)
+    of = f"{done} of {e.planned} requests" if e.planned is not None else f"{done} requests"
+    figures = "The figures are of the requests that had ended."
     if e.ended is None:
-        text = f"cut short: {done} requests recorded, the run's end is missing"
-        return Check(name, Status.INCONCLUSIVE, text, "an end", "Repeat it; the figures are of what was finished.")
+        value = f"cut short: {done} requests recorded, the run's end is missing"
+        return Check(name, Status.INCONCLUSIVE, value, limit, f"{figures} Repeat the run.")
     if e.ended_why is not None:
-        value = f"broken off after {done} requests: {e.ended_why}"
-        return Check(name, Status.INCONCLUSIVE, value, "an end", "Mend that, and repeat it.")
+        value = f"broken off after {of}: {e.ended_why}"
+        return Check(name, Status.INCONCLUSIVE, value, limit, f"{figures} Correct that, and repeat the run.")
+    if e.ended == "interrupted" and e.signalled:
+        advice = f"{figures} Repeat the run, and let it come to its end."
+        return Check(name, Status.INCONCLUSIVE, f"interrupted by a signal after {of}", limit, advice)
     if e.ended == "interrupted":
-        of = f" of {e.planned}" if e.planned is not None else ""
-        return Check(name, Status.INCONCLUSIVE, f"interrupted after {done}{of} requests", "an end", "Let it end.")
+        advice = f"{figures} Locust was told to stop: its web UI, a load test shape or a program can do that."
+        return Check(name, Status.INCONCLUSIVE, f"stopped after {of}", limit, advice)
     if e.ended == "completed" and e.planned is not None and done < e.planned:
-        return Check(name, Status.INCONCLUSIVE, f"stopped after {done} of {e.planned} requests", "all", "Let it end.")
+        advice = "The load came to its end, but records are missing: see the check 'every request accounted for'."
+        return Check(name, Status.INCONCLUSIVE, f"{of} recorded", "all", advice)
     return Check(name, Status.OK, f"{done} requests, ended by {'--run-time' if e.ended == 'run-time' else 'itself'}")
 
 
@@ -36,14 +42,14 @@ def conservation(e: Evidence) -> Check:
     value = f"{e.started} started, {len(e.records)} recorded"
     differing = _differing(e)
     if len(e.records) == distinct and not differing and any(_says_too_little(w) for w in e.workers):
-        advice = "A lost worker cannot say how many it had started: more than is known here."
+        advice = "A lost worker did not report how many requests it had started; there may be more."
         return Check(name, Status.NOT_CHECKED, f"at least {value}", "equal", advice)
     if e.started == len(e.records) == distinct and not differing:
         return Check(name, Status.OK, value, "equal")
     value += f" ({differing})" if differing else ""
-    advice = "Records are missing or doubled: see the log, and report a bug."
+    advice = "Records are missing, or there are too many: see the log, and report this as a bug."
     if e.ended_why is not None:
-        advice = "Records are missing: what ended the run may have cost them."
+        advice = "Records are missing; what ended the run early may be why."
     return Check(name, Status.INVALID, value, "equal", advice)
 
 
@@ -71,7 +77,8 @@ def workers(e: Evidence) -> Check:
     lost = [f"{w.host}, process {w.pid}: {w.lost}" for w in making if w.lost]
     if lost:
         advice = (
-            "The load was not what was asked for. What the lost had finished is in the records as far as it is there."
+            "The load was not what was asked for. Requests that a lost worker had finished count where their records "
+            "are here."
         )
         return Check(name, Status.INVALID, f"{len(lost)} of {len(making)} lost: {'; '.join(lost)}", "none lost", advice)
     value = f"{len(making)} process{'' if len(making) == 1 else 'es'}"
@@ -82,15 +89,19 @@ def workers(e: Evidence) -> Check:
     value += f", clocks put together to {uncertain:.2f} ms, wall clocks up to {walls:.1f} ms apart"
     status = Status.OK if uncertain <= CLOCKS_LIMIT_MS else Status.WARN
     return Check(
-        name, status, value, f"{CLOCKS_LIMIT_MS:g} ms", "What counts requests of several hosts is known to that."
+        name,
+        status,
+        value,
+        f"{CLOCKS_LIMIT_MS:g} ms",
+        "Figures that combine requests of several hosts are no more exact than that.",
     )
 
 
 def failures(e: Evidence) -> Check:
     """Tell how many requests failed."""
     name = "failures"
-    # What an interruption aborted says nothing of the server, and makes the run inconclusive by itself.
-    # What was dropped never reached it: that is a matter of the arrivals.
+    # Requests that an interruption aborted say nothing about the server, and the run is inconclusive anyway.
+    # Dropped requests never reached it: the check of the arrivals counts them.
     no_fault = {Outcome.OK, Outcome.DROPPED} | ({Outcome.ABORTED} if e.ended == "interrupted" else set())
     failed = Counter(r.outcome for r in e.measured if r.outcome not in no_fault)
     if not e.measured:
@@ -98,14 +109,16 @@ def failures(e: Evidence) -> Check:
     total = sum(failed.values())
     cold = sum(r.phase is Phase.WARMUP and r.outcome is not Outcome.OK for r in e.records)
     if not total and cold:
-        return Check(name, Status.WARN, f"{cold} in the warm-up", "0", "Was the engine warm? See the records.")
+        return Check(
+            name, Status.WARN, f"{cold} in the warm-up", "0", "The engine may not have been warm: see the records."
+        )
     if not total:
         return Check(name, Status.OK, "0", "0")
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
     status = Status.INVALID if total > FAILED_SHARE_LIMIT * len(e.measured) else Status.WARN
     advice = "See the errors below and the server's log."
     if failed[Outcome.ABORTED] == total:
-        advice = "They were unanswered when --stop-timeout was over: less load, or a longer --stop-timeout."
+        advice = "They had no answer yet when they were cancelled; a longer --stop-timeout waits longer at a run's end."
     return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
 
 
@@ -116,12 +129,16 @@ def sample_size(e: Evidence) -> Check:
     value, limit = f"{n} complete answers", f"at least {ENOUGH_REQUESTS}"
     if n == 0:
         timed = e.ended == "run-time" and not e.measured
-        advice = "--run-time includes the warm-up, which took it all." if timed else "There is nothing to measure by."
+        advice = "There is nothing to measure by."
+        if timed:
+            advice = "No measured request ended before --run-time was over, which includes the warm-up: make it longer."
         return Check(name, Status.INCONCLUSIVE, value, limit, advice)
     few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
     if few and e.steps:
         found = ", ".join(f"{_answers(e, step)} at {step.concurrency} users" for step in few)
-        return Check(name, Status.WARN, found, f"{limit} in each step", "Their figures are left out: more --step-time.")
+        return Check(
+            name, Status.WARN, found, f"{limit} in each step", "Their figures are left out: a longer --step-time."
+        )
     if n < ENOUGH_REQUESTS:
         return Check(name, Status.WARN, value, limit, "The interval is rough: more --requests.")
     return Check(name, Status.OK, value, limit)

@@ -27,8 +27,8 @@ def arrivals(e: Evidence) -> Check:
     value = _described(due, dropped)
     missing, others = _compared(e, np.sort([r.scheduled_ns or 0 for r in due]))
     if missing or others:
-        value += f", {missing} missing" * bool(missing) + f", {others} at other times" * bool(others)
-        advice = "Some process did not follow its part of the schedule: see the log, and report a bug."
+        value += f", {missing} missing" * bool(missing) + f", {others} not in the schedule" * bool(others)
+        advice = "The requests were not those of the schedule, which its seed gives again: see the log of each process."
         status = Status.INVALID if missing + others > DROPPED_LIMIT * (len(due) + missing) else Status.WARN
         return Check(name, status, value, limit, advice)
     if dropped:
@@ -36,7 +36,13 @@ def arrivals(e: Evidence) -> Check:
         advice = "The offered load was not reached: raise --max-in-flight, or ask for less."
         return Check(name, status, value, limit, advice)
     if e.schedule is None:
-        return Check(name, Status.NOT_CHECKED, value, limit, "Nothing of the schedule has begun.")
+        return Check(
+            name,
+            Status.NOT_CHECKED,
+            value,
+            limit,
+            "No record has a scheduled time: the run may have ended before the first request was due.",
+        )
     return Check(name, Status.OK, value, limit)
 
 
@@ -96,4 +102,10 @@ def send_lag(e: Evidence) -> Check:
     if p99 <= limit:
         return Check(name, Status.OK, value, f"{limit:.2f} ms")
     status = Status.INVALID if p99 > max(LAG_LIMIT_MS, LAG_INVALID * middle) else Status.WARN
-    return Check(name, status, value, f"{limit:.2f} ms", "This client was late: more --processes, or a lower --rate.")
+    return Check(
+        name,
+        status,
+        value,
+        f"{limit:.2f} ms",
+        "Requests left this client late, connecting included: more --processes, or a lower --rate.",
+    )

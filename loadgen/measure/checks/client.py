@@ -30,12 +30,12 @@ def client_lag(e: Evidence) -> Check:
     if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
         return Check(name, Status.OK, value, limit)
     advice = (
-        "This machine was busy, or code in the locustfile kept others from running: fewer users here, fewer programs "
-        "beside it, or the engine on another machine."
+        "Times taken in user space may be late by that. What helps: fewer users in each process, fewer other programs "
+        "here, the engine on another machine, no long computations in the locustfile."
     )
     if all(r.client == "openai" for r in e.ok):
-        advice = "The openai SDK keeps the loop busy: that is what it costs, and it is in the figures."
-    # The shortest of what is measured: of a stream the time to its first token.
+        advice = "The openai SDK takes its times in user space, so this lag is in the figures."
+    # The shortest time that is measured: of a stream, that to its first token.
     times = [
         time
         for r in e.ok
@@ -55,10 +55,11 @@ def client_load(e: Evidence) -> Check:
     limit = f"{CPU_SHARE_LIMIT:.0%}, {LOOP_LAG_LIMIT_MS:g} ms"
     if e.cpu_share <= CPU_SHARE_LIMIT and pause <= LOOP_LAG_LIMIT_MS:
         return Check(name, Status.OK, value, limit)
-    advice = "One process is near its limit here: a smaller --itl-sample, or fewer users."
+    advice = "One process is near its limit here: a smaller --itl-sample, fewer users, or more --processes."
     if e.cpu_share <= CPU_SHARE_LIMIT:
         advice = (
-            "Python's garbage collector held all users up: the machine is busy, or the locustfile keeps many objects."
+            "Python's garbage collector stopped all users for that long. What helps: a less busy machine, fewer "
+            "objects kept by the locustfile."
         )
     return Check(name, Status.WARN, value, limit, advice)
 
@@ -97,11 +98,9 @@ def time_resolution(e: Evidence) -> Check:
     limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
     if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
         return Check(name, Status.OK, value, limit)
-    advice = "The client read late, or a proxy sent tokens in bunches."
+    advice = "Chunks were read together: late by this client (see 'client lag'), or they came so from the network."
     if shared <= SHARED_READS_LIMIT * chunks and any(r.lazy for r in e.ok):
-        advice = (
-            "Of streams drained lazily the last token is known to a sweep: a larger --itl-sample reads more of them."
-        )
+        advice = "The last token of a lazily drained stream is known to an interval: a larger --itl-sample helps."
     return Check(name, Status.WARN, value, limit, advice)
 
 

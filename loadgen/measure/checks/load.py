@@ -1,35 +1,39 @@
-"""Whether the load was what was asked for, and the engine had no other."""
+"""Whether the load was what was asked for."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
+from loadgen.clock import SECOND
+from loadgen.measure import thinking
 from loadgen.measure.evidence import Check, Evidence, Status
-from loadgen.measure.facts import EngineCounters
-from loadgen.measure.limits import LITTLE_INVALID, LITTLE_WARN
-from loadgen.measure.load import Spans, Window, full_window, peak_in_flight
-from loadgen.record import Outcome, RequestRecord
+from loadgen.measure.facts import StepFacts
+from loadgen.measure.load import Window, peak_in_flight
+from loadgen.record import RequestRecord
 
 
 def load_model(e: Evidence) -> Check:
-    """Tell which kind of load it was: what its latencies mean depends on it."""
+    """State which kind of load it was: what its latencies mean depends on it."""
     if e.arrivals is not None:
         return Check("load model", Status.OK, "open loop: latencies count from the schedule")
-    text = "closed loop: a stall of the server holds its users up, and shows once for each of them"
+    text = "closed loop: a stall of the server also stalls its users, and shows once for each of them"
     return Check("load model", Status.OK, text, advice="For latencies at a given rate: locustfiles/rate.py.")
 
 
 def concurrency(e: Evidence) -> Check:
-    """Tell whether as many requests were in flight as were asked for."""
+    """Check that as many users were at work as were asked for: in flight, or asking and thinking."""
     name = "concurrency as asked"
     if e.arrivals is not None:
         return Check(name, Status.NOT_CHECKED, advice="An open loop has as many in flight as come together.")
     if e.users_changed:
-        advice = "Start a new run instead of changing the users of one."
-        return Check(name, Status.WARN, "users were changed during the run", str(e.users), advice)
+        value = f"the number of users was changed during the run; {_senders(e.measured)}"
+        advice = "No part of the run has the load that was asked for: start a new run for each number of users."
+        return Check(name, Status.INVALID, value, str(e.users), advice)
     if e.steps:
         return _concurrency_of_steps(name, e)
+    return _users_who_think(name, e) if e.thinks else _peak(name, e)
+
+
+def _peak(name: str, e: Evidence) -> Check:
+    """Compare the most requests in flight at once with the users asked for."""
     peak = peak_in_flight(e.measured)
     if peak == 0:
         return Check(name, Status.NOT_CHECKED)
@@ -37,153 +41,78 @@ def concurrency(e: Evidence) -> Check:
     if peak == e.users:
         return Check(name, Status.OK, value, str(e.users))
     advice = "The users were never all waiting at once: more --requests, or a smaller --users."
-    return Check(name, Status.WARN, value, str(e.users), advice)
+    return Check(name, Status.WARN, value, str(e.users), excess(e.measured, e.users) if peak > e.users else advice)
+
+
+def excess(measured: Sequence[RequestRecord], users: int) -> str:
+    """Say of a load with more requests in flight than users asked for who sent them, as far as the records tell."""
+    first_sent: dict[int, int] = {}
+    for r in measured:
+        if r.user is not None and r.sent_ns is not None:
+            first_sent[r.user] = min(r.sent_ns, first_sent.get(r.user, r.sent_ns))
+    said = "More requests were in flight than users were asked for."
+    if len(first_sent) > users:
+        times = sorted(first_sent.values())
+        since = (times[users] - times[0]) / SECOND
+        return f"{said} {len(first_sent)} users sent requests, more than {users} from second {since:.1f} on."
+    if any(peak_in_flight([r for r in measured if r.user == user]) > 1 for user in first_sent):
+        return f"{said} Some users had several requests in flight at once."
+    return said
+
+
+def _senders(measured: Sequence[RequestRecord]) -> str:
+    number = len(thinking.users_of(measured))
+    return f"{number} user{'' if number == 1 else 's'} sent requests" if number else "the records do not name them"
+
+
+def _users_who_think(name: str, e: Evidence) -> Check:
+    """Compare the users who ask and think with those asked for; with think time few are in flight at once."""
+    users = thinking.users_of(e.measured)
+    limit = str(e.users)
+    if len(users) < e.users:
+        advice = "The others sent none: more --requests, or a longer --run-time."
+        return Check(name, Status.WARN, f"{len(users)} users sent requests", limit, advice)
+    (load,) = e.loads
+    if load.window_ns is None:
+        value = f"{len(users)} users, but never all in their cycles at once"
+        advice = (
+            "The last user had its first answer when another already had its last one: more --requests, or a longer "
+            "--run-time."
+        )
+        return Check(name, Status.WARN, value, limit, advice)
+    window = Window(*load.window_ns)
+    waiting = in_flight(e.measured, window)
+    thought = thinking.mean_number(thinking.think_spans(e.measured, e.lateness_ns), window)
+    value = f"{len(users)} users asked and thought: on average {waiting:.2f} waited, {thought:.2f} thought"
+    if len(users) > e.users:
+        return Check(name, Status.WARN, value, limit, "More users sent requests than were asked for.")
+    return Check(name, Status.OK, value, limit)
+
+
+def in_flight(measured: Sequence[RequestRecord], window: Window) -> float:
+    """Return the mean number of requests in flight in a window."""
+    spans = [(r.sent_ns, r.end_ns) for r in measured if r.sent_ns is not None and r.end_ns is not None]
+    return thinking.mean_number(spans, window)
 
 
 def _concurrency_of_steps(name: str, e: Evidence) -> Check:
-    found = []
-    for step in e.steps:
-        if step.window_ns is None:
-            continue
-        start, end = step.window_ns
-        inside = [r for r in e.measured if r.sent_ns is not None and (r.end_ns or 0) > start and r.sent_ns < end]
-        found.append((step.concurrency, peak_in_flight(inside)))
+    found = [
+        (load.concurrency, _at_work(e, load, Window(*load.window_ns))) for load in e.loads if load.window_ns is not None
+    ]
     if not found:
         return Check(name, Status.NOT_CHECKED)
-    wrong = [f"{peak} instead of {asked}" for asked, peak in found if peak != asked]
+    wrong = [f"{number} instead of {asked}" for asked, number in found if number != asked]
     if not wrong:
         return Check(name, Status.OK, "in every step", "equal")
-    return Check(name, Status.WARN, ", ".join(wrong), "equal", "Users could not start, or were started too late.")
+    advice = "These steps had another load than their number of users says: see the log of each process."
+    return Check(name, Status.WARN, ", ".join(wrong), "equal", advice)
 
 
-@dataclass(frozen=True, slots=True)
-class _Occupied:
-    """A window, how many users there were (None: an open loop), and what was in flight."""
-
-    users: int | None
-    in_flight: float
-    waiting: float
-    """Before the first token, of what was in flight: arrivals per second times TTFT."""
-
-    @property
-    def used(self) -> float:
-        """Share of the users that were waiting for the engine."""
-        return 1.0 if not self.users else self.in_flight / self.users
-
-
-def little(e: Evidence) -> Check:
-    """Tell whether users were always waiting for the engine, by Little's law, and for what: N = X R, phase by phase.
-
-    J. Little, 1961. N is the number of users that were asked for; X R is what the requests' times add up to. For an
-    open loop N is the area under the requests in flight, and X R the rate times the mean time of those due in it.
-    """
-    name = "Little's law"
-    found = list(_occupied(e))
-    if not found:
-        return Check(name, Status.NOT_CHECKED)
-    if found[0].users is None:
-        return _open_little(name, e, found[0])
-    worst = max(found, key=lambda o: abs(o.used - 1))
-    value = f"{worst.in_flight:.2f} of {worst.users} users waited for the engine"
-    if worst.waiting:
-        value += f": {worst.waiting:.2f} for a first token, {worst.in_flight - worst.waiting:.2f} for more"
-    limit = f"{LITTLE_WARN:.0%}"
-    apart = abs(worst.used - 1)
-    if apart <= LITTLE_WARN:
-        return Check(name, Status.OK, value, limit)
-    status = Status.INVALID if apart > LITTLE_INVALID else Status.WARN
-    return Check(
-        name, status, value, limit, "The others were between two requests: this client, or connecting, is slow."
-    )
-
-
-def _open_little(name: str, e: Evidence, found: _Occupied) -> Check:
-    assert e.arrivals is not None
-    assert e.arrivals.window_ns is not None
-    window = Window(*e.arrivals.window_ns)
-    inside = [r for r in e.measured if r.sent_ns is not None and window.start <= r.sent_ns < window.end and r.end_ns]
-    expected = sum((r.end_ns or 0) - (r.sent_ns or 0) for r in inside) / (window.end - window.start)
-    value = f"{found.in_flight:.2f} in flight, rate times mean time {expected:.2f}"
-    # The two differ by what reaches over the edges of the window.
-    edge = max(((r.end_ns or 0) - (r.sent_ns or 0) for r in inside), default=0) / (window.end - window.start)
-    limit = LITTLE_WARN + edge
-    if abs(found.in_flight - expected) <= limit * max(expected, 1.0):
-        return Check(name, Status.OK, value, f"{limit:.0%}")
-    return Check(name, Status.WARN, value, f"{limit:.0%}", "Requests in flight grew or fell over the window.")
-
-
-def _occupied(e: Evidence) -> Iterator[_Occupied]:
-    """Look at each window."""
-    for users, window in _windows(e):
-        records = [r for r in e.measured if r.sent_ns is not None and r.end_ns is not None and r.end_ns > window.start]
-        records = [r for r in records if (r.sent_ns or 0) < window.end]
-        if not records:
-            continue
-        edges = np.array([window.start, window.end], dtype=np.int64)
-        in_flight = float(Spans.of(records).in_flight(edges)[0])
-        yield _Occupied(users, in_flight, _overlap([_until_token(r) for r in records], window))
-
-
-def _windows(e: Evidence) -> Iterator[tuple[int | None, Window]]:
-    if e.arrivals is not None:
-        if e.arrivals.window_ns is not None:
-            yield None, Window(*e.arrivals.window_ns)
-    elif e.steps:
-        for step in e.steps:
-            if step.window_ns is not None:
-                yield step.concurrency, Window(*step.window_ns)
-    elif (window := full_window(e.measured, e.users)) is not None and e.users > 1:
-        yield e.users, window
-
-
-def _until_token(r: RequestRecord) -> tuple[int, int]:
-    start = r.sent_ns or 0
-    return start, start if r.first_token_ns is None else r.first_token_ns
-
-
-def _overlap(spans: Sequence[tuple[int, int]], window: Window) -> float:
-    inside = sum(max(0, min(end, window.end) - max(start, window.start)) for start, end in spans)
-    return inside / (window.end - window.start)
-
-
-def foreign_load(e: Evidence) -> Check:
-    """Tell whether the engine had other requests than ours."""
-    name = "no other load on the engine"
-    if e.counters is None:
-        return Check(name, Status.NOT_CHECKED, advice="The engine has no /metrics that tell.")
-    before, after = e.counters
-    busy = (before.running or 0) + (before.waiting or 0)
-    if busy > 0:
-        return Check(
-            name, Status.INVALID, f"{busy:.0f} requests before our first", "0", "Somebody else uses this engine."
-        )
-    # A request that we gave up may still occupy the engine.
-    given_up = sum(r.sent_ns is not None and r.outcome is not Outcome.OK for r in e.records)
-    left = (after.running or 0) + (after.waiting or 0)
-    if left > given_up:
-        limit = f"0 to {given_up}" if given_up else "0"
-        return Check(
-            name, Status.INVALID, f"{left:.0f} requests after our last", limit, "Somebody else uses this engine."
-        )
-    return _ended_requests(name, e, before, after)
-
-
-def _ended_requests(name: str, e: Evidence, before: EngineCounters, after: EngineCounters) -> Check:
-    """Compare the engine's count of finished requests with ours."""
-    if before.requests is None or after.requests is None:
-        status = Status.NOT_CHECKED if before.running is None else Status.OK
-        value = "idle before our first request and after our last" if status is Status.OK else None
-        return Check(name, status, value)
-    theirs = after.requests - before.requests
-    ended = sum(r.outcome is Outcome.OK for r in e.records)
-    sent = sum(r.sent_ns is not None for r in e.records)
-    value = f"{theirs:.0f} requests ended there, {ended} complete ones of ours"
-    limit = f"{ended}" if ended == sent else f"{ended} to {sent}"
-    if theirs > sent:
-        return Check(name, Status.INVALID, value, limit, "Somebody else uses this engine: measure it alone.")
-    if theirs < ended:
-        advice = (
-            "Its /metrics are of one of several replicas, or it was started anew: they do not tell of all requests."
-        )
-        return Check(name, Status.WARN, value, limit, advice)
-    return Check(name, Status.OK, value, limit)
+def _at_work(e: Evidence, load: StepFacts, window: Window) -> int:
+    """Return the most requests in flight at once in the window of a step; with think time the users of the step."""
+    if e.thinks:
+        return len(thinking.users_of(r for r in e.measured if r.step == load.number))
+    inside = [
+        r for r in e.measured if r.sent_ns is not None and (r.end_ns or 0) > window.start and r.sent_ns < window.end
+    ]
+    return peak_in_flight(inside)

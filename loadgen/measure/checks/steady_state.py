@@ -40,7 +40,7 @@ def _steadiness_of_arrivals(name: str, asked: Arrivals) -> Check:
         return Check(name, Status.NOT_CHECKED, asked.undecided, "steady", "A longer --run-time.")
     if asked.unsteady is None:
         return Check(name, Status.OK, "requests in flight steady", "steady")
-    advice = "Asked for more than the engine can do, latencies depend on how long it is asked: a lower --rate."
+    advice = "Latencies depend on how long the run was while this changes: a longer --run-time, or a lower --rate."
     return Check(name, Status.WARN, asked.unsteady, "steady", advice)
 
 

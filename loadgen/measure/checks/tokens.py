@@ -33,7 +33,7 @@ def token_counts(e: Evidence) -> Check:
         return Check(name, Status.NOT_CHECKED)
     counted = [r for r in e.ok if r.output_tokens is not None]
     if not counted:
-        advice = "The server counts no tokens: name its --tokenizer, or stream."
+        advice = "The server reported no token counts: name the model's --tokenizer, or stream."
         problem = _token_problem(e.ok, counted) if any(r.rejected_usage for r in e.ok) else None
         value = f"none of {len(e.ok)} answers" + (f"; {problem}" if problem else "")
         return Check(name, Status.INVALID, value, "all", advice)
@@ -92,21 +92,21 @@ def output_lengths(e: Evidence) -> Check:
     limit = f"at most {e.max_tokens} tokens"
     ended = sum(r.finish_reason != "length" for r in e.ok)
     if e.ignore_eos and ended:
-        advice = "The server does not know what --ignore-eos asks for: leave it out, or name the --engine."
+        advice = "The server did not do what --ignore-eos asks for: leave it out, or name the --engine."
         return Check(name, Status.INVALID, f"{value}; {ended} answers ended by themselves", "length 100%", advice)
     if too_long:
-        advice = "The server does not keep to --max-tokens; runs with another limit will not compare."
+        advice = "Answers were longer than --max-tokens allows: runs with another limit cannot be compared."
         return Check(name, Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
     unusual = sum(r.finish_reason is not None and r.finish_reason not in USUAL_REASONS for r in e.ok)
     if unusual:
-        advice = "An answer that ended otherwise than by stop, length or a call may be cut short: see the server's log."
+        advice = "Answers that ended otherwise than by stop, length or a call may be cut short: see the server's log."
         return Check(name, Status.WARN, f"{value}; {unusual} answers ended unusually", limit, advice)
     short = sum(
         r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * e.max_tokens
         for r in e.ok
     )
     if short:
-        advice = "The server cut answers at a limit of its own: raise it, or lower --max-tokens."
+        advice = "The server ended answers at a lower limit than --max-tokens: raise its limit, or lower --max-tokens."
         return Check(name, Status.WARN, f"{value}; {short} cut below --max-tokens", limit, advice)
     return Check(name, Status.OK, value, limit)
 
@@ -134,7 +134,7 @@ def engines_count(e: Evidence) -> Check:
     if apart <= TOKENS_WARN:
         return Check(name, Status.OK, value, limit)
     status = Status.INVALID if apart > TOKENS_INVALID else Status.WARN
-    advice = "Somebody else used the engine, or one of the two counts wrongly: compare single answers."
+    advice = "Either the engine had other requests too, or one of the counts is wrong: compare single answers."
     return Check(name, status, value, limit, advice)
 
 
@@ -183,7 +183,7 @@ def prefix_cache(e: Evidence) -> Check:
     advice = "Start the engine without prefix caching (vLLM: --no-enable-prefix-caching), or raise --sample."
     if hits is None:
         value = f"{repeated} of {len(sent)} requests repeated a prompt" if repeated else "no prompt repeated"
-        told = "The engine does not tell of its cache: " + (
+        told = "The engine reports nothing about its cache: " + (
             "it may have kept the prompts that were repeated. " + advice
             if repeated
             else "it may have kept these prompts from an earlier run; another --seed takes others."

@@ -72,26 +72,27 @@ class Sweep(LoadModel):
         step_time_s = self.scenario.step_time
         concurrency: int | None = self._policy.first
         e2e_ms = load.warmed_up.e2e_ms
-        round_trip_s = FIRST_SPREAD_S if e2e_ms is None else e2e_ms / 1000
+        cycle_s = FIRST_SPREAD_S if e2e_ms is None else e2e_ms / 1000
         while concurrency is not None:
             facts = StepFacts(number=len(load.manifest.steps), concurrency=concurrency, began_ns=load.now())
             load.manifest.steps.append(facts)
             load.manifest.users = max(load.manifest.users, concurrency)
             load.live.begin_step(facts.number, self._policy.known_steps, concurrency, step_time_s)
-            found, records = self._step(load, facts, round_trip_s)
+            found, records = self._step(load, facts, cycle_s)
             _note(facts, found)
             load.save()
             load.live.end_step(facts, found, records)
             counted = found.requests_per_minute if found.counts else None
             concurrency = self._policy.after(concurrency, counted, broken=self._is_broken(records))
-            round_trip_s = median(_seconds(records)) if records else round_trip_s
+            cycle_s = median(_cycles_s(records)) if records else cycle_s
 
-    def _step(
-        self, load: RunningLoad, facts: StepFacts, round_trip_s: float
-    ) -> tuple[StepWindow, Sequence[RequestRecord]]:
-        """Bring the users up, and watch until enough is known; return the window and the requests sent in it."""
+    def _step(self, load: RunningLoad, facts: StepFacts, cycle_s: float) -> tuple[StepWindow, Sequence[RequestRecord]]:
+        """Bring the users up, and watch until enough is known; return the window and the requests sent in it.
+
+        ``cycle_s``: a user's time from answer to answer, over which the starts are spread.
+        """
         step_time_s = self.scenario.step_time
-        spread_s = min(round_trip_s, LONGEST_SPREAD * step_time_s)
+        spread_s = min(cycle_s, LONGEST_SPREAD * step_time_s)
         load.start_step(step=facts.number, users=facts.concurrency, spread_s=spread_s)
         facts.began_ns = load.now()
         load.set_users(facts.concurrency)
@@ -126,5 +127,10 @@ def _note(facts: StepFacts, found: StepWindow) -> None:
     facts.ended_by = found.ended_by
 
 
-def _seconds(records: Sequence[RequestRecord]) -> list[float]:
-    return [(r.end_ns - r.sent_ns) / SECOND for r in records if r.end_ns is not None and r.sent_ns is not None]
+def _cycles_s(records: Sequence[RequestRecord]) -> list[float]:
+    """Return the time from the user's answer before to the end of each request, s: its round trip and think time."""
+    return [
+        (r.end_ns - r.sent_ns + (r.think_ns or 0)) / SECOND
+        for r in records
+        if r.end_ns is not None and r.sent_ns is not None
+    ]

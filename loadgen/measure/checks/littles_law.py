@@ -1,0 +1,140 @@
+"""Little's law (J. Little, 1961): what the requests' times add up to, against the users that were asked for.
+
+Of a closed loop, N = X (R + Z): N users, of whom X R wait for the engine and X Z think. What is missing of N was
+between two requests, at the client's cost. Think time counts only beyond what the event loop's lateness can explain
+(``loadgen.measure.thinking``), so that a slow client is not taken for thoughtful users.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen.measure import thinking
+from loadgen.measure.checks.load import excess, in_flight
+from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.limits import LITTLE_INVALID, LITTLE_WARN
+from loadgen.measure.load import Spans, Window
+from loadgen.record import RequestRecord
+
+_NAME = "Little's law"
+
+
+@dataclass(frozen=True, slots=True)
+class _Occupied:
+    """A window of a closed loop: the users asked for, and what they did, each as the mean number of them."""
+
+    users: int
+    waiting: float
+    """For the engine: requests in flight."""
+    until_token: float
+    """For a first token, of those waiting."""
+    thinking: float
+    connecting: float
+    senders: int | None
+    """Users who sent requests; None where the records do not name them, and of users who think."""
+
+    @property
+    def used(self) -> float:
+        """Share of the users that were waiting or thinking."""
+        return (self.waiting + self.thinking) / self.users
+
+    @property
+    def value(self) -> str:
+        """What the users did, as text."""
+        text = f"{self.waiting:.2f} of {self.users} users waited for the engine"
+        if self.used > 1 + LITTLE_WARN:
+            text = f"{self.waiting:.2f} requests in flight, {self.users} users asked for"
+        if self.until_token:
+            text += f": {self.until_token:.2f} for a first token, {self.waiting - self.until_token:.2f} for more"
+        return f"{text}; {self.thinking:.2f} thought" if self.thinking else text
+
+
+def little(e: Evidence) -> Check:
+    """Check whether users were always waiting for the engine or thinking, and for what they waited: N = X (R + Z).
+
+    For an open loop N is the area under the requests in flight, and X R the rate times the mean time of those due in
+    its window.
+    """
+    if e.arrivals is not None:
+        return _open_little(e)
+    found = list(_occupied(e))
+    if not found:
+        return Check(_NAME, Status.NOT_CHECKED)
+    worst = max(found, key=lambda o: abs(o.used - 1))
+    apart = abs(worst.used - 1)
+    limit = f"{LITTLE_WARN:.0%}"
+    if apart <= LITTLE_WARN:
+        return Check(_NAME, Status.OK, worst.value, limit)
+    status = Status.INVALID if apart > LITTLE_INVALID else Status.WARN
+    return Check(_NAME, status, worst.value, limit, _advice(e, worst))
+
+
+def _advice(e: Evidence, worst: _Occupied) -> str:
+    """Say where the users were that neither waited nor thought, or who sent more requests than they."""
+    if worst.used > 1:
+        return excess(e.measured, worst.users)
+    if worst.senders is not None and worst.senders < worst.users:
+        return f"Only {worst.senders} users sent requests."
+    between = worst.users - worst.waiting - worst.thinking
+    return (
+        f"The other {between:.2f} were between two requests: {worst.connecting:.2f} connecting, the rest in this "
+        "client or in the locustfile's own code. More --processes make the client faster."
+    )
+
+
+def _open_little(e: Evidence) -> Check:
+    assert e.arrivals is not None
+    if e.arrivals.window_ns is None:
+        return Check(_NAME, Status.NOT_CHECKED)
+    window = Window(*e.arrivals.window_ns)
+    records = _touching(e.measured, window)
+    if not records:
+        return Check(_NAME, Status.NOT_CHECKED)
+    area = float(Spans.of(records).in_flight(np.array([window.start, window.end], dtype=np.int64))[0])
+    inside = [r for r in e.measured if r.sent_ns is not None and window.start <= r.sent_ns < window.end and r.end_ns]
+    expected = sum((r.end_ns or 0) - (r.sent_ns or 0) for r in inside) / (window.end - window.start)
+    value = f"{area:.2f} in flight, rate times mean time {expected:.2f}"
+    # The two differ by what reaches over the edges of the window.
+    edge = max(((r.end_ns or 0) - (r.sent_ns or 0) for r in inside), default=0) / (window.end - window.start)
+    limit = LITTLE_WARN + edge
+    if abs(area - expected) <= limit * max(expected, 1.0):
+        return Check(_NAME, Status.OK, value, f"{limit:.0%}")
+    return Check(_NAME, Status.WARN, value, f"{limit:.0%}", "Requests in flight grew or fell over the window.")
+
+
+def _occupied(e: Evidence) -> Iterator[_Occupied]:
+    """Look at each window of a closed loop of more than one user, or of a sweep."""
+    for load in e.loads:
+        if load.window_ns is None or (load.concurrency == 1 and not e.steps):
+            continue
+        window = Window(*load.window_ns)
+        records = _touching(e.measured, window)
+        if not records:
+            continue
+        yield _Occupied(
+            users=load.concurrency,
+            waiting=in_flight(records, window),
+            until_token=thinking.mean_number(map(_until_token, records), window),
+            thinking=thinking.mean_number(thinking.think_spans(e.measured, e.lateness_ns), window) if e.thinks else 0,
+            connecting=thinking.mean_number(_connecting(e.measured), window),
+            senders=None if e.thinks else len(thinking.users_of(records)) or None,
+        )
+
+
+def _touching(measured: Sequence[RequestRecord], window: Window) -> list[RequestRecord]:
+    """Return the requests that were in flight at some time of a window."""
+    return [
+        r
+        for r in measured
+        if r.sent_ns is not None and r.end_ns is not None and r.end_ns > window.start and r.sent_ns < window.end
+    ]
+
+
+def _until_token(r: RequestRecord) -> thinking.Span:
+    start = r.sent_ns or 0
+    return start, start if r.first_token_ns is None else r.first_token_ns
+
+
+def _connecting(measured: Sequence[RequestRecord]) -> list[thinking.Span]:
+    return [(r.connect_ns, r.connected_ns) for r in measured if r.connect_ns is not None and r.connected_ns is not None]
