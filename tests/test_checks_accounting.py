@@ -108,7 +108,7 @@ def test_no_record_means_no_failure_was_looked_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "value", "advice"),
     [
-        ({"ended": "interrupted", "signalled": True}, "interrupted by a signal after 100 of 200 requests", "its end"),
+        ({"ended": "interrupted", "sigint": True}, "interrupted by Ctrl-C after 100 of 200 requests", "its end"),
         ({"ended": "interrupted"}, "stopped after 100 of 200 requests", "Locust was told to stop"),
         ({"ended": "interrupted", "planned": None}, "stopped after 100 requests", "Locust was told to stop"),
         ({"ended_why": "w1: lost"}, "broken off after 100 of 200 requests: w1: lost", "Correct that"),

@@ -129,20 +129,20 @@ def test_what_an_event_leaves_is_what_the_table_says(event: str, state: RunState
 
 
 @pytest.mark.parametrize(
-    ("end", "signalled", "value"),
+    ("end", "sigint", "value"),
     [
-        (VirtualLocust.interrupt, True, "interrupted by a signal after "),
+        (VirtualLocust.interrupt, True, "interrupted by Ctrl-C after "),
         (VirtualLocust.end_run, False, "stopped after "),
     ],
 )
 def test_who_ended_a_run_is_named_only_where_it_is_known(
-    end: Callable[[VirtualLocust], None], value: str, tmp_path: Path, *, signalled: bool
+    end: Callable[[VirtualLocust], None], value: str, tmp_path: Path, *, sigint: bool
 ) -> None:
     locust = VirtualLocust(tmp_path, closed, run_time_s=10.0)
     result = locust.run((5.5, lambda: end(locust)))
     ended = read_run(result.folder)[0].ended
     assert ended is not None
-    assert (ended.reason, ended.signalled) == ("interrupted", signalled)
+    assert (ended.reason, ended.sigint) == ("interrupted", sigint)
     (check,) = [check for check in result.summary["verdict"]["checks"] if check["name"] == "run complete"]
     assert check["value"].startswith(value)
 

@@ -68,8 +68,8 @@ class Evidence:
     """Why there is none."""
     ended_why: str | None = None
     """What ended the load early, where that was neither time nor somebody's wish."""
-    signalled: bool = False
-    """Whether a signal, such as Ctrl-C, ended the run."""
+    sigint: bool = False
+    """Whether SIGINT, which Ctrl-C sends, ended the run."""
     user_code: UserCode | None = None
     """The tasks of all users; None where nobody counted them."""
     workers: Sequence[WorkerFacts] = ()

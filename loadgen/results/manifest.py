@@ -18,8 +18,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     reason: Literal["completed", "run-time", "interrupted"]
     why: str | None = None
     """What ended the load early, where that was neither time nor somebody's wish."""
-    signalled: bool = False
-    """Whether a signal, such as Ctrl-C, had ended the run; False also in older folders, where nobody noted it."""
+    sigint: bool = False
+    """Whether SIGINT, which Ctrl-C sends, ended the run; False also in older folders, where nobody noted it."""
     at: str
     """Wall time, ISO 8601."""
     started_requests: int

@@ -95,7 +95,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         planned=manifest.planned_requests,
         ended=ended.reason if ended else None,
         ended_why=ended.why if ended else None,
-        signalled=ended.signalled if ended else False,
+        sigint=ended.sigint if ended else False,
         users=manifest.users,
         users_changed=manifest.users_changed,
         max_tokens=int(manifest.scenario["max_tokens"]),

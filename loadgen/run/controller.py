@@ -55,7 +55,7 @@ class RunController:
         self._player: Task | None = None
         self._drained = runtime.event()
         self._counters: EngineCounters | None = None
-        self._is_complete = self._is_signalled = False
+        self._is_complete = self._has_sigint = False
         self._collects = True
 
     # The life of the run.
@@ -104,9 +104,7 @@ class RunController:
         self.reports.close()
         self._transition(RunState.ENDED)
         assert self.end_reason is not None
-        return conclude(
-            self.folder, self.manifest, self.end_reason, why=self.load.aborted, signalled=self._is_signalled
-        )
+        return conclude(self.folder, self.manifest, self.end_reason, why=self.load.aborted, sigint=self._has_sigint)
 
     @property
     def is_stopping(self) -> bool:
@@ -119,9 +117,9 @@ class RunController:
         """Note that somebody changed the number of users during the run."""
         self.manifest.users_changed = self.live.users_changed = True
 
-    def signalled(self) -> None:
-        """Note that a signal, such as Ctrl-C, is ending the run."""
-        self._is_signalled = not self.is_stopping
+    def note_sigint(self) -> None:
+        """Note that SIGINT, which Ctrl-C sends, is ending the run."""
+        self._has_sigint = not self.is_stopping
 
     def worker_facts(self) -> Sequence[WorkerFacts]:
         """Return the facts of the processes that make requests; empty until the run has started."""

@@ -26,15 +26,15 @@ class RunResult:
 
 
 def conclude(
-    folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None, *, signalled: bool = False
+    folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None, *, sigint: bool = False
 ) -> RunResult:
     """Complete the manifest, merge the records, write the reports and return the result.
 
-    ``why``: what ended the load early; ``signalled``: whether a signal did. If the disk takes none of it, the result is
+    ``why``: what ended the load early; ``sigint``: whether SIGINT did. If the disk takes none of it, the result is
     returned all the same, with a remark.
     """
     started = sum(facts.started_requests or 0 for facts in manifest.workers)
-    manifest.ended = Ended(reason=reason, at=wall_time(), started_requests=started, why=why, signalled=signalled)
+    manifest.ended = Ended(reason=reason, at=wall_time(), started_requests=started, why=why, sigint=sigint)
     disk_errors: list[OSError] = []
     _to_disk(lambda: folder.write_manifest(manifest), disk_errors)
     _to_disk(lambda: merge(folder.path), disk_errors)

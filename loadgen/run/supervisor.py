@@ -82,7 +82,7 @@ class RunSupervisor(ABC):
         if not self.is_interrupted:
             self.is_interrupted = True
             if self.controller is not None:
-                self.controller.signalled()
+                self.controller.note_sigint()
             self.end_process()
             return
         if self.share is not None:

@@ -21,11 +21,11 @@ def run_complete(e: Evidence) -> Check:
     if e.ended_why is not None:
         value = f"broken off after {of}: {e.ended_why}"
         return Check(name, Status.INCONCLUSIVE, value, limit, f"{figures} Correct that, and repeat the run.")
-    if e.ended == "interrupted" and e.signalled:
+    if e.ended == "interrupted" and e.sigint:
         advice = f"{figures} Repeat the run, and let it come to its end."
-        return Check(name, Status.INCONCLUSIVE, f"interrupted by a signal after {of}", limit, advice)
+        return Check(name, Status.INCONCLUSIVE, f"interrupted by Ctrl-C after {of}", limit, advice)
     if e.ended == "interrupted":
-        advice = f"{figures} Locust was told to stop: its web UI, a load test shape or a program can do that."
+        advice = f"{figures} Locust was told to stop: SIGTERM, its web UI, a load shape or a program can do that."
         return Check(name, Status.INCONCLUSIVE, f"stopped after {of}", limit, advice)
     if e.ended == "completed" and e.planned is not None and done < e.planned:
         advice = "The load came to its end, but records are missing: see the check 'every request accounted for'."
