@@ -9,30 +9,38 @@ from typing import TYPE_CHECKING, Any
 from loadgen import moved
 
 if TYPE_CHECKING:
-    from loadgen.harness.users import ClosedLoopUser, OpenLoopUser, SweepUser
+    from loadgen.harness.library import last_result
+    from loadgen.harness.users import LLMUser, OpenLoopUser, SweepUser
     from loadgen.record import Outcome, RequestRecord
     from loadgen.request import Message, Request
     from loadgen.results.store import read_run
+    from loadgen.run.answer import Answer, ChatFailed
 
 __all__ = [
-    "ClosedLoopUser",
+    "Answer",
+    "ChatFailed",
+    "LLMUser",
     "Message",
     "OpenLoopUser",
     "Outcome",
     "Request",
     "RequestRecord",
     "SweepUser",
+    "last_result",
     "read_run",
 ]
 
 _HOMES = {
-    "ClosedLoopUser": "loadgen.harness",
+    "Answer": "loadgen.run.answer",
+    "ChatFailed": "loadgen.run.answer",
+    "LLMUser": "loadgen.harness",
     "Message": "loadgen.request",
     "OpenLoopUser": "loadgen.harness",
     "Outcome": "loadgen.record",
     "Request": "loadgen.request",
     "RequestRecord": "loadgen.record",
     "SweepUser": "loadgen.harness",
+    "last_result": "loadgen.harness.library",
     "read_run": "loadgen.results.store",
 }
 
@@ -42,7 +50,7 @@ moved.announce()
 def __getattr__(name: str) -> Any:  # noqa: ANN401 classes and functions
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise moved.moved_user(__name__, name) or AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

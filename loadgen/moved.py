@@ -36,6 +36,17 @@ MODULES = {
 }
 
 
+_USERS = {
+    "ClosedLoopUser": "loadgen.LLMUser (self.ask_next_prompt() is now self.llm.chat(self.llm.next_prompt()))",
+    "RampedUser": "loadgen.SweepUser (self.ask_next_prompt() is now self.llm.chat(self.llm.next_prompt()))",
+}
+
+
+def moved_user(module: str, name: str) -> ImportError | None:
+    """Return an error with the new name of a user class; None if the name was never one."""
+    return ImportError(f"{module}.{name} is now {_USERS[name]}", name=module) if name in _USERS else None
+
+
 class _Moved(MetaPathFinder):
     """Runs after all other finders, for modules that none of them has found."""
 

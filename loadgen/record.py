@@ -116,6 +116,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     read_delay_ns: int | None = None
     """Longest time from a kernel receive stamp to the read in user space; None without kernel stamps."""
 
+    max_tokens: int | None = None
+    """Longest answer that was asked for, tokens; None in older records."""
     input_tokens: int | None = None
     cached_tokens: int | None = None
     """Input tokens that were served from the prefix cache, where the server reports it."""

@@ -7,13 +7,13 @@ Without --host a small real engine is started on this machine. Without --headles
 
 from locust import task
 
-from loadgen import ClosedLoopUser
+from loadgen import LLMUser
 
 
-class Chat(ClosedLoopUser):
+class Chat(LLMUser):
     """Asks one prompt after another, each as soon as the answer before it is complete."""
 
     @task
     def ask(self) -> None:
         """Ask the next prompt of the sample."""
-        self.ask_next_prompt()
+        self.llm.chat(self.llm.next_prompt())

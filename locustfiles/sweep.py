@@ -17,4 +17,4 @@ class Sweep(SweepUser):
     @task
     def ask(self) -> None:
         """Ask the next prompt of the sample."""
-        self.ask_next_prompt()
+        self.llm.chat(self.llm.next_prompt())

@@ -42,9 +42,10 @@ class Started(Left):
         return status
 
     def when_measuring(self, processes: int = 2) -> None:
-        """Wait until every process that makes requests has a record."""
+        """Wait until every process that makes requests has the record of a measured one."""
         due = time.monotonic() + 300
-        while sum(path.stat().st_size > 0 for path in self.results.glob("*/records-[1-9]*.jsonl")) < processes:
+        measures = b'"phase":"measure"'
+        while sum(measures in p.read_bytes() for p in self.results.glob("*/records-[1-9]*.jsonl")) < processes:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < due, self.said
             time.sleep(0.05)

@@ -12,7 +12,7 @@ from locust import events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadgen import ClosedLoopUser
+from loadgen import LLMUser
 
 ANSWERS = 5
 """So many are there when it breaks."""
@@ -21,13 +21,13 @@ FAULT = os.environ.get("FAULT", "")
 FAULT_IN = os.environ.get("FAULT_IN", "alone")
 
 
-class Chat(ClosedLoopUser):
+class Chat(LLMUser):
     """Asks one prompt after another."""
 
     @task
     def ask(self) -> None:
         """Ask the next prompt of the sample."""
-        self.ask_next_prompt()
+        self.llm.chat(self.llm.next_prompt())
 
 
 def greenlets() -> dict[str, list[gevent.Greenlet]]:

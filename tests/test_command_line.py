@@ -118,7 +118,7 @@ def test_with_json_standard_output_has_nothing_else(tmp_path: Path, server: Scri
     done = run(tmp_path, "chat", "--headless", "--host", server.url, *FEW[:4], "--max-tok", "7", "--json", "--skip-log")
     done.assert_ended_well()
     rows = {row["name"]: row["num_requests"] for row in json.loads(done.out)}
-    assert rows["/v1/chat/completions"] == 4
+    assert rows["ask"] == 4
     assert re.search(r"^(VALID|WARN|INVALID)  4 completed, 0 failed", done.err, re.MULTILINE)
     assert "TTFT" in done.err
     assert done.manifest["scenario"]["max_tokens"] == 7  # of an option that was abbreviated

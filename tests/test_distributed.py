@@ -80,7 +80,7 @@ def test_what_workers_with_disks_of_their_own_record_is_at_the_master_and_there(
     assert len(records) == 40
     assert_shards_are_disjoint(records)
     theirs = [r for w in workers for r in records_of(w.folder)]
-    assert {r.request_id for r in theirs} == {r.request_id for r in records}
+    assert {r.request_id for r in theirs} == {r.request_id for r in records_of(run.folder)}
     assert all(r.chunk_ns for r in theirs if not r.lazy)
     assert not any(r.chunk_ns for r in records)  # too much for a periodic report
 

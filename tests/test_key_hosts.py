@@ -11,15 +11,15 @@ WITH_KEY = {"OPENAI_API_KEY": KEY}
 
 CHAT_WITH_HOST = """
 from locust import task
-from loadgen import ClosedLoopUser
+from loadgen import LLMUser
 
 
-class Chat(ClosedLoopUser):
+class Chat(LLMUser):
     host = "{}"
 
     @task
     def ask(self) -> None:
-        self.ask_next_prompt()
+        self.llm.chat(self.llm.next_prompt())
 """
 
 

@@ -5,12 +5,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.live.live import LiveStats
 from loadgen.live.page import page
 from loadgen.live.rows import rows
-from loadgen.live.so_far import checks
-from loadgen.measure.evidence import Status
-from loadgen.measure.verdict import Verdict, worst
 
 IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
 NOW: dict[str, Any] = {
@@ -81,11 +77,3 @@ def test_rows_before_a_run_say_so(data: dict[str, Any]) -> None:
 )
 def test_rows_name_only_as_much_of_the_step_as_is_known(changes: dict[str, Any], text: str) -> None:
     assert found(now=NOW | changes)["run"]["now"] == text
-
-
-def test_a_change_of_the_users_is_in_the_verdict_so_far_at_once() -> None:
-    live = LiveStats(planned=100, warmup=0, run_time_s=None)
-    assert worst(checks(live, [])) is Verdict.VALID
-    live.users_changed = True
-    (check,) = [check for check in checks(live, []) if check.name == "concurrency as asked"]
-    assert (check.status, check.value) == (Status.INVALID, "the number of users was changed during the run")

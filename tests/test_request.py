@@ -25,8 +25,9 @@ from loadgen.wire.fault import ABORTED, Fault
 from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import PollWaiter
+from loadgen.workload.defaults import RequestDefaults, UserClass
 from loadgen.workload.prompts import Prompt
-from loadgen.workload.source import RequestDefaults, SampleSource
+from loadgen.workload.source import SampleSource
 
 DEFAULTS = RequestDefaults(model="m", max_tokens=16, temperature=0.0, stream=True, stop=("###",))
 PROMPTS = [Prompt(row, f"question {row}") for row in (3, 1, 4, 15, 9)]
@@ -272,5 +273,7 @@ def test_a_request_of_a_source_has_the_runs_limits_and_its_user() -> None:
         stop=("###",),
         place=Place(user=6, prompt_row=3),
     )
-    longer = DEFAULTS.request("text as it is", Place(), max_tokens=99)
+    of_class = UserClass(max_tokens=99, extra_body={"top_p": 0.5}).applied_to(DEFAULTS)
+    longer = of_class.request("text as it is", Place())
     assert (longer.input, longer.max_tokens, longer.text) == ("text as it is", 99, "text as it is")
+    assert longer.body == {"top_p": 0.5}

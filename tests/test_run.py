@@ -95,7 +95,7 @@ from itertools import count
 
 from locust import task
 
-from loadgen import ClosedLoopUser
+from loadgen import LLMUser
 from loadgen.run import request_source
 from loadgen.workload.source import SampleSource
 
@@ -114,10 +114,10 @@ def three(scenario, sample, defaults, shard, shards):
 request_source.source_of = three
 
 
-class Chat(ClosedLoopUser):
+class Chat(LLMUser):
     @task
     def ask(self) -> None:
-        self.ask_next_prompt()
+        self.llm.chat(self.llm.next_prompt())
 """
 
 
@@ -211,7 +211,7 @@ def test_locusts_own_tables_count_requests_once_and_have_llm_rows_beside_them(pl
     with (plain.folder / "stats_stats.csv").open() as file:
         counts = {(row["Type"], row["Name"]): row["Request Count"] for row in csv.DictReader(file)}
     assert counts == {
-        ("POST", "/v1/chat/completions"): "4",
+        ("POST", "ask"): "4",
         ("LLM", "TTFT, ms"): "4",
         ("LLM", "TPOT, ms"): "4",
         ("LLM", "tokens/s"): "4",

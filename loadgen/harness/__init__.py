@@ -3,14 +3,13 @@
 from typing import NoReturn
 
 from loadgen.harness import plugin
-from loadgen.harness.users import ClosedLoopUser, OpenLoopUser, SweepUser
+from loadgen.harness.users import LLMUser, OpenLoopUser, SweepUser
+from loadgen.moved import moved_user
 
 plugin.register()
 
-__all__ = ["ClosedLoopUser", "OpenLoopUser", "SweepUser"]
+__all__ = ["LLMUser", "OpenLoopUser", "SweepUser"]
 
 
 def __getattr__(name: str) -> NoReturn:
-    if name == "RampedUser":
-        raise ImportError("loadgen.harness.RampedUser is now loadgen.SweepUser", name=__name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise moved_user(__name__, name) or AttributeError(f"module {__name__!r} has no attribute {name!r}")

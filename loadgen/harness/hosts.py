@@ -6,9 +6,3 @@ from locust.env import Environment
 def given_hosts(environment: Environment) -> list[str | None]:
     """Return the hosts that a process was started with; call it before a form or a master has named another."""
     return [environment.host, *(user_class.host for user_class in environment.user_classes)]
-
-
-def host_of_users(environment: Environment) -> str | None:
-    """Return the ``host`` that the locustfile gives its users, None where it gives none, or several."""
-    hosts = {user_class.host for user_class in environment.user_classes if user_class.host}
-    return hosts.pop() if len(hosts) == 1 else None

@@ -9,15 +9,18 @@ from typing import Any
 import gevent
 import zmq.green as zmq
 from gevent.pywsgi import WSGIServer
-from locust import runners, web
+from locust import TaskSet, runners, web
 from locust.argument_parser import LocustArgumentParser
 from locust.exception import RPCError
 from locust.rpc import Message, zmqrpc
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
+from locust.user.task import DefaultTaskSet
 
 from loadgen.exit_status import ExitStatus
 from loadgen.harness import ports
 from loadgen.harness.packets import LARGEST_BYTES, decoded, drops, problem
+from loadgen.harness.process import users_for
+from loadgen.harness.users import LLMUser
 from loadgen.suggestion import suggestion
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,10 @@ def apply() -> None:
     zmqrpc.BaseSocket.__init__ = _opening(zmqrpc.BaseSocket.__init__)  # type: ignore[method-assign]
     zmqrpc.BaseSocket.recv_from_client = _receive_from_worker  # type: ignore[method-assign]
     zmqrpc.BaseSocket.recv = _receive_from_master  # type: ignore[method-assign]
+    LocalRunner.start = _guarding_users(LocalRunner.start)  # type: ignore[method-assign]
+    MasterRunner.start = _guarding_users(MasterRunner.start)  # type: ignore[method-assign]
+    TaskSet.execute_task = _naming_tasks(TaskSet.execute_task)  # type: ignore[method-assign]
+    DefaultTaskSet.execute_task = _naming_tasks(DefaultTaskSet.execute_task)  # type: ignore[method-assign]
     MasterRunner.handle_message = _handling_known(MasterRunner.handle_message)  # type: ignore[method-assign]
     WorkerRunner.handle_message = _surviving(WorkerRunner.handle_message)  # type: ignore[method-assign]
     LocustArgumentParser.error = _suggest  # type: ignore[method-assign]
@@ -51,6 +58,7 @@ def after_parsing(parser: LocustArgumentParser, check: Callable[[Namespace], Non
 
     def parse_and_check(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 argparse's
         options = parse(*args, **kwargs)
+        options.given_options = _given(parser, options)
         check(options)
         return options
 
@@ -61,6 +69,13 @@ def _suggest(self: LocustArgumentParser, message: str) -> None:
     """End with an error message. Locust compares options with the whole word, so that a long value hides the name."""
     unknown = message.partition("unrecognized arguments:")[2].split()
     self.exit(ExitStatus.USAGE, f"{self.prog}: error: {message}{suggestion(self, unknown)}\n")
+
+
+def _given(parser: LocustArgumentParser, options: Namespace) -> list[str]:
+    """Return the flags of options that were given, by the command line, a variable or a file, and have a value."""
+    by_default = parser.get_source_to_settings_dict().get("defaults", {})
+    flags = {action.option_strings[-1]: action.dest for action in parser._actions if action.option_strings}  # noqa: SLF001
+    return [flag for flag, name in flags.items() if flag not in by_default and getattr(options, name, None)]
 
 
 def found_family() -> None:
@@ -158,6 +173,32 @@ def _surviving(original: Callable[..., None]) -> Callable[..., None]:
             drops.note(f"they cannot be handled ({type(error).__name__})")
 
     return handle
+
+
+def _guarding_users(original: Callable[..., None]) -> Callable[..., None]:
+    """Ask who may change the number of users: a key, the web UI and programs set it without asking anybody."""
+
+    def start(self: Runner, user_count: int, spawn_rate: float, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        users = users_for(self.environment, user_count, spawn_rate)
+        if isinstance(users, str):
+            logger.warning(users)
+            return
+        original(self, *users, *arguments, **options)
+
+    return start
+
+
+def _naming_tasks(original: Callable[..., None]) -> Callable[..., None]:
+    """Let our users know which task they are in; Locust has no event for it."""
+
+    def execute_task(self: TaskSet, task: Callable[..., object]) -> None:
+        if not isinstance(self.user, LLMUser):
+            original(self, task)
+            return
+        with self.user.running(task):
+            original(self, task)
+
+    return execute_task
 
 
 def _web_server(address: tuple[str, int], *arguments: Any, **options: Any) -> WSGIServer:  # noqa: ANN401 gevent's

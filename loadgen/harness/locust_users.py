@@ -1,7 +1,13 @@
-"""The number of Locust's users, over all processes."""
+"""The number of Locust's users, over all processes; only those of our classes make the load."""
+
+from collections import Counter
 
 from gevent.event import Event
-from locust.runners import LocalRunner, MasterRunner
+from locust.dispatch import UsersDispatcher
+from locust.runners import LocalRunner, MasterRunner, WorkerNode
+
+from loadgen.errors import OptionError
+from loadgen.harness.user_classes import ours
 
 START_S = 30.0
 """Locust has this long to start the users of a step."""
@@ -16,13 +22,43 @@ class LocustUsers:
     def __init__(self, runner: LocalRunner | MasterRunner, spawn_rate: float | None) -> None:
         self.spawn_rate = spawn_rate
         """Users/s as asked for by ``--spawn-rate`` or the web form; None if it was not given."""
+        self.is_setting = False
+        """Whether it is us who change the number of users now."""
         self._runner = runner
         self._started = Event()
 
     @property
     def wanted(self) -> int:
-        """How many Locust has been asked for."""
-        return int(self._runner.target_user_count)
+        """How many users of our classes Locust has been asked for."""
+        return self.ours_of(int(self._runner.target_user_count))
+
+    def ours_of(self, total: int) -> int:
+        """Return how many of ``total`` users are of our classes, as Locust distributes them over its classes."""
+        classes = self._runner.environment.user_classes
+        if len(ours(classes)) == len(classes) and not any(c.fixed_count for c in classes):
+            return total
+        return sum(self._ours_by_process(total, 1))
+
+    def total_for(self, users: int) -> int:
+        """Return how many users Locust needs, so that this many are of our classes; raises OptionError if none do."""
+        most = users * max(1, len(self._runner.environment.user_classes)) * 100
+        total = users
+        while self.ours_of(total) < users and total <= most:
+            total += users - self.ours_of(total)
+        if self.ours_of(total) != users:
+            raise OptionError(
+                f"{users} users cannot be started: 'weight' and 'fixed_count' of the user classes do not allow that "
+                "number. Leave them out, or start fewer users."
+            )
+        return total
+
+    def check_spread(self, total: int, processes: int) -> None:
+        """Raise OptionError if a process would get no user of our classes, and so never make its share of requests."""
+        if not all(self._ours_by_process(total, processes)):
+            raise OptionError(
+                f"of {processes} processes one would get no user that asks the endpoint, as Locust deals out {total} "
+                "users of these classes: change --users, the classes' weights, or the number of processes."
+            )
 
     def expect_start(self) -> None:
         """Note that Locust is about to start the users of a run."""
@@ -33,11 +69,27 @@ class LocustUsers:
         self._started.set()
 
     def set(self, users: int) -> None:
-        """Have that many users; returns when Locust has started them."""
+        """Have that many users of our classes; returns when Locust has started them."""
+        total = self.total_for(users)
         self._started.wait(START_S)  # the first ones: starting more meanwhile would undo it
-        if self._runner.user_count == users:
+        if self._runner.user_count == total:
             return
         self._started.clear()
-        rate = max(1, min(users, _PER_DISPATCH * max(1, self._runner.worker_count)))
-        self._runner.start(users, float(rate))
+        rate = max(1, min(total, _PER_DISPATCH * max(1, self._runner.worker_count)))
+        self.is_setting = True
+        try:
+            self._runner.start(total, float(rate))
+        finally:
+            self.is_setting = False
         self._started.wait(START_S)
+
+    def _ours_by_process(self, total: int, processes: int) -> list[int]:
+        names = [c.__name__ for c in ours(self._runner.environment.user_classes)]
+        return [sum(users[name] for name in names) for users in self._dispatched(total, processes)]
+
+    def _dispatched(self, total: int, processes: int) -> list[Counter[str]]:
+        """Return how many users of each class Locust starts in each process, of ``total`` in all."""
+        nodes = [WorkerNode(str(number)) for number in range(processes)]
+        dispatcher = UsersDispatcher(nodes, list(self._runner.environment.user_classes))
+        dispatcher.new_dispatch(total, max(1, total))
+        return [Counter(users) for users in next(dispatcher).values()]

@@ -93,6 +93,12 @@ def scenario_of(options: Namespace, load_model: type[LoadModel], form: Mapping[s
     return scenario
 
 
+def changed_in(form: Mapping[str, str], options: Namespace) -> list[str]:
+    """Return the options that a web form has another value for than the command line; it shows those of all."""
+    names = [f.name for f in fields(Scenario)]
+    return [name for name in names if name in form and form[name] != str(getattr(options, name))]
+
+
 def check_command(options: Namespace, load_model: type[LoadModel]) -> None:
     """Look at a command line before Locust acts on it, or forks; raises OptionError."""
     allowed_by_variable()

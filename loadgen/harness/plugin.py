@@ -11,18 +11,18 @@ from typing import Any
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import WorkerRunner
 from locust.web import WebUI
 
-from loadgen.errors import OptionError, UsageError, WorkerLost
-from loadgen.harness import forked, locust_patches, process, tab, web_guard
+from loadgen.errors import UsageError, WorkerLost
+from loadgen.harness import forked, library, locust_patches, process, tab, web_guard
 from loadgen.harness.logs import escape_logs
 from loadgen.harness.options import add_options, check_command, set_bind_host
 from loadgen.harness.session import Session
-from loadgen.harness.users import OurUser
+from loadgen.harness.user_classes import apply_to_options, check_classes, load_model_of
+from loadgen.harness.users import RunUser
 from loadgen.harness.worker import WorkerSession
-from loadgen.run.load.closed_loop import ClosedLoop
-from loadgen.run.load.model import LoadModel
+from loadgen.harness.worker_wait import watch_workers
 
 
 def register() -> None:
@@ -55,16 +55,19 @@ def _check_once(options: Namespace) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # whatever characters it does not have
-    _ended_by_mistake(lambda: check_command(options, _load_model()))
+    _ended_by_mistake(lambda: _check_options(options))
     if options.processes and not options.worker:
         locust_patches.found_family()
         forked.tie_forks()
 
 
-def _load_model() -> type[LoadModel]:
-    if len(OurUser.load_models) > 1:
-        raise OptionError("one kind of load at a time: the locustfiles define users of several.")
-    return next(iter(OurUser.load_models), ClosedLoop)
+def _check_options(options: Namespace) -> None:
+    """Check a command line, as far as that can be done before the user classes are chosen."""
+    named = set(options.user_classes or ())
+    chosen = [c for c in RunUser.defined if not named or c.__name__ in named]
+    is_listing = options.list_commands or options.show_task_ratio or options.show_task_ratio_json
+    if not is_listing and not options.class_picker:
+        check_command(options, load_model_of(chosen))
 
 
 def _ended_by_mistake(action: Callable[[], None]) -> None:
@@ -79,7 +82,8 @@ def _ended_by_mistake(action: Callable[[], None]) -> None:
 def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any) -> None:  # noqa: ANN401
     """Set the process up."""
     options = environment.parsed_options
-    if options is None:  # Locust as a library
+    if options is None or not environment.parsed_locustfiles:
+        library.set_up(environment)
         return
     escape_logs()
     forked.untie()
@@ -87,30 +91,38 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     if isinstance(runner, WorkerRunner):
         _set_up_worker(environment, runner, options)
         return
-    session = Session(environment, runner, options, _load_model())
+    session = Session(environment, runner, options)
     process.register(session)
     atexit.register(session.close)
     try:
-        _ended_by_mistake(lambda: _set_up(session, runner, options))
+        _ended_by_mistake(lambda: _set_up(session, options))
     except SystemExit:
         if options.processes:
             forked.end_forks()
         raise
-    _follow(environment, session)
+    follow(environment, session)
+    on = environment.events
+    on.quitting.add_listener(_listener(session, session.quitting))
+    on.quit.add_listener(lambda exit_code, **_: session.exit(exit_code))
+    session.on_interrupt(session.interrupt)
     if web_ui is not None:
         web_guard.add(web_ui, session, options)
         tab.add(web_ui, session)
 
 
-def _set_up(session: Session, runner: Any, options: Namespace) -> None:  # noqa: ANN401 one of Locust's runners
+def _set_up(session: Session, options: Namespace) -> None:
     options.only_summary = options.only_summary or not options.print_stats  # the progress line is what is watched
-    options.num_users = session.first_users()
+    classes = session.environment.user_classes
+    if not options.class_picker:
+        check_classes(classes)
+        apply_to_options(options, classes)
+        options.num_users = session.first_users()
     if options.spawn_rate is None:  # all are there for the warm-up; the run spreads their first measured requests
         options.spawn_rate = float(max(1, options.num_users or 1))
-    if isinstance(runner, MasterRunner):
-        session.spawn(session.watch_workers)
-    if session.can_have_engine:
-        session.ensure_host()
+    if session.pool is not None:
+        session.spawn(watch_workers, session, session.pool)
+    if session.endpoint.can_be_embedded:
+        session.endpoint.ensure()
     if options.headless or options.autostart:
         session.prepare()
 
@@ -125,20 +137,18 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
     on.quitting.add_listener(_listener(worker, worker.quitting))
     on.test_stopping.add_listener(_listener(worker, worker.stopping))
     on.test_stop.add_listener(_listener(worker, worker.leave_run))
-    on.user_error.add_listener(lambda exception, **_: worker.report_bug(exception, logged=True))
+    on.user_error.add_listener(lambda user_instance, exception, **_: worker.note_user_error(user_instance, exception))
     worker.on_interrupt(worker.interrupt)
 
 
-def _follow(environment: Environment, session: Session) -> None:
+def follow(environment: Environment, session: Session) -> None:
+    """Let a session's runs begin and end when Locust's do."""
     on = environment.events
     on.test_start.add_listener(_listener(session, session.begin))
     on.spawning_complete.add_listener(_listener(session, session.users_started))
-    on.quitting.add_listener(_listener(session, session.quitting))
     on.test_stopping.add_listener(_listener(session, session.stopping))
     on.test_stop.add_listener(_listener(session, session.finish))
-    on.user_error.add_listener(lambda exception, **_: session.report_bug(exception, logged=True))
-    on.quit.add_listener(lambda exit_code, **_: session.exit(exit_code))
-    session.on_interrupt(session.interrupt)
+    on.user_error.add_listener(lambda user_instance, exception, **_: session.note_user_error(user_instance, exception))
 
 
 def _listener(of: Session | WorkerSession, action: Callable[[], None]) -> Callable[..., None]:

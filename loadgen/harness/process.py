@@ -12,6 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
 import gevent
+from locust import TaskSet, User
 from locust.env import Environment
 from locust.runners import Runner
 
@@ -20,10 +21,12 @@ from loadgen.harness.forked import is_fork
 from loadgen.harness.health import Health
 from loadgen.harness.locust_tables import LocustTables
 from loadgen.harness.runtime import GeventRuntime
+from loadgen.harness.user_classes import is_ours, ours
 from loadgen.harness.waiter import GeventWaiter
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import RequestRecord
 from loadgen.results.store import RecordFile
+from loadgen.run.answer import ChatFailed
 from loadgen.run.messages import RunAssignment
 from loadgen.run.share import RunShare, Sender
 from loadgen.scenario import Scenario
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     import openai
 
 logger = logging.getLogger(__name__)
+
+ERROR_PAUSE_S = 0.1
+"""A user pauses this long after a task that raised before any request was sent."""
 
 P = ParamSpec("P")
 
@@ -71,6 +77,13 @@ class LocustProcess(ABC):
     @abstractmethod
     def share_done(self) -> None:
         """Act on it that all planned requests have been made."""
+
+    def users_for(self, total: int, spawn_rate: float) -> tuple[int, float] | str:
+        """Return how many users Locust may have, and how many a second it starts; or why their number stays.
+
+        A worker has what its master says.
+        """
+        return total, spawn_rate
 
     @abstractmethod
     def user_count(self) -> int | None:
@@ -115,7 +128,7 @@ class LocustProcess(ABC):
 
         return OpenAIClient(self._sdk, self._settings, self.waiter, keep)
 
-    def show_record(self, record: RequestRecord, context: Mapping[str, object] = {}) -> None:
+    def show_record(self, record: RequestRecord, context: Mapping[str, object]) -> None:
         """Show a request in Locust's own tables; ``context``: what the user's ``context()`` returned."""
         if self._tables is not None:
             self._tables.show(record, context)
@@ -123,6 +136,19 @@ class LocustProcess(ABC):
     def cancel_users(self) -> None:
         """End all users where they wait, and with them their requests in flight."""
         self._runner.user_greenlets.kill(block=True)
+
+    def own_users(self) -> int:
+        """Return how many users of our classes this process has."""
+        classes = {user_class.__name__ for user_class in ours(self.environment.user_classes)}
+        return sum(count for name, count in self._runner.user_classes_count.items() if name in classes)
+
+    def note_user_error(self, raised_in: User | TaskSet, error: BaseException) -> None:
+        """Count an exception that a task raised; Locust logs it, and goes on. It tells the task set, or the user."""
+        user = raised_in.user if isinstance(raised_in, TaskSet) else raised_in
+        if self.share is not None and is_ours(type(user)) and not isinstance(error, ChatFailed):
+            self.share.user_code.note_error(error)
+            if not self.share.source.started:  # else a wrong line fills the log with tracebacks before the run ends
+                gevent.sleep(ERROR_PAUSE_S)
 
     def leave_run(self) -> None:
         """Have no share of a run any more."""
@@ -184,6 +210,21 @@ def register(process: LocustProcess) -> None:
     _PROCESSES[id(process.environment)] = process
 
 
+def is_registered(environment: Environment) -> bool:
+    """Whether an environment has a process."""
+    return id(environment) in _PROCESSES
+
+
 def process_of(environment: Environment) -> LocustProcess:
-    """Return the process of an environment; raises KeyError if it has none."""
+    """Return the process of an environment; one that no locust command has set up is set up now."""
+    if not is_registered(environment):
+        from loadgen.harness.library import set_up  # a process is part of it
+
+        set_up(environment)
     return _PROCESSES[id(environment)]
+
+
+def users_for(environment: Environment, total: int, spawn_rate: float) -> tuple[int, float] | str:
+    """Return how many users Locust may have, and how many a second it starts; or why their number stays."""
+    process = _PROCESSES.get(id(environment))
+    return (total, spawn_rate) if process is None else process.users_for(total, spawn_rate)

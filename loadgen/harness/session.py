@@ -11,20 +11,20 @@ from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
-from loadgen.clock import SECOND
 from loadgen.errors import OptionError
 from loadgen.exit_status import ExitStatus
 from loadgen.harness.displays import Displays
+from loadgen.harness.endpoint import Endpoint
 from loadgen.harness.engine_monitor import EngineMonitor
-from loadgen.harness.forked import Forked, end_forks
-from loadgen.harness.hosts import given_hosts, host_of_users
+from loadgen.harness.forked import Forked
+from loadgen.harness.hosts import given_hosts
 from loadgen.harness.locust_users import LocustUsers
-from loadgen.harness.options import scenario_of
+from loadgen.harness.options import changed_in, scenario_of
 from loadgen.harness.process import LocustProcess, end_before_a_run, say
 from loadgen.harness.transport import LocustTransport, listen_to_workers
+from loadgen.harness.user_classes import check_classes, class_defaults, host_of_users, load_model_of
+from loadgen.harness.user_guard import UserGuard
 from loadgen.harness.verdict_output import VerdictOutput
-from loadgen.launch.child import ChildServer
-from loadgen.launch.embedded import start_embedded
 from loadgen.results.store import RecordFile, RunFolder, records_path
 from loadgen.run.controller import RunController
 from loadgen.run.host import RunSetup
@@ -34,7 +34,7 @@ from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.prepare import Prepared, prepare
 from loadgen.run.remote_pool import RemotePool
 from loadgen.run.result import RunResult
-from loadgen.run.setup import new_manifest, warm_up_only, whole_run
+from loadgen.run.setup import new_manifest, whole_run, without_users
 from loadgen.run.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
@@ -51,20 +51,26 @@ class Session(RunSupervisor, LocustProcess):
         environment: Environment,
         runner: LocalRunner | MasterRunner,
         options: Namespace,
-        load_model: type[LoadModel],
+        *,
+        is_command: bool = True,
     ) -> None:
+        """Prepare for runs; ``is_command``: whether the process is one of the ``locust`` command, which ends it."""
         super().__init__(environment, runner, options)
         self.displays = Displays()
         self.output = VerdictOutput(to_stderr=options.json)
         self.users = LocustUsers(runner, options.spawn_rate)
+        self.guard_of_users = UserGuard(runner, self.users)
         self.begun = False
         """Whether a run has begun, or is about to."""
+        self.result: RunResult | None = None
+        """Of the last run."""
+        self._is_command = is_command
         self._key_hosts = key_hosts(given_hosts(environment))
-        environment.host = environment.host or host_of_users(environment)
+        environment.host = environment.host or host_of_users(environment.user_classes)
         self._locust = runner
-        self._load_model = load_model
+        self._given_in_form: list[str] = []
         self.pool = self._new_pool()
-        self._engine: ChildServer | None = None
+        self.endpoint = Endpoint(environment, can_be_embedded=self.pool is None or bool(options.processes))
         self._prepared: Prepared | None = None
         self._is_beginning = False
         self._ending: gevent.Greenlet | None = None
@@ -90,12 +96,12 @@ class Session(RunSupervisor, LocustProcess):
         return not self.idle and self._locust.state not in {STATE_RUNNING, STATE_SPAWNING}
 
     @property
-    def can_have_engine(self) -> bool:
-        """Whether the embedded engine can be used: by this process and those that it forks."""
-        return self.pool is None or bool(self.options.processes)
+    def _load_model(self) -> type[LoadModel]:
+        """What the chosen user classes apply; raises OptionError if they apply several kinds of load."""
+        return load_model_of(self.environment.user_classes, self.environment.shape_class)
 
     @property
-    def _starts_by_itself(self) -> bool:
+    def starts_by_itself(self) -> bool:
         """Whether the run starts as soon as all workers are there."""
         return bool(self.options.headless or self.options.autostart)
 
@@ -107,72 +113,45 @@ class Session(RunSupervisor, LocustProcess):
     # Before a run.
 
     def first_users(self) -> int | None:
-        """Return how many users Locust starts with."""
-        return self._load_model.first_users(scenario_of(self.options, self._load_model), self.options.num_users)
-
-    def ensure_host(self) -> None:
-        """Start the embedded engine if no server was named; raises UsageError where it cannot run."""
-        if self.environment.host:
-            return
-        if not self.can_have_engine:
-            raise OptionError(
-                "--master needs --host: the embedded engine listens on this machine only, where workers on others "
-                "cannot reach it. Name a server, or use --processes."
-            )
-        if self._engine is None:
-            logger.info("No --host: starting the embedded engine (llama.cpp, random weights)")
-            self._engine = start_embedded()
-        self.environment.host = self._engine.host
+        """Return how many users Locust starts with; raises UsageError."""
+        scenario = scenario_of(self.options, self._load_model)
+        return self.guard_of_users.first_users(self._load_model, scenario, self.options.num_users)
 
     def prepare(self, form: Mapping[str, str] | None = None) -> None:
         """Check everything that may be wrong before a run; ``form`` is what was typed in the web UI.
 
         Raises UsageError.
         """
+        check_classes(self.environment.user_classes)
+        self._given_in_form = [] if form is None else changed_in(form, self.options)
         scenario = scenario_of(self.options, self._load_model, form)
         if form is not None:
+            self._check_user_count(form.get("user_count"))
             self.users.spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
             self.environment.host = form.get("host", self.environment.host)
             self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
-        self.ensure_host()
-        host = str(self.environment.host)
-        engine = self._engine if self._engine and host.rstrip("/") == self._engine.host else None
+        host = self.endpoint.ensure()
         self.displays.check(scenario)
-        self._prepared = prepare(scenario, host, engine, self._key_hosts, self.waiter)
+        self._prepared = prepare(scenario, host, self.endpoint.embedded, self._key_hosts, self.waiter)
         self.displays.prepare(scenario)
         if form is not None:
             self._check_workers(self._prepared, int(form.get("user_count") or 1))
 
-    def watch_workers(self) -> None:
-        """End the process where a worker is gone before the run begins, or too few come in time.
+    def _check_user_count(self, typed: str | None) -> None:
+        """Raise OptionError for a number of users that was typed where it has no effect; the form always has one."""
+        way = self._load_model.user_option
+        if way is not None and typed and typed != str(self.options.num_users or 1):
+            raise OptionError(f"The number of users has no effect with {self._load_model.locustfile}: set {way}.")
 
-        Locust would wait for the dead, and treat workers that do not come as if they were a bug.
-        """
-        assert self.pool is not None
-        options = self.options
-        due = self.runtime.now() + (options.expect_workers_max_wait or float("inf")) * SECOND  # 0 is for ever
-        waits = self._starts_by_itself
-        while not self.begun:
-            gone = self.pool.gone(forks_only=not waits)
-            if gone is not None:
-                say(f"{gone}, before the run began; exit status {ExitStatus.INVALID:d}.")
-                end_forks()
-                raise SystemExit(ExitStatus.INVALID)
-            if waits and self.runtime.now() >= due:
-                say(
-                    f"{len(self.pool.present())} of {options.expect_workers} workers came in "
-                    f"{options.expect_workers_max_wait:g} s: start them with --worker --master-host HOST --master-port "
-                    f"{options.master_bind_port} and the same locustfile, or raise --expect-workers-max-wait."
-                )
-                raise SystemExit(ExitStatus.USAGE)
-            gevent.sleep(0.2)
-
-    def _check_workers(self, prepared: Prepared, users: int) -> list[str]:
+    def _check_workers(self, prepared: Prepared, total: int) -> list[str]:
+        """Check workers before a run of ``total`` users; return their ids, none for a run of one process."""
         if self.pool is None:
             return []
         with_key = prepared.settings.api_key is not None
         workers = self.pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
-        self._load_model.check_processes(users, len(workers))
+        self._load_model.check_processes(self.users.ours_of(total), len(workers))
+        if self._load_model.user_option is None:
+            self.users.check_spread(total, len(workers))
         return workers
 
     # A run begins.
@@ -201,14 +180,21 @@ class Session(RunSupervisor, LocustProcess):
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
         self.users.expect_start()
-        load = self._load_model(prepared.scenario, self.users.wanted, self.users.spawn_rate)
+        load = self._load_model(prepared.scenario, self._first_of_ours(), self.users.spawn_rate)
         manifest = new_manifest(prepared, load, self.options.run_time)
-        workers = self._check_workers(prepared, load.users)
+        workers = self._check_workers(prepared, int(self._locust.target_user_count))
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
-        stop_timeout_s = float(self.environment.stop_timeout)
-        whole = whole_run(prepared, manifest, folder.path, stop_timeout_s)
-        mine = whole if self.pool is None else warm_up_only(whole)
+        stop_timeout_s = float(self.environment.stop_timeout or 0)
+        whole = whole_run(
+            prepared,
+            load,
+            manifest,
+            folder.path,
+            stop_timeout_s=stop_timeout_s,
+            user_classes=class_defaults(self.options, self.environment.user_classes, self._given_in_form),
+        )
+        mine = whole if self.pool is None else without_users(whole)
         share = self.new_share(mine, prepared.scenario, RecordFile(records_path(folder.path, 0)), prepared.settings)
         setup = RunSetup(
             manifest=manifest,
@@ -227,6 +213,18 @@ class Session(RunSupervisor, LocustProcess):
         self.controller = controller
         controller.start(pool, [self.displays])
 
+    def _first_of_ours(self) -> int:
+        """Return how many users of our classes a run begins with; raises OptionError if there are none."""
+        if not self._is_command and not self._locust.target_user_count:
+            return 1  # a debugger runs a single user, without the runner
+        users = self.users.wanted
+        if not users:
+            raise OptionError(
+                f"none of the {self._locust.target_user_count} users asks the endpoint: start more users, or name a "
+                "class that is derived from LLMUser."
+            )
+        return users
+
     # What the run needs of its process: RunHost.
 
     def set_users(self, users: int) -> None:
@@ -239,7 +237,7 @@ class Session(RunSupervisor, LocustProcess):
 
     def user_count(self) -> int | None:
         """Return how many users this process has; None for a master, whose users are at its workers."""
-        return None if self.pool is not None else self._locust.user_count
+        return None if self.pool is not None else self.own_users()
 
     def end_run(self) -> None:
         """End the run from within, in a separate greenlet; a headless process ends with its run."""
@@ -249,17 +247,26 @@ class Session(RunSupervisor, LocustProcess):
     # A run ends.
 
     def users_started(self) -> None:
-        """Note that Locust has started the users, and whether they are as many as the run began with."""
+        """Note that Locust has started as many users as it was asked for."""
         self.users.note_started()
-        run = self.controller
-        chooses = self._load_model.user_option is None
-        if run is not None and chooses and self.users.wanted != run.manifest.users:
-            run.users_changed()
+        if self.controller is not None:
+            self.controller.load.users_are(self.users.wanted)
+
+    def users_for(self, total: int, spawn_rate: float) -> tuple[int, float] | str:
+        """Return how many users Locust may have, and how many a second it starts; or why their number stays."""
+        refusal = self.guard_of_users.refusal(self.controller, total)
+        if refusal is not None or self.controller is not None or self._load_model.user_option is None:
+            return refusal or (total, spawn_rate)
+        scenario = scenario_of(self.options, self._load_model) if self._prepared is None else self._prepared.scenario
+        first = self.guard_of_users.first_users(self._load_model, scenario, total) or total
+        return first, float(first)
 
     def stopping(self) -> None:
         """End the load, whoever wants it ended, and have all records before Locust stops any user."""
         try:
             if self.controller is not None:
+                if self.guard_of_users.is_shape:  # it has come to its end
+                    self.controller.load_completed()
                 self.controller.stop()
         finally:
             if self.share is not None:
@@ -286,7 +293,7 @@ class Session(RunSupervisor, LocustProcess):
 
     def _finish(self, run: RunController) -> None:
         try:
-            result = run.finish()
+            result = self.result = run.finish()
             self.output.take(result)
             self.take_result(result)
             self.displays.end(result.summary)
@@ -294,7 +301,7 @@ class Session(RunSupervisor, LocustProcess):
             self.controller = None
             self.displays.forget_run()
             self.leave_run()
-            if self.environment.web_ui is not None:
+            if self.environment.web_ui is not None or not self._is_command:
                 self.guard(self.show_verdict)()
             if self._ends_with_run:
                 self.end_run()  # where Locust itself has stopped the run, it would go on without one
@@ -328,7 +335,7 @@ class Session(RunSupervisor, LocustProcess):
 
     def end_process(self) -> None:
         """End the run, and then the process, because the user interrupted it."""
-        if self.pool is not None and self._starts_by_itself and not self.begun:
+        if self.pool is not None and self.starts_by_itself and not self.begun:
             end_before_a_run(signal.SIGINT)  # Locust would go on waiting for workers
         logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
         self._locust.stop()
@@ -389,7 +396,5 @@ class Session(RunSupervisor, LocustProcess):
     def close(self) -> None:
         """Stop the displays and the embedded engine."""
         self.displays.close()
-        if self._engine is not None:
-            self._engine.stop()
-            self._engine = None
+        self.endpoint.close()
         super().close()

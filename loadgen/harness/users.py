@@ -1,35 +1,43 @@
-"""The Locust users of a run."""
+"""The Locust users of a run: what locustfiles derive their classes from."""
 
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from locust import User
+from locust import TaskSet, User
 from locust.env import Environment
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
 from loadgen.harness.process import process_of
+from loadgen.run.llm_client import Caller, LLMClient
 from loadgen.run.load.closed_loop import ClosedLoop
 from loadgen.run.load.model import LoadModel
 from loadgen.run.load.open_loop import OpenLoop
 from loadgen.run.load.sweep import Sweep
-from loadgen.run.share import RunShare
-from loadgen.run.users import ClosedLoopClient, send_on_schedule
+from loadgen.run.schedule_sender import send_on_schedule
+from loadgen.run.share import FlowControl, RunShare
 
-_FLOW_CONTROL = (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately)
-"""Locust's exceptions by which a listener ends or moves a user."""
+if TYPE_CHECKING:
+    import gevent
+    from gevent.pool import Group
+
+_FLOW_CONTROL = FlowControl(
+    ended=StopUser, passed_on=(StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately)
+)
 
 
-class OurUser(User):
+class RunUser(User):
     """What users of all load models have in common."""
 
     abstract = True
     load_model: ClassVar[type[LoadModel]]
-    load_models: ClassVar[set[type[LoadModel]]] = set()
-    """Those of all user classes that can be started."""
+    defined: ClassVar[list[type["RunUser"]]] = []
+    """All classes that can be started."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__dict__.get("abstract", False):
-            OurUser.load_models.add(cls.load_model)
+            RunUser.defined.append(cls)
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -43,46 +51,86 @@ class OurUser(User):
         return self.process.share
 
 
-class ClosedLoopUser(OurUser):
-    """A user who waits for an answer before the next question; derive one and give it a task.
+class LLMUser(RunUser):
+    """A user who asks an LLM and waits for each answer before the next question. Derive one, and give it tasks.
 
-    When the run has no more requests to make, the user stops.
+    ``self.llm.chat(...)`` sends a request; ``self.llm.next_prompt()`` returns the next prompt of the run's sample.
+    When the run has no more requests to make, the user stops. Options of the command line override the attributes.
     """
 
     abstract = True
     load_model: ClassVar[type[LoadModel]] = ClosedLoop
+    model: str | None = None
+    """Model to ask for."""
+    dataset: str | None = None
+    """Data set of the sample."""
+    max_tokens: int | None = None
+    """Longest answer, tokens."""
+    temperature: float | None = None
+    extra_body: Mapping[str, Any] | None = None
+    """Further fields of each request's JSON body."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self._client = None if self.process.share is None else self._new_client()
+        self._task_name: str | None = None
+        self._llm: LLMClient | None = None
+        if self.process.share is not None:
+            self._llm = self._new_client(self.process.share)
 
-    def ask_next_prompt(self) -> None:
-        """Send the next prompt of the run and record what becomes of it."""
-        if self._client is None:
-            self._client = self._new_client()
-        if not self._client.ask_next_prompt():
-            raise StopUser
+    @property
+    def llm(self) -> LLMClient:
+        """The client that sends this user's requests; raises StopUser if there is no run."""
+        if self._llm is None:
+            self._llm = self._new_client(self.share)
+        return self._llm
 
-    def on_stop(self) -> None:
-        """Close what the client keeps open."""
-        if self._client is not None:
-            self._client.close()
+    @property
+    def client(self) -> LLMClient:
+        """The client, by the name that it has in Locust's users."""
+        return self.llm
 
-    def _new_client(self) -> ClosedLoopClient:
-        return ClosedLoopClient(self.share, self.process, self.process.runtime, _FLOW_CONTROL)
+    def start(self, group: "Group") -> "gevent.Greenlet":
+        """Start the user; when it has ended, close what its client keeps open."""
+        greenlet: gevent.Greenlet = super().start(group)
+        greenlet.link(self._close)
+        return greenlet
+
+    @contextmanager
+    def running(self, task: Callable[..., object]) -> Iterator[None]:
+        """Name requests after a task while it runs, and count it; Locust's task sets are not counted themselves."""
+        before, self._task_name = self._task_name, task.__name__
+        if not (isinstance(task, type) and issubclass(task, TaskSet)) and self.process.share is not None:
+            self.process.share.user_code.note_task()
+        try:
+            yield
+        finally:
+            self._task_name = before
+
+    def _close(self, _: "gevent.Greenlet") -> None:
+        if self._llm is not None:
+            self._llm.close()
+
+    def _new_client(self, share: RunShare) -> LLMClient:
+        return LLMClient(
+            share,
+            self.process,
+            self.process.runtime,
+            caller=Caller(type(self).__name__, lambda: self._task_name, self.context),
+            flow_control=_FLOW_CONTROL,
+        )
 
 
-class SweepUser(ClosedLoopUser):
-    """A closed-loop user; each step of ``--steps`` has more of them."""
+class SweepUser(LLMUser):
+    """A user of a sweep: each step of ``--steps`` has more of them."""
 
     abstract = True
     load_model = Sweep
 
 
-class OpenLoopUser(OurUser):
+class OpenLoopUser(RunUser):
     """Sends requests at the times of a schedule, whatever has become of those before; one for each process.
 
-    Locust's own waits are none of this: they begin when an answer is there, so a server that stalls is asked less.
+    Locust's own waits cannot do this: they begin when an answer is there, so a server that stalls is asked less.
     """
 
     abstract = True

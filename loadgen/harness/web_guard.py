@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 import flask
 from locust.argument_parser import ui_extra_args_dict
+from locust.env import Environment
 from locust.web import WebUI
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import Headers, MultiDict
 
 from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import OptionError, UsageError, WorkerLost
 from loadgen.harness.session import Session
+from loadgen.harness.user_guard import USERS_BELONG_TO_RUN
 from loadgen.scenario import flag
 
 logger = logging.getLogger(__name__)
@@ -118,6 +120,8 @@ def _edit_problem(session: Session, data: bytes) -> str | None:
         user_class = (session.environment.available_user_classes or {})[edit["user_class_name"]]
     except (ValueError, TypeError, KeyError, RecursionError):
         return "There is no such user class."
+    if not session.idle:
+        return "The user classes of a run cannot be changed while it goes on."
     if more := set(edit) - _USER_FIELDS:
         return f"{', '.join(sorted(more))}: not to be changed here."
     if edit.get("host") not in {None, "", user_class.host}:
@@ -135,11 +139,22 @@ def _checked_start(session: Session, given: Mapping[str, str]) -> flask.Response
         check_form(flask.request.form, given)
         if session.ending:
             raise OptionError("the last run is still ending: start again in a moment.")
-        if session.idle:  # else it is a change of the users of a run
-            session.prepare(flask.request.form)
+        if not session.idle:
+            raise OptionError(USERS_BELONG_TO_RUN)
+        if session.options.class_picker:
+            _choose_classes(session.environment, flask.request.form)
+        session.prepare(flask.request.form)
     except (UsageError, WorkerLost) as error:
         return flask.jsonify({"success": False, "message": str(error), "host": session.environment.host})
     return None
+
+
+def _choose_classes(environment: Environment, form: MultiDict[str, str]) -> None:
+    """Choose the classes that were picked in the form, as Locust will do after the check."""
+    names, available = form.getlist("user_classes"), environment.available_user_classes or {}
+    environment.user_classes = [c for name, c in available.items() if not names or name in names]  # type: ignore[misc]
+    shapes = environment.available_shape_classes or {}
+    environment.shape_class = shapes.get(form.get("shape_class", ""))
 
 
 def check_form(form: Mapping[str, str], given: Mapping[str, str]) -> None:

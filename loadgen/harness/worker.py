@@ -48,6 +48,7 @@ class WorkerSession(LocustProcess):
         listeners: dict[str, Callable[..., None]] = {
             messages.CLOCK: listener(ClockReading, self._tell_time),
             messages.ASSIGN: listener(RunAssignment, self._take_assignment),
+            messages.START_WARM_UP: self._start_warm_up,
             messages.START_STEP: listener(StartStep, self._start_step),
             messages.FINISH: self._finish,
             messages.ABORT: self._abort,
@@ -115,8 +116,8 @@ class WorkerSession(LocustProcess):
     # What the share needs of its process: ShareHost and WorkerHost.
 
     def user_count(self) -> int | None:
-        """Return how many users Locust has here."""
-        return int(self._worker.user_count)
+        """Return how many users this process has."""
+        return self.own_users()
 
     def share_done(self) -> None:
         """Report at once that all planned requests have been made."""
@@ -173,6 +174,10 @@ class WorkerSession(LocustProcess):
         file = RecordFile(records_path(folder, assignment.number))
         self._run = WorkerRun(self.new_share(assignment, scenario, file, settings), self)
         logger.info("Share %d of run %s: records go to %s", assignment.number, assignment.run_id, folder)
+
+    def _start_warm_up(self, **_: Any) -> None:  # noqa: ANN401
+        if self.share is not None:
+            self.share.start_warm_up()
 
     def _start_step(self, _: str, step: StartStep) -> None:
         if self.share is not None:

@@ -38,8 +38,6 @@ class LiveStats:
     def __init__(self, planned: int | None, warmup: int, run_time_s: float | None) -> None:
         self.state = "warming up"
         """As the run's state is called; it is set by whoever conducts the run."""
-        self.users_changed = False
-        """Whether somebody changed the number of users during the run; set as the state is."""
         self.planned = planned
         self.warmup = warmup
         self.warmed = 0

@@ -10,8 +10,7 @@ from loadgen.record import Outcome
 
 def checks(live: LiveStats, lost: Sequence[str]) -> list[Check]:
     """Return what is known by now."""
-    found = [_failures(live), _workers(lost), _lag(live), _load(live), _shared_reads(live), _steadiness(live)]
-    return [*found, _concurrency(live)]
+    return [_failures(live), _workers(lost), _lag(live), _load(live), _shared_reads(live), _steadiness(live)]
 
 
 def _failures(live: LiveStats) -> Check:
@@ -59,10 +58,3 @@ def _steadiness(live: LiveStats) -> Check:
         return Check("steady", Status.NOT_CHECKED)
     value = f"not at {', '.join(unsteady)} users" if unsteady else "all steps"
     return Check("steady", Status.WARN if unsteady else Status.OK, value, "all steps")
-
-
-def _concurrency(live: LiveStats) -> Check:
-    name, limit = "concurrency as asked", "one number of users"
-    if not live.users_changed:
-        return Check(name, Status.NOT_CHECKED, None, limit)
-    return Check(name, Status.INVALID, "the number of users was changed during the run", limit)

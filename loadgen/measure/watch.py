@@ -113,6 +113,10 @@ class StepWatch:
         """Return the requests sent in a window."""
         return [r for r in self._records if r.sent_ns is not None and window.start <= r.sent_ns < window.end]
 
+    def judged(self, end: int) -> StepWindow:
+        """Return the window of a step that was ended at a time by somebody else."""
+        return self._judged(self._view(end), "step-time")
+
     def look(self, now: int, settled: int) -> StepWindow | None:
         """Return the window, once enough is known or the time is up; None to go on.
 

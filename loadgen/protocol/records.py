@@ -76,6 +76,7 @@ def _record(request: Request, **observed: Any) -> RequestRecord:  # noqa: ANN401
     """Return a record with the identity and the place of its request."""
     return RequestRecord(
         request_id=request.id,
+        max_tokens=request.max_tokens,
         scheduled_ns=request.due,
         think_ns=request.think_ns,
         **asdict(request.place),

@@ -14,14 +14,14 @@ from loadgen.live.live import LiveStats
 from loadgen.measure.facts import EngineCounters, WorkerFacts
 from loadgen.run.driver import LoadDriver
 from loadgen.run.host import EngineMonitor, RunHost, RunSetup
-from loadgen.run.load.model import TICK_S, LoadAborted
+from loadgen.run.load.model import TICK_S, WARM_UP_REQUESTS, LoadAborted
 from loadgen.run.pool import WorkerPool, this_process
 from loadgen.run.reports import Reports, RunObserver
 from loadgen.run.result import RunResult, conclude
 from loadgen.run.runtime import Runtime, Task
 from loadgen.run.share import RunShare
 from loadgen.run.state import EndReason, RunState, can_follow
-from loadgen.run.warm_up import WarmUp
+from loadgen.run.warm_up import SentWarmUp, WarmUp
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class RunController:
         self.manifest.energy = list(self._monitor.energy())
         self._share.close()
         self.reports.close()
+        self._setup.load.drained(self.load)
         self._transition(RunState.ENDED)
         assert self.end_reason is not None
         return conclude(self.folder, self.manifest, self.end_reason, why=self.load.aborted, sigint=self._has_sigint)
@@ -113,13 +114,13 @@ class RunController:
 
     # What its process tells it, and shows of it.
 
-    def users_changed(self) -> None:
-        """Note that somebody changed the number of users during the run."""
-        self.manifest.users_changed = self.live.users_changed = True
-
     def note_sigint(self) -> None:
         """Note that SIGINT, which Ctrl-C sends, is ending the run."""
         self._has_sigint = not self.is_stopping
+
+    def load_completed(self) -> None:
+        """Note that the load has come to its end by itself, though its load model cannot know it."""
+        self._is_complete = True
 
     def worker_facts(self) -> Sequence[WorkerFacts]:
         """Return the facts of the processes that make requests; empty until the run has started."""
@@ -152,20 +153,34 @@ class RunController:
                 self._host.end_run()
 
     def _warm_up(self) -> None:
-        warm_up = WarmUp(self._setup.warm_up, self._share, self._host, self._runtime)
-        warm_up.start(self._setup.load.warm_up_users)
+        warm_up = self._let_users_warm_up() if self._setup.load.users_warm_up else self._send_warm_up()
+        self.live.warmed = len(warm_up.records)
+        self.load.warmed_up = warm_up.result()
+        self.load.check()  # it may have been stopped at this very moment
+
+    def _let_users_warm_up(self) -> WarmUp:
+        assert self._pool is not None
+        warm_up = WarmUp(len(self._setup.warm_up))
+        self.load.follow(warm_up)
+        self._pool.start_warm_up()
+        while not warm_up.is_over:
+            self.load.wait()
+            self.live.warmed = len(warm_up.records)
+        return warm_up
+
+    def _send_warm_up(self) -> WarmUp:
+        warm_up = SentWarmUp(self._setup.warm_up, self._share, self._host, self._runtime)
+        warm_up.start(WARM_UP_REQUESTS)
         while not warm_up.wait(TICK_S):
             self.live.warmed = len(warm_up.records)
             self._report_warm_up()
             self.load.tick()
             self.load.check()
-        self.live.warmed = len(warm_up.records)
         self._report_warm_up(last=True)
-        self.load.warmed_up = warm_up.result()
-        self.load.check()  # it may have been stopped at this very moment
+        return warm_up
 
     def _report_warm_up(self, *, last: bool = False) -> None:
-        """Report what this process does; its share ends with the warm-up if workers make the requests."""
+        """Report the warm-up that this process sends; its share ends with it if workers make the requests."""
         assert self._pool is not None
         if any(facts.number == self._myself.number for facts in self._pool.facts):
             self._pool.collect()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from loadgen.clock import Ns
 from loadgen.run.host import EngineMonitor, RunHost, RunSetup
-from loadgen.run.load.model import TICK_S, LoadAborted, Watcher
+from loadgen.run.load.model import TICK_S, ConstantUsers, LoadAborted, Watcher
 from loadgen.run.messages import StartStep
 from loadgen.run.pool import WorkerPool
 from loadgen.run.reports import Reports
@@ -35,6 +35,10 @@ class LoadDriver:
         self._setup, self._reports, self._host = setup, reports, host
         self._monitor, self._runtime = monitor, runtime
         self._pool: WorkerPool | None = None
+        self.constant_users: ConstantUsers | None = None
+        """How many users there are, and since when; None while their number changes."""
+        self.users_changed_ns = setup.began_ns
+        """When their number last began to change."""
 
     def start(self, pool: WorkerPool) -> None:
         """Drive these processes from now on."""
@@ -44,6 +48,15 @@ class LoadDriver:
         """End the load early."""
         self.aborted = self.aborted or why
         self._reports.woken.set()
+
+    def users_change(self) -> None:
+        """Note that the number of users begins to change."""
+        self.constant_users, self.users_changed_ns = None, self.now()
+
+    def users_are(self, users: int) -> None:
+        """Note that there are as many users now as there shall be."""
+        self.constant_users = ConstantUsers(users, self.now())
+        self.wake()
 
     def wake(self) -> None:
         """End the present wait."""
@@ -118,3 +131,7 @@ class LoadDriver:
         self.lost = self.pool.lost()
         if self.lost:
             raise LoadAborted("; ".join(self.lost))
+        if (why := self._reports.only_errors) is not None:
+            raise LoadAborted(why)
+        if self._reports.has_no_users_left:
+            raise LoadAborted("its users have ended, and some requests were still to be made")

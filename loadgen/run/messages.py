@@ -4,12 +4,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from loadgen.workload.defaults import UserClass
 from loadgen.workload.prompts import Prompt
 
 HELLO = "loadgen-hello"
 CLOCK = "loadgen-clock"
 ASSIGN = "loadgen-begin"
 READY = "loadgen-ready"
+START_WARM_UP = "loadgen-warm-up"
 START_STEP = "loadgen-go"
 FINISH = "loadgen-finish"
 ABORT = "loadgen-abort"
@@ -53,6 +55,12 @@ class RunAssignment(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     host: str
     sample: list[Prompt]
+    users: int = 1
+    """Users that the load begins with, in all processes."""
+    warm_up: list[Prompt] = []
+    """Prompts of the warm-up that users make, one for each of its requests; empty if the master sends it itself."""
+    user_classes: dict[str, UserClass] = {}
+    """What the classes of the locustfile ask for, by name; without what the command line overrides."""
     template: str | None = None
     """Text of the chat template, if the client applies it."""
     stop: tuple[str, ...]

@@ -23,6 +23,9 @@ class WorkerPool(Protocol):
     late: list[WorkerFacts]
     """Workers that joined during the run, and have no share of it."""
 
+    def start_warm_up(self) -> None:
+        """Let the users of all send the requests of the warm-up."""
+
     def start_step(self, step: StartStep) -> None:
         """Let all start the load, or go on with its next step."""
 
@@ -43,6 +46,10 @@ class LocalPool:
         self.facts = [this_process()]
         self.late: list[WorkerFacts] = []
         self._share, self._sink = share, sink
+
+    def start_warm_up(self) -> None:
+        """Let users send the requests of the warm-up."""
+        self._share.start_warm_up()
 
     def start_step(self, step: StartStep) -> None:
         """Start the load, or its next step."""

@@ -13,8 +13,8 @@ class Recorder:
     def __init__(self, file: RecordFile, runtime: Runtime) -> None:
         self.in_flight: dict[str, tuple[Ns, Request]] = {}
         """By request id, the earliest time at which each may have been sent, and the request."""
-        self.measured = 0
-        """Records of measured requests."""
+        self.warmed = self.measured = 0
+        """Records of the warm-up, and of measured requests."""
         self._file = file
         self._runtime = runtime
         self._unreported: list[RequestRecord] = []
@@ -35,6 +35,7 @@ class Recorder:
         """Note that a request has ended; its record is in the next report, also where the disk did not take it."""
         self.in_flight.pop(record.request_id, None)
         self._unreported.append(record)
+        self.warmed += record.phase is Phase.WARMUP
         self.measured += record.phase is Phase.MEASURE
 
     def take_unreported(self) -> list[RequestRecord]:

@@ -133,6 +133,11 @@ class RemotePool:
 
     # During a run.
 
+    def start_warm_up(self) -> None:
+        """Let the users of all workers send the requests of the warm-up."""
+        for worker in self._assigned():
+            self._transport.send(messages.START_WARM_UP, None, worker.client_id)
+
     def start_step(self, step: StartStep) -> None:
         """Let all start the load, or its next step, each by its own clock."""
         for worker in self._assigned():

@@ -12,6 +12,9 @@ from loadgen.run.load.model import Watcher
 from loadgen.run.runtime import Runtime
 from loadgen.run.user_code import together
 
+MOST_ERRORS = 20
+"""If so many tasks of a locustfile raise before any request was sent, the run ends."""
+
 
 class RunObserver(Protocol):
     """Shows a run while it goes on."""
@@ -36,6 +39,8 @@ class Reports:
         self._watcher: Watcher | None = None
         self._last: dict[int, ProcessReport] = {}
         """The last report of each process."""
+        self._had_users: set[int] = set()
+        """Processes that have had users."""
 
     def start(self, facts: Sequence[WorkerFacts], observers: Sequence[RunObserver]) -> None:
         """Take reports from now on; ``facts`` are those of the processes that make requests."""
@@ -50,6 +55,8 @@ class Reports:
         if self._facts is None:
             return
         self._last[report.worker] = report
+        if report.users:
+            self._had_users.add(report.worker)
         self._received.keep(report)
         self.live.take(report)
         self.show(report)
@@ -73,6 +80,23 @@ class Reports:
         """Whether all processes have made what was planned."""
         reports = [self._last.get(facts.number) for facts in self._facts or ()]
         return all(report is not None and report.done for report in reports)
+
+    @property
+    def has_no_users_left(self) -> bool:
+        """Whether users that the load needs have all ended: those of a process with requests to make, or all."""
+        ended = [w for w, report in self._last.items() if w in self._had_users and report.users == 0]
+        if self.live.planned is None:
+            return bool(ended) and len(ended) == len(self._had_users)
+        return any(not self._last[worker].done for worker in ended)
+
+    @property
+    def only_errors(self) -> str | None:
+        """Why the users' code cannot work, as many of its tasks raised before any request was sent; None if it may."""
+        last = self._last.values()
+        code = together([report.user_code for report in last])
+        if code is None or code.errors < MOST_ERRORS or any(report.started for report in last):
+            return None
+        return f"{code.errors} tasks raised before any request was sent ({code.first_error})"
 
     @property
     def settled_ns(self) -> int:

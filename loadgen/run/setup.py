@@ -17,6 +17,7 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.messages import RunAssignment
 from loadgen.run.prepare import Prepared
 from loadgen.run.result import wall_time
+from loadgen.workload.defaults import UserClass
 
 
 def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) -> Manifest:
@@ -51,7 +52,15 @@ def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) 
     )
 
 
-def whole_run(prepared: Prepared, manifest: Manifest, folder: Path, stop_timeout_s: float) -> RunAssignment:
+def whole_run(
+    prepared: Prepared,
+    load: LoadModel,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    stop_timeout_s: float,
+    user_classes: dict[str, UserClass],
+) -> RunAssignment:
     """Return the assignment of all requests to one process; workers get shards of it."""
     return RunAssignment(
         run_id=manifest.run_id,
@@ -63,6 +72,9 @@ def whole_run(prepared: Prepared, manifest: Manifest, folder: Path, stop_timeout
         model=prepared.model,
         host=prepared.settings.target.url,
         sample=list(prepared.plan.sample),
+        users=load.users,
+        warm_up=list(prepared.plan.warmup) if load.users_warm_up else [],
+        user_classes=user_classes,
         template=prepared.chat.template,
         stop=prepared.chat.stop,
         planned=manifest.planned_requests,
@@ -73,9 +85,9 @@ def whole_run(prepared: Prepared, manifest: Manifest, folder: Path, stop_timeout
     )
 
 
-def warm_up_only(whole: RunAssignment) -> RunAssignment:
-    """Return the assignment of a master, whose workers make the measured requests."""
-    return msgspec.structs.replace(whole, planned=0)
+def without_users(whole: RunAssignment) -> RunAssignment:
+    """Return the assignment of a master, whose workers have all users: at most it sends the warm-up itself."""
+    return msgspec.structs.replace(whole, planned=0, warm_up=[])
 
 
 def _run_id(kind: str, model: str) -> str:

@@ -4,7 +4,8 @@ Users of the process get requests from ``source`` and hand every record to :meth
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from loadgen.measure.process_report import ProcessReport
@@ -24,6 +25,20 @@ from loadgen.scenario import Scenario
 logger = logging.getLogger(__name__)
 
 
+class RunEnded(Exception):  # noqa: N818 it is no error
+    """The run has no more requests to make, so its users end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowControl:
+    """The host's exceptions that end or move a user."""
+
+    ended: type[Exception] = RunEnded
+    """Raised in a user when the run has no more requests to make."""
+    passed_on: tuple[type[Exception], ...] = ()
+    """Raised by listeners of the host; any other that is raised while a request is sent is a bug, and ends the run."""
+
+
 class Sender(Protocol):
     """A client of one user: ours, or the openai SDK's."""
 
@@ -40,11 +55,11 @@ class ShareHost(Protocol):
     def new_client(self, keep: Callable[[RequestRecord], None]) -> Sender | None:
         """Return a client for one user, which hands its records to ``keep``; None if there is no run."""
 
-    def show_record(self, record: RequestRecord) -> None:
-        """Show a request that has ended in the process's own tables."""
+    def show_record(self, record: RequestRecord, context: Mapping[str, object]) -> None:
+        """Show a request that has ended in the process's own tables; ``context`` is what its user adds to it."""
 
     def share_done(self) -> None:
-        """Take notice that all planned requests have been made and recorded."""
+        """Take notice that all planned requests, or all of the warm-up, have been made and recorded."""
 
     def disk_full(self, error: OSError) -> None:
         """End the run because the disk does not take its records; called once."""
@@ -60,7 +75,10 @@ class ShareHost(Protocol):
 
 
 class RunShare:
-    """One process's share of a run. No request is handed out before :meth:`start_step`, or after :meth:`finish`."""
+    """One process's share of a run.
+
+    No request is handed out before its phase has been started, or after :meth:`drain`.
+    """
 
     def __init__(
         self,
@@ -86,6 +104,10 @@ class RunShare:
         self.is_closed = False
         self._is_started = self._is_disk_full = False
 
+    def start_warm_up(self) -> None:
+        """Let users send the requests of the warm-up."""
+        self.source.start_warm_up()
+
     def start_step(self, step: StartStep) -> None:
         """Start the load, or its next step."""
         if not self._is_started:
@@ -93,18 +115,17 @@ class RunShare:
             self._health.start()
         self.source.start_step(step)
 
-    def send(self, client: Sender, request: Request) -> None:
-        """Send a request and pass its result on to the source. The client hands the record to :meth:`keep`."""
-        self.source.take_result(request, client.send(request))
+    def keep(self, record: RequestRecord, context: Mapping[str, object] = {}) -> None:
+        """Keep the record of a request that has ended: first on disk, then for the next report.
 
-    def keep(self, record: RequestRecord) -> None:
-        """Keep the record of a request that has ended: first on disk, then for the next report."""
+        ``context``: what its user adds to it for listeners of the host.
+        """
         try:
             self._write(record)
-            self._host.show_record(record)
+            self._host.show_record(record, context)
         finally:  # whatever failed, others wait for this count
             self.recorder.settle(record)
-            if record.phase is Phase.MEASURE and self.source.is_exhausted:
+            if self.source.is_exhausted if record.phase is Phase.MEASURE else self.source.is_warmed_up:
                 self._host.share_done()
 
     def drop(self, request: Request, why: str) -> None:

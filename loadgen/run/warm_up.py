@@ -1,11 +1,15 @@
-"""The warm-up: requests with their own prompts, before anything counts. It also tells how fast the engine is."""
+"""The warm-up: requests before anything counts. It also shows how fast the engine is.
+
+In a closed loop the first requests of the users are the warm-up, whatever they ask. An open loop has no users who could
+make it: there, the process that conducts the run sends prompts from outside the sample.
+"""
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.measure.metrics import e2e_ms, tpot_ms
-from loadgen.record import RequestRecord
+from loadgen.record import Phase, RequestRecord
 from loadgen.run.runtime import Runtime
 from loadgen.run.share import RunShare, ShareHost
 from loadgen.workload.prompts import Prompt
@@ -22,19 +26,43 @@ class WarmUpResult:
 
 
 class WarmUp:
-    """Sends the requests of the warm-up, several at a time."""
+    """Collects the records of a warm-up."""
 
-    def __init__(self, prompts: Sequence[Prompt], share: RunShare, host: ShareHost, runtime: Runtime) -> None:
+    def __init__(self, planned: int) -> None:
         self.records: list[RequestRecord] = []
         """Of the requests that have ended."""
+        self._planned = planned
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all planned requests have ended."""
+        return len(self.records) >= self._planned
+
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        """Take records; those of measured requests are left out."""
+        self.records += [r for r in records if r.phase is Phase.WARMUP]
+
+    def result(self) -> WarmUpResult:
+        """Return what it showed so far."""
+        return WarmUpResult(
+            stream_rate=max((1000 / tpot for r in self.records if (tpot := tpot_ms(r)) is not None), default=None),
+            e2e_ms=max((e2e for r in self.records if (e2e := e2e_ms(r)) is not None), default=None),
+        )
+
+
+class SentWarmUp(WarmUp):
+    """Sends the requests of a warm-up that no user makes, several at a time."""
+
+    def __init__(self, prompts: Sequence[Prompt], share: RunShare, host: ShareHost, runtime: Runtime) -> None:
+        super().__init__(len(prompts))
         self._prompts = deque(prompts)
         self._share, self._host = share, host
         self._senders = 0
         self._ended = runtime.event()
 
-    def start(self, users: int) -> None:
-        """Start to send them, at most ``users`` at a time."""
-        self._senders = min(users, len(self._prompts))
+    def start(self, at_a_time: int) -> None:
+        """Start to send them, at most ``at_a_time`` at a time."""
+        self._senders = min(at_a_time, len(self._prompts))
         if not self._senders:
             self._ended.set()
         for _ in range(self._senders):
@@ -43,13 +71,6 @@ class WarmUp:
     def wait(self, timeout: float) -> bool:
         """Wait until all have ended; False if the time (seconds) ran out first."""
         return self._ended.wait(timeout)
-
-    def result(self) -> WarmUpResult:
-        """Return what it showed so far."""
-        return WarmUpResult(
-            stream_rate=max((1000 / tpot for r in self.records if (tpot := tpot_ms(r)) is not None), default=None),
-            e2e_ms=max((e2e for r in self.records if (e2e := e2e_ms(r)) is not None), default=None),
-        )
 
     def _send(self) -> None:
         try:
@@ -69,4 +90,4 @@ class WarmUp:
 
     def _keep(self, record: RequestRecord) -> None:
         self._share.keep(record)
-        self.records.append(record)
+        self.add([record])

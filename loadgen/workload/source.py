@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
 from loadgen.protocol.completion import Exchange
 from loadgen.request import Input, Message, Place, Request
 from loadgen.scenario import Scenario
+from loadgen.workload.defaults import RequestDefaults
 from loadgen.workload.plan import rounds
 from loadgen.workload.prompts import Prompt
 
@@ -30,28 +29,6 @@ class Source(Protocol):
 
         Not called for requests that were interrupted or dropped, nor for the warm-up.
         """
-
-
-class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields that all requests of a run share."""
-
-    model: str
-    max_tokens: int
-    temperature: float
-    stream: bool
-    stop: tuple[str, ...] = ()
-
-    def request(self, content: Input, place: Place, *, max_tokens: int | None = None) -> Request:
-        """Return a request; ``max_tokens`` overrides the run's limit."""
-        return Request(
-            input=content,
-            model=self.model,
-            max_tokens=self.max_tokens if max_tokens is None else max_tokens,
-            temperature=self.temperature,
-            stream=self.stream,
-            stop=self.stop,
-            place=place,
-        )
 
 
 class SampleSource:

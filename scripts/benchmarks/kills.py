@@ -316,11 +316,11 @@ def end_group(leader: int) -> None:
 
 
 def _run_folder(started: "subprocess.Popen[bytes]", folder: Path) -> Path:
-    """Wait until all workers have recorded something, and return the run's folder; raises RunError."""
+    """Wait until all workers have recorded a measured request, and return the run's folder; raises RunError."""
     due = time.monotonic() + _STARTS_S
     while time.monotonic() < due and started.poll() is None:
         files = [path for path in (folder / "results").glob("*/records-*.jsonl") if path.stat().st_size]
-        if len(files) == 1 + WORKERS:
+        if len(files) == WORKERS and all(b'"phase":"measure"' in path.read_bytes() for path in files):
             return files[0].parent
         time.sleep(0.02)
     raise RunError(f"the run did not begin: {_tail(folder)}")

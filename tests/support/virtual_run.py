@@ -26,7 +26,7 @@ from loadgen.run.messages import RunAssignment
 from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.remote_pool import RemotePool
 from loadgen.run.result import RunResult
-from loadgen.run.setup import warm_up_only
+from loadgen.run.setup import without_users
 from loadgen.run.state import RunState
 from loadgen.run.supervisor import RunSupervisor
 from loadgen.scenario import Scenario
@@ -146,6 +146,7 @@ class VirtualLocust(RunSupervisor, Member):
             workers = self.pool.check_workers(forked=False, with_key=False)
             self.load.check_processes(self.load.users, len(workers))
         folder = RunFolder(self._results / manifest.run_id, manifest)
+        warm_up = [Prompt(1000 + n, "a question before") for n in range(self._warm_up)]
         whole = RunAssignment(
             run_id=manifest.run_id,
             number=0,
@@ -156,18 +157,20 @@ class VirtualLocust(RunSupervisor, Member):
             model="m",
             host=manifest.host,
             sample=[Prompt(row, f"question {row}") for row in range(self.scenario.sample)],
+            users=self.load.users,
+            warm_up=warm_up if self.load.users_warm_up else [],
             stop=(),
             planned=manifest.planned_requests,
             stop_timeout_s=self._stop_timeout_s,
             folder=str(folder.path),
             manifest=b"",
         )
-        share = self.new_share(whole if self.pool is None else warm_up_only(whole), folder.path)
+        share = self.new_share(whole if self.pool is None else without_users(whole), folder.path)
         setup = RunSetup(
             manifest=manifest,
             folder=folder,
             load=self.load,
-            warm_up=[Prompt(1000 + n, "a question before") for n in range(self._warm_up)],
+            warm_up=warm_up,
             stop_timeout_s=self._stop_timeout_s,
             began_ns=self.process.now(),
         )

@@ -1,17 +1,19 @@
 """Processes that make requests on virtual time: their users and shares, and workers that answer their master."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadgen.record import RequestRecord
 from loadgen.results.store import RecordFile, records_path
 from loadgen.run import messages
+from loadgen.run.llm_client import LLMClient
 from loadgen.run.messages import ClockReading, RunAssignment, WorkerFailed, WorkerHello, WorkerReady
 from loadgen.run.result import cannot_write
-from loadgen.run.share import RunShare
-from loadgen.run.users import ClosedLoopClient, send_on_schedule
+from loadgen.run.schedule_sender import send_on_schedule
+from loadgen.run.share import FlowControl, RunEnded, RunShare
 from loadgen.run.worker import MasterWatch, WorkerRun
 from loadgen.version import VERSION
 from support.virtual_engine import Client, Health
@@ -46,18 +48,19 @@ class Member:
         if share is None:
             return
         if self.locust.load.arrivals() is not None:
-            send_on_schedule(share, self)
+            send_on_schedule(share, self, FlowControl())
             return
-        client = ClosedLoopClient(share, self, self.process)
-        while client.ask_next_prompt():
-            pass
+        client = LLMClient(share, self, self.process)
+        with suppress(RunEnded):
+            while True:
+                client.chat(client.next_prompt())
         client.close()
 
     def new_client(self, keep: Callable[[RequestRecord], None]) -> Client | None:
         """Return a client."""
         return None if self.share is None else Client(self.locust.engine, self.process, keep)
 
-    def show_record(self, record: RequestRecord) -> None:
+    def show_record(self, record: RequestRecord, context: Mapping[str, object]) -> None:
         """Show nothing."""
 
     def user_count(self) -> int | None:
@@ -132,6 +135,8 @@ class Worker(Member):
         elif kind == messages.ASSIGN:
             self.run = WorkerRun(self.new_share(message, Path(message.folder)), self)
             self.locust.send_up(self, "take_ready", WorkerReady(run_id=message.run_id))
+        elif kind == messages.START_WARM_UP and self.share is not None:
+            self.share.start_warm_up()
         elif kind == messages.START_STEP and self.share is not None:
             self.share.start_step(message)
         elif kind == messages.FINISH and self.run is not None:

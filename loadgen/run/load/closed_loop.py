@@ -12,6 +12,7 @@ SPREAD_S = 2.0
 class ClosedLoop(LoadModel):
     """The number of users is that of ``--users``, from the warm-up to the end."""
 
+    title = "closed loop"
     locustfile = "locustfiles/chat.py"
 
     @classmethod
@@ -33,11 +34,6 @@ class ClosedLoop(LoadModel):
     def kind(self) -> Kind:
         """One user measures speed, several measure throughput."""
         return "speed" if self.users == 1 else "throughput"
-
-    @property
-    def warm_up_users(self) -> int:
-        """All users warm up."""
-        return self.users
 
     def play(self, load: RunningLoad) -> None:
         """Let the users make all planned requests."""

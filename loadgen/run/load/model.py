@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from loadgen.clock import Ns
@@ -16,8 +17,8 @@ from loadgen.scenario import Scenario, flag
 TICK_S = 0.5
 """A running load looks this often whether it can go on."""
 
-WARM_UP_USERS = 8
-"""Requests of the warm-up at a time, where the number of users says nothing else."""
+WARM_UP_REQUESTS = 8
+"""Requests at a time of a warm-up that no user makes."""
 
 
 class LoadAborted(Exception):  # noqa: N818 the load was aborted, the code is right
@@ -29,6 +30,14 @@ class Watcher(Protocol):
 
     def add(self, records: Sequence[RequestRecord]) -> None:
         """Take records; their times are on the controller's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantUsers:
+    """A number of users that does not change."""
+
+    users: int
+    since: Ns
 
 
 class RunningLoad(Protocol):
@@ -45,6 +54,14 @@ class RunningLoad(Protocol):
     @property
     def warmed_up(self) -> WarmUpResult:
         """What the warm-up showed."""
+
+    @property
+    def constant_users(self) -> ConstantUsers | None:
+        """How many users there are, and since when; None while their number changes."""
+
+    @property
+    def users_changed_ns(self) -> Ns:
+        """When their number last began to change."""
 
     @property
     def processes(self) -> int:
@@ -87,6 +104,8 @@ class LoadModel(ABC):
     it, and plays the load. User classes of locustfiles name theirs.
     """
 
+    title: ClassVar[str]
+    """What messages call it."""
     locustfile: ClassVar[str]
     """The locustfile that applies it, for messages."""
     options: ClassVar[Mapping[str, Any]] = {}
@@ -120,10 +139,9 @@ class LoadModel(ABC):
     def kind(self) -> Kind:
         """What results call the run."""
 
-    @property
-    @abstractmethod
-    def warm_up_users(self) -> int:
-        """How many requests of the warm-up are made at a time."""
+    users_warm_up: ClassVar[bool] = True
+    """Whether the first requests of the users are the warm-up; else it is sent before, by the process that conducts
+    the run, :data:`WARM_UP_REQUESTS` requests at a time."""
 
     def planned_requests(self, run_time_s: float | None) -> int | None:
         """Return the number of requests to be measured; None if only time limits the run.
@@ -141,6 +159,10 @@ class LoadModel(ABC):
     @abstractmethod
     def play(self, load: RunningLoad) -> None:
         """Apply the load from start to end; ``load.wait`` ends it early by raising LoadAborted."""
+
+    def drained(self, load: RunningLoad) -> None:
+        """Complete the manifest, once all requests have ended."""
+        del load
 
 
 def check_options(model: type[LoadModel], scenario: Scenario, models: Sequence[type[LoadModel]]) -> None:

@@ -6,7 +6,7 @@ from loadgen.clock import SECOND, Ns
 from loadgen.errors import OptionError
 from loadgen.measure.facts import Arrivals
 from loadgen.results.manifest import Kind
-from loadgen.run.load.model import WARM_UP_USERS, LoadModel, RunningLoad
+from loadgen.run.load.model import LoadModel, RunningLoad
 from loadgen.scenario import Scenario
 
 EPOCH_AHEAD_S = 1.0
@@ -19,9 +19,11 @@ _ASSUMED_E2E_MS = 1000.0
 class OpenLoop(LoadModel):
     """Poisson, constant or gamma arrivals at ``--rate``; one Locust user for each process sends its share."""
 
+    title = "open loop"
     locustfile = "locustfiles/rate.py"
     options = {"rate": None}  # noqa: RUF012 declared as a ClassVar in the base class
     user_option = "--rate"
+    users_warm_up = False
 
     @classmethod
     def check(cls, scenario: Scenario) -> None:
@@ -39,11 +41,6 @@ class OpenLoop(LoadModel):
     def kind(self) -> Kind:
         """A rate."""
         return "rate"
-
-    @property
-    def warm_up_users(self) -> int:
-        """A few."""
-        return WARM_UP_USERS
 
     def arrivals(self) -> Arrivals:
         """Return the schedule that is asked for."""

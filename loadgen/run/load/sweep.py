@@ -12,7 +12,7 @@ from loadgen.measure.limits import ATTAINMENT
 from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
 from loadgen.record import RequestRecord
 from loadgen.results.manifest import Kind
-from loadgen.run.load.model import WARM_UP_USERS, LoadAborted, LoadModel, RunningLoad
+from loadgen.run.load.model import LoadAborted, LoadModel, RunningLoad
 from loadgen.scenario import Scenario
 from loadgen.slo import Slo, parse_slo
 from loadgen.steps import parse_precision, parse_steps
@@ -30,6 +30,7 @@ MOST_WAIT = 2 * MOST_STEP_TIMES
 class Sweep(LoadModel):
     """Steps as listed by ``--steps``, or twice as many users each time until throughput stops growing."""
 
+    title = "sweep"
     locustfile = "locustfiles/sweep.py"
     options = {"steps": "auto"}  # noqa: RUF012 declared as a ClassVar in the base class
     user_option = "--steps"
@@ -57,11 +58,6 @@ class Sweep(LoadModel):
         """It measures throughput."""
         return "throughput"
 
-    @property
-    def warm_up_users(self) -> int:
-        """A few."""
-        return WARM_UP_USERS
-
     def planned_requests(self, run_time_s: float | None) -> int | None:
         """Return None: each step takes as many requests as it needs."""
         del run_time_s
@@ -79,7 +75,7 @@ class Sweep(LoadModel):
             load.manifest.users = max(load.manifest.users, concurrency)
             load.live.begin_step(facts.number, self._policy.known_steps, concurrency, step_time_s)
             found, records = self._step(load, facts, cycle_s)
-            _note(facts, found)
+            note_window(facts, found)
             load.save()
             load.live.end_step(facts, found, records)
             counted = found.requests_per_minute if found.counts else None
@@ -120,7 +116,8 @@ def _policy(scenario: Scenario) -> StepPolicy:
     return DoublingSteps() if listed is None else FixedSteps(listed)
 
 
-def _note(facts: StepFacts, found: StepWindow) -> None:
+def note_window(facts: StepFacts, found: StepWindow) -> None:
+    """Note in the facts of a step what its window was, and whether it was steady."""
     facts.window_ns = (found.window.start, found.window.end)
     facts.unsteady = found.unsteady or found.too_short
     facts.undecided = None if facts.unsteady else found.undecided

@@ -1,0 +1,220 @@
+"""What one user of a closed loop works with: it sends a request, waits for the answer, and only then sends the next."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from msgspec.structs import replace
+
+from loadgen.clock import Ns
+from loadgen.protocol.completion import Exchange
+from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.request import Place, Request
+from loadgen.run.answer import Answer, ChatFailed
+from loadgen.run.chat_input import ChatInput, messages_of
+from loadgen.run.request_source import Permit
+from loadgen.run.runtime import Runtime
+from loadgen.run.share import FlowControl, RunShare, Sender, ShareHost
+
+AFTER_REFUSAL_S = 0.25
+"""A user pauses this long after a connection that could not be opened, or a dead server would be asked thousands of
+times a second."""
+
+AFTER_END_S = 0.1
+"""A user that goes on asking after the end of the run pauses this long each time."""
+
+_NO_CONNECTION = {Outcome.REFUSED, Outcome.DNS, Outcome.TLS}
+
+_FIELDS_OF_RUN = ("model", "stream", "stream_options", "n")
+"""Fields of a body that are the same for all requests of a run: it measures one model, in one way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user whose requests a client sends."""
+
+    user_class: str = ""
+    """Name of its class."""
+    task_name: Callable[[], str | None] = lambda: None
+    """Returns the name of the present task, which names requests that are given no other name."""
+    context: Callable[[], Mapping[str, object]] = dict
+    """Returns what listeners of the host get together with a record."""
+
+
+_NOBODY, _NO_LISTENERS = Caller(), FlowControl()
+
+
+class SamplePrompt(str):
+    """A prompt of the run's sample. It is a string, and knows which row it is, so that its record names the row."""
+
+    __slots__ = ("request",)
+    request: Request
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Return the prompt of a request that the run's source has made."""
+        prompt = cls(request.text)
+        prompt.request = request
+        return prompt
+
+
+class LLMClient:
+    """Sends the requests of one user, one after another."""
+
+    def __init__(
+        self,
+        share: RunShare,
+        host: ShareHost,
+        runtime: Runtime,
+        *,
+        caller: Caller = _NOBODY,
+        flow_control: FlowControl = _NO_LISTENERS,
+    ) -> None:
+        self._share, self._host, self._runtime = share, host, runtime
+        self._caller, self._flow_control = caller, flow_control
+        self._is_over = False
+        self._number = share.source.register_user()
+        self._defaults = share.source.defaults_of(caller.user_class)
+        self._permit: Permit | None = None
+        self._sender: Sender | None = None
+        self._is_unreachable = False
+        self._answered_at: Ns | None = None
+        self._think_ns: Ns | None = None
+        """Time that the user has taken for the request that it has a permit for."""
+
+    def chat(
+        self,
+        input: ChatInput | None = None,  # noqa: A002 as the openai SDK calls it
+        max_tokens: int | None = None,
+        *,
+        name: str | None = None,
+        raise_on_failure: bool = False,
+        messages: ChatInput | None = None,
+        **body: Any,  # noqa: ANN401 fields of a JSON object
+    ) -> Answer:
+        """Send a request and wait for its end.
+
+        ``input`` is a question, or the messages of a chat: dicts with role and content, or strings of alternating
+        roles; ``messages`` is the same by the openai SDK's name. ``name`` groups figures; without it requests have the
+        name of their task. ``body`` holds further fields of the request, such as ``temperature`` or ``top_p``.
+
+        A failed request is an answer with its outcome; with ``raise_on_failure`` it raises ChatFailed. Raises
+        ValueError or TypeError for an input that cannot be sent, and ``flow_control.ended`` when the run is over.
+        """
+        content = messages if input is None else input
+        if content is None:
+            raise TypeError("chat() needs an input: a question, or the messages of a chat")
+        request = self._request(content, max_tokens, body)
+        permit = self._take_permit()
+        place = replace(request.place, name=_encodable(name or self._caller.task_name()))
+        request = replace(request, place=place, think_ns=self._think_ns)
+        answer = self._answer(request, self._send(request, permit))
+        if raise_on_failure and not answer.ok:
+            raise ChatFailed(answer)
+        return answer
+
+    def next_prompt(self) -> str:
+        """Return the next prompt of the run's sample, to be sent by this user's next :meth:`chat`.
+
+        Raises ``flow_control.ended`` when the run is over.
+        """
+        request = self._share.source.next_request(self._number, permit := self._take_permit())
+        if request is None:  # the source has taken the permit back
+            raise self._over()
+        self._permit = permit
+        return SamplePrompt.of(request)
+
+    def close(self) -> None:
+        """Close the connection, and leave a request that was not sent to others."""
+        if self._permit is not None:
+            self._share.source.give_back(self._permit)
+            self._permit = None
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+    def _request(self, content: ChatInput, max_tokens: int | None, body: dict[str, Any]) -> Request:
+        """Return what is asked, with the fields of this user's class and those given over them."""
+        if fixed := [field for field in _FIELDS_OF_RUN if field in body]:
+            raise ValueError(f"chat(): {', '.join(fixed)} is the same for all requests of a run; it cannot be given")
+        defaults = self._defaults
+        if isinstance(content, SamplePrompt):
+            request = replace(content.request, max_tokens=defaults.max_tokens, temperature=defaults.temperature)
+        else:
+            parts = content if isinstance(content, str) else tuple(content)
+            request = defaults.request(messages_of(parts), _place(parts))
+        if max_tokens is not None:
+            request = replace(request, max_tokens=_checked_limit(max_tokens))
+        temperature, stop = body.pop("temperature", request.temperature), body.pop("stop", request.stop)
+        stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        return replace(request, temperature=temperature, stop=stop, body={**defaults.body, **body})
+
+    def _take_permit(self) -> Permit:
+        """Return the permit that the user holds, or wait for one; raises RunEnded when the run is over."""
+        if self._permit is not None:
+            permit, self._permit = self._permit, None
+            return permit
+        self._think_ns = None if self._answered_at is None else Ns(self._runtime.now() - self._answered_at)
+        if self._sender is None:
+            self._sender = self._host.new_client(self._keep)
+        permit_or_none = None if self._sender is None else self._share.source.admit(self._number)
+        if permit_or_none is None:
+            raise self._over()
+        return permit_or_none
+
+    def _over(self) -> Exception:
+        """Return the exception that ends the user. Code that catches it and asks again must not block the process."""
+        if self._is_over:
+            self._runtime.sleep(AFTER_END_S)
+        self._is_over = True
+        return self._flow_control.ended()
+
+    def _send(self, request: Request, permit: Permit) -> Exchange:
+        assert self._sender is not None
+        is_from_source = request.place.prompt_row is not None and permit.phase is Phase.MEASURE
+        request = self._share.source.hand_out(request, permit)
+        try:
+            exchange = self._sender.send(request)
+            if is_from_source:
+                self._share.source.take_result(request, exchange)
+        except self._flow_control.passed_on:
+            raise
+        except Exception as error:  # noqa: BLE001 reported once, there
+            self._share.give_up(request, error)
+            raise self._over() from None
+        finally:
+            self._answered_at = self._runtime.now()
+        if self._is_unreachable:
+            self._runtime.sleep(AFTER_REFUSAL_S)
+            self._answered_at = self._runtime.now()
+        return exchange
+
+    @staticmethod
+    def _answer(request: Request, exchange: Exchange) -> Answer:
+        return Answer(exchange.record, request.messages, exchange.completion)
+
+    def _keep(self, record: RequestRecord) -> None:
+        self._is_unreachable = record.outcome in _NO_CONNECTION
+        self._share.keep(record, self._caller.context())
+
+
+def _place(content: object) -> Place:
+    """Return the place of a user's own messages: a prompt of the sample among them names its row."""
+    parts = content if isinstance(content, tuple) else ()
+    contents = [part.get("content") if isinstance(part, dict) else getattr(part, "content", part) for part in parts]
+    prompts = [part for part in contents if isinstance(part, SamplePrompt)]
+    if not prompts:
+        return Place()
+    place = prompts[-1].request.place
+    return Place(prompt_row=place.prompt_row, round=place.round)
+
+
+def _encodable(name: str | None) -> str | None:
+    """Return a name with its unpaired surrogates escaped, so that its record can be written."""
+    return None if name is None else name.encode(errors="backslashreplace").decode()
+
+
+def _checked_limit(max_tokens: object) -> int:
+    if not isinstance(max_tokens, int) or max_tokens < 1:
+        raise ValueError(f"chat(): max_tokens must be at least 1, got {max_tokens}")
+    return max_tokens

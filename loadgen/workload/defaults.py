@@ -1,0 +1,48 @@
+"""What requests have in common: all of a run, and all of a user class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from loadgen.request import Input, Place, Request
+
+
+class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields that all requests of a run share."""
+
+    model: str
+    max_tokens: int
+    temperature: float
+    stream: bool
+    stop: tuple[str, ...] = ()
+    body: Mapping[str, Any] = {}
+    """Further fields of the body."""
+
+    def request(self, content: Input, place: Place) -> Request:
+        """Return a request."""
+        return Request(
+            input=content,
+            model=self.model,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            stream=self.stream,
+            stop=self.stop,
+            body=self.body,
+            place=place,
+        )
+
+
+class UserClass(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user class of a locustfile asks for in all its requests; None: as the run does."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    extra_body: dict[str, Any] = {}
+    """Further fields of the body."""
+
+    def applied_to(self, defaults: RequestDefaults) -> RequestDefaults:
+        """Return the run's defaults with this class's values over them."""
+        given = {"max_tokens": self.max_tokens, "temperature": self.temperature}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return msgspec.structs.replace(defaults, body={**defaults.body, **self.extra_body}, **changed)
