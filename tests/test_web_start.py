@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import free_port
+from conftest import CHAT, ROOT, free_port
 from serving import ScriptServer, answer, serving
 
-Start = Callable[[Sequence[str]], "subprocess.Popen[str]"]
+Start = Callable[[Sequence[str], Path], "subprocess.Popen[str]"]
 
 
 class Ui:
@@ -51,7 +51,7 @@ class Ui:
 
 @pytest.fixture
 def server() -> Iterator[ScriptServer]:
-    with serving(answer(2)) as started:
+    with serving(answer(2, pause=0.01)) as started:
         yield started
 
 
@@ -61,12 +61,13 @@ def metrics(request: pytest.FixtureRequest) -> str:
     return f"127.0.0.1:{free_port()}" if getattr(request, "param", False) else "off"
 
 
-@pytest.fixture
-def ui(start_locust: Start, tmp_path: Path, server: ScriptServer, metrics: str) -> Ui:
-    port = free_port()
-    results = tmp_path / "results"
-    few = ["--sample", "4", "--warmup", "1", "--max-tokens", "8", "--requests", "4"]
-    start_locust(["--web-port", str(port), "--host", server.url, "--results", str(results), "--metrics", metrics, *few])
+FEW = ["--sample", "4", "--warmup", "1", "--max-tokens", "8"]
+
+
+def started(start_locust: Start, folder: Path, *arguments: str, locustfile: Path = CHAT) -> Ui:
+    """Start locust with a web UI, and wait until it answers."""
+    port, results = free_port(), folder / "results"
+    start_locust(["--web-port", str(port), "--results", str(results), *arguments], locustfile)
     ui = Ui(f"http://127.0.0.1:{port}", results)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
@@ -77,6 +78,11 @@ def ui(start_locust: Start, tmp_path: Path, server: ScriptServer, metrics: str) 
         else:
             break
     return ui
+
+
+@pytest.fixture
+def ui(start_locust: Start, tmp_path: Path, server: ScriptServer, metrics: str) -> Ui:
+    return started(start_locust, tmp_path, "--host", server.url, "--metrics", metrics, *FEW, "--requests", "4")
 
 
 def test_each_start_is_a_run_folder_of_its_own_and_ends_by_itself(ui: Ui) -> None:
@@ -151,3 +157,57 @@ def test_the_users_of_a_run_cannot_be_changed(ui: Ui) -> None:
         pass
     ui.wait_for_runs(1)
     assert json.loads(next(ui.results.glob("*/run.json")).read_bytes())["users_changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "way"),
+    [("sweep.py", ["--steps", "1,2", "--step-time", "2"], "--steps"), ("rate.py", ["--rate", "5"], "--rate")],
+)
+def test_a_number_of_users_that_was_typed_where_it_has_no_effect_is_refused(
+    start_locust: Start, tmp_path: Path, server: ScriptServer, name: str, options: list[str], way: str
+) -> None:
+    given = ("--host", server.url, "--metrics", "off", *FEW, *options)
+    ui = started(start_locust, tmp_path, *given, locustfile=ROOT / "locustfiles" / name)
+    refused = ui.swarm(user_count="7")
+    assert refused["success"] is False
+    assert refused["message"] == f"The number of users has no effect with locustfiles/{name}: set {way}."
+    assert ui.swarm(user_count="1", spawn_rate="1")["success"]
+    ui.wait_for_runs(1)
+    (run,) = ui.runs()
+    if name == "sweep.py":
+        assert [step["concurrency"] for step in run["steps"]] == [1, 2]
+    else:
+        assert run["requests"]["started"] == 4  # one sender, whatever the number of users
+        assert [c["status"] for c in run["verdict"]["checks"] if c["name"] == "arrivals as asked"] != ["invalid"]
+
+
+BOTH = """
+from locust import task
+from loadgen import LLMUser, SweepUser
+
+class One(LLMUser):
+    @task
+    def ask(self):
+        self.llm.chat("hello")
+
+class Many(SweepUser):
+    @task
+    def ask(self):
+        self.llm.chat("hello")
+"""
+
+
+def test_the_classes_that_are_picked_in_the_form_decide_about_the_load(
+    start_locust: Start, tmp_path: Path, server: ScriptServer
+) -> None:
+    (tmp_path / "both.py").write_text(BOTH)
+    given = ("--host", server.url, "--metrics", "off", *FEW, "--class-picker", "--step-time", "2")
+    ui = started(start_locust, tmp_path, *given, locustfile=tmp_path / "both.py")
+    both = ui.swarm()
+    assert both["success"] is False
+    assert "One (closed loop), Many (sweep)" in both["message"]
+    assert ui.swarm(user_classes="One")["success"]
+    ui.wait_for_runs(1)
+    assert ui.swarm(user_classes="Many", steps="1,2")["success"]
+    ui.wait_for_runs(2)
+    assert [len(run.get("steps", ())) for run in ui.runs()] == [0, 2]

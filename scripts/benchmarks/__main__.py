@@ -98,8 +98,10 @@ def _command(name: str, options: argparse.Namespace) -> str:
     """Return the command that measures the same again: the options that are not at their defaults."""
     usual = vars(_parser().parse_args([name]))
     given = {key: value for key, value in vars(options).items() if value != usual[key] and key not in {"save", "claim"}}
-    words = (word for key, value in given.items() for word in ("--" + key.replace("_", "-"), str(value)))
-    return shlex.join(["scripts/bench", name, *words])
+    words = ["scripts/bench", name]
+    for key, value in given.items():
+        words += ["--" + key.replace("_", "-"), *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,9 +2,10 @@
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 from benchmarks.figures import Figures, Section
-from benchmarks.ours import peer_of
+from benchmarks.ours import CHAT, OWN_USER, peer_of
 from benchmarks.peers import measure as peers
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
@@ -22,11 +23,15 @@ _CASES = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be varied."""
     parser.add_argument("--streams", type=int, default=256, help="number of concurrent streams")
+    parser.add_argument("--user", action="store_true", help="chat.py next to users with a conversation of their own")
 
 
 def measure(options: argparse.Namespace) -> Section:
     """Run all cases."""
-    cases = {name: partial(_round, options.streams, *case) for name, case in _CASES.items()}
+    cases = {name: partial(_round, CHAT, options.streams, *case) for name, case in _CASES.items()}
+    if options.user:
+        own = {f"{name}, own users": partial(_round, OWN_USER, options.streams, *_CASES[name]) for name in _CASES}
+        cases = dict(pair for both in zip(cases.items(), own.items(), strict=True) for pair in both)
     found, notes = run_rounds(cases, options.rounds)
     notes.append(
         "User and system time of the client's processes, the slope between a short and a long run: what starting and "
@@ -35,10 +40,10 @@ def measure(options: argparse.Namespace) -> Section:
     return Section(f"{options.streams} streams, TTFT 50 ms, tokens 10 ms apart", found, notes)
 
 
-def _round(streams: int, itl_sample: str, tokens: int, short: int, long: int) -> Figures:
+def _round(locustfile: Path, streams: int, itl_sample: str, tokens: int, short: int, long: int) -> Figures:
     # Without a warm-up: one of 2,048 tokens would take 20 s, and both runs start cold.
     slope = peers.cost(
-        peer_of("loadgen", itl_sample, warmup=0), Load(streams, tokens=tokens), *_of(streams, short, long)
+        peer_of("loadgen", itl_sample, 0, locustfile), Load(streams, tokens=tokens), *_of(streams, short, long)
     )
     return {
         "CPU-s per million tokens": slope.value,

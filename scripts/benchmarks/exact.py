@@ -2,12 +2,13 @@
 
 import argparse
 import statistics
+from dataclasses import replace
 from functools import partial
 
 from benchmarks import server
 from benchmarks.figures import Figures, Section, p99, spread
 from benchmarks.options import counts
-from benchmarks.ours import SPREAD_S, Run, Setup, observe
+from benchmarks.ours import OWN_USER, SPREAD_S, Run, Setup, observe
 from benchmarks.peers.peer import Load
 from benchmarks.rounds import run_rounds
 from loadgen.clock import MS, SECOND
@@ -26,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--streams", type=counts, default="64,256,1024", help="numbers of concurrent streams")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer")
     parser.add_argument("--itl-sample", help=f"as chat.py has it; by default 1 up to {_ALL_READ} streams, then auto")
+    parser.add_argument("--user", action="store_true", help="chat.py next to users with a conversation of their own")
     parser.add_argument("--ttft-ms", type=float, default=50.0)
     parser.add_argument("--itl-ms", type=float, default=10.0)
 
@@ -37,7 +39,10 @@ def measure(options: argparse.Namespace) -> Section:
     for streams in map(int, options.streams.split(",")):
         itl_sample = options.itl_sample or ("1" if streams <= _ALL_READ else "auto")
         load = Load(streams=streams, requests=_EACH * streams, tokens=options.tokens)
-        cases[f"{streams} streams, --itl-sample {itl_sample}"] = partial(_round, load, Setup(itl_sample, script=script))
+        name, setup = f"{streams} streams, --itl-sample {itl_sample}", Setup(itl_sample, script=script)
+        cases[name] = partial(_round, load, setup)
+        if options.user:
+            cases[f"{name}, own users"] = partial(_round, load, replace(setup, locustfile=OWN_USER))
     found, notes = run_rounds(cases, options.rounds)
     notes += (
         "Errors are arrival by the record minus send by the server's log; of gaps and times per token without sign.",

@@ -23,6 +23,8 @@ from loadgen.results import store
 from loadgen.version import VERSION
 
 CHAT = ROOT / "locustfiles" / "chat.py"
+OWN_USER = Path(__file__).parent / "locustfiles" / "own_user.py"
+"""A locustfile with a conversation of its own."""
 TIMEOUT_S = 240.0
 SPREAD_S = 2.0
 """What chat.py spreads the starts over if it is not told otherwise."""
