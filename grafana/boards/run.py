@@ -2,7 +2,7 @@
 
 from boards.dashboard import STEPS, Dashboard, run_variables
 from boards.panels import Panel, Query, Row, bars, coloured, graph, heat_map, table, tile, timeline
-from boards.queries import RUN, cells, percentiles, percentiles_so_far, rate, so_far
+from boards.queries import RUN, cells, percentile_now, percentiles, percentiles_so_far, rate, so_far
 
 FAILED = f'{RUN}, outcome!="ok"'
 _WIDE = "Accurate to 11 %, the width of a bucket; quote the figures of the run's summary.json. A gap: too few values."
@@ -241,6 +241,46 @@ def _tokens() -> Row:
     )
 
 
+def _by_name() -> Row:
+    """Return the figures of requests by the names that tasks give them."""
+    well = rate("llmload_requests_by_name_total", f'{RUN}, outcome="ok"', "name")
+    ttft, e2e = "llmload_time_to_first_token_by_name_seconds", "llmload_request_duration_by_name_seconds"
+    small = {"width": 6, "no_value": "No names"}
+    return Row(
+        "Requests by name",
+        [
+            graph(
+                "Requests per minute by name",
+                "Measured requests that succeeded, by the name that their task gives them; 32 names at most.",
+                "suffix: req/min",
+                [Query(f"60 * {well}", "{{name}}")],
+                **small,
+            ),
+            graph(
+                "TTFT p50 by name",
+                "Median time from sending a request to its first token.",
+                "s",
+                [Query(percentile_now("p50", ttft, RUN, "name"), "{{name}}")],
+                **small,
+            ),
+            graph(
+                "E2E p50 by name",
+                "Median time from sending a request to the end of its answer.",
+                "s",
+                [Query(percentile_now("p50", e2e, RUN, "name"), "{{name}}")],
+                **small,
+            ),
+            graph(
+                "Output tokens per second by name",
+                "Output tokens of the answers that ended, per second.",
+                "suffix: tok/s",
+                [Query(rate("llmload_output_tokens_by_name_sum", by="name"), "{{name}}")],
+                **small,
+            ),
+        ],
+    )
+
+
 def _errors() -> Row:
     kinds = Query(f"60 * {rate('llmload_errors_total', by='kind')} > 0", "{{kind}}")
     totals = Query(f"{so_far('llmload_errors_total', by='kind')} > 0", "{{kind}}", instant=True)
@@ -300,7 +340,7 @@ DASHBOARD = Dashboard(
     uid="llmload-run",
     title="Run",
     about="One run of the load generator: load, engine and GPUs, latency, tokens, errors and goodput.",
-    rows=[_now(), _load(), _engine_and_gpus(), _latency(), _tokens(), _errors(), _goodput(), _open_loop()],
+    rows=[_now(), _load(), _engine_and_gpus(), _latency(), _tokens(), _by_name(), _errors(), _goodput(), _open_loop()],
     variables=run_variables(),
     annotations=STEPS,
 )
