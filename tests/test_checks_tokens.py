@@ -124,7 +124,7 @@ def test_a_cache_that_is_not_told_of_is_not_checked() -> None:
     for e in (REPEATED, evidence()):
         check = check_of(counted(e, prefix_hits=None), CACHE)
         assert check.status is Status.NOT_CHECKED
-        assert "does not tell" in (check.advice or "")
+        assert "reports nothing about its cache" in (check.advice or "")
     assert "99 of 100" in (check_of(counted(REPEATED, prefix_queries=None), CACHE).value or "")
 
 
@@ -146,3 +146,20 @@ def test_cached_prompt_tokens_in_usage_are_seen_where_no_counter_tells_of_them()
         e = evidence(records=[with_changes(r, cached_tokens=cached, input_tokens=10) for r in GOOD], counters=None)
         assert status_of(e, CACHE) is status
     assert check_of(e, CACHE).value == "30.0% of prompt tokens, 0 requests repeated a prompt"
+
+
+def test_what_the_turns_of_a_conversation_have_in_common_is_no_fault_of_the_cache() -> None:
+    own = counted(altered(50, prompt_row=None), prefix_hits=70.0 + 350)
+    check = check_of(own, CACHE)
+    assert check.status is Status.NOT_CHECKED
+    assert check.value == "50.0% of prompt tokens, 50 of 100 requests with prompts of the locustfile"
+
+
+def test_each_answer_is_compared_with_the_limit_that_its_request_asked_for() -> None:
+    """Answers of GOOD have 5 tokens; the run's limit is higher."""
+    lengths = "output lengths"
+    assert status_of(altered(10, max_tokens=5), lengths) is Status.OK
+    check = check_of(altered(10, max_tokens=4), lengths)
+    assert check.status is Status.WARN
+    assert "10 answers longer" in (check.value or "")
+    assert (check.limit or "").startswith("at most 4 to ")

@@ -88,27 +88,33 @@ def output_lengths(e: Evidence) -> Check:
     reasons = Counter(r.finish_reason or "none given" for r in e.ok)
     value = ", ".join(f"{reason:.40} {n / len(e.ok):.0%}" for reason, n in reasons.most_common(_REASONS_SHOWN))
     # A local tokenizer may cut a text into more tokens than it was made of.
-    too_long = sum((r.output_tokens or 0) > e.max_tokens and r.counted_by is not CountedBy.TOKENIZER for r in e.ok)
-    limit = f"at most {e.max_tokens} tokens"
+    too_long = sum((r.output_tokens or 0) > _limit(r, e) and r.counted_by is not CountedBy.TOKENIZER for r in e.ok)
+    limits = sorted({_limit(r, e) for r in e.ok})
+    limit = f"at most {limits[0]} tokens" if len(limits) == 1 else f"at most {limits[0]} to {limits[-1]} tokens"
     ended = sum(r.finish_reason != "length" for r in e.ok)
     if e.ignore_eos and ended:
         advice = "The server did not do what --ignore-eos asks for: leave it out, or name the --engine."
         return Check(name, Status.INVALID, f"{value}; {ended} answers ended by themselves", "length 100%", advice)
     if too_long:
-        advice = "Answers were longer than --max-tokens allows: runs with another limit cannot be compared."
+        advice = "Answers were longer than max_tokens allows: runs with another limit cannot be compared."
         return Check(name, Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
     unusual = sum(r.finish_reason is not None and r.finish_reason not in USUAL_REASONS for r in e.ok)
     if unusual:
         advice = "Answers that ended otherwise than by stop, length or a call may be cut short: see the server's log."
         return Check(name, Status.WARN, f"{value}; {unusual} answers ended unusually", limit, advice)
     short = sum(
-        r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * e.max_tokens
+        r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * _limit(r, e)
         for r in e.ok
     )
     if short:
-        advice = "The server ended answers at a lower limit than --max-tokens: raise its limit, or lower --max-tokens."
-        return Check(name, Status.WARN, f"{value}; {short} cut below --max-tokens", limit, advice)
+        advice = "The server ended answers at a lower limit than max_tokens: raise its limit, or lower --max-tokens."
+        return Check(name, Status.WARN, f"{value}; {short} cut below max_tokens", limit, advice)
     return Check(name, Status.OK, value, limit)
+
+
+def _limit(r: RequestRecord, e: Evidence) -> int:
+    """Return the longest answer that a request asked for, tokens; older records do not have it."""
+    return e.max_tokens if r.max_tokens is None else r.max_tokens
 
 
 def engines_count(e: Evidence) -> Check:
@@ -157,7 +163,7 @@ def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
             continue
         came = r.output_tokens or tokens_a_chunk * (r.chunks or 0)
         went_on = r.outcome in GIVEN_UP or not streamed
-        total += min(came + more * went_on, e.max_tokens)
+        total += min(came + more * went_on, _limit(r, e))
     return total
 
 
@@ -188,6 +194,11 @@ def prefix_cache(e: Evidence) -> Check:
             if repeated
             else "it may have kept these prompts from an earlier run; another --seed takes others."
         )
+        return Check(name, Status.NOT_CHECKED, value, limit, told)
+    own = len(sent) - len(rows)
+    if own:
+        value = f"{hits:.1%} of prompt tokens, {own} of {len(sent)} requests with prompts of the locustfile"
+        told = "Prompts of the locustfile may have parts in common, as the turns of a conversation do."
         return Check(name, Status.NOT_CHECKED, value, limit, told)
     value = f"{hits:.1%} of prompt tokens, {repeated} requests repeated a prompt"
     if hits > CACHE_LIMIT or (repeated > 0 and hits > 0):
