@@ -349,3 +349,34 @@ run_single_user(Own)
     )
     assert done.returncode == 0, done.stderr
     assert Finished(0, done.stdout, done.stderr, results=tmp_path / "results").summary["requests"]["completed"] == 5
+
+
+def test_a_run_whose_users_have_all_ended_ends_too(tmp_path: Path, server: ScriptServer) -> None:
+    source = """
+class Leaves(LLMUser):
+    def on_start(self):
+        raise KeyError("no data for this user")
+
+    @task
+    def ask(self):
+        self.llm.chat("hello")
+"""
+    done = run(tmp_path, source, host=server.url)
+    assert done.status == 3  # each task of it raised
+    assert "users have ended by themselves" in check(done, "run complete")["value"]
+    assert "no data for this user" in check(done, "user code")["value"]
+
+
+def test_nobody_but_a_shape_changes_the_users_of_a_run(tmp_path: Path, server: ScriptServer) -> None:
+    """Keys, the web UI's EDIT and programs all end in Runner.start."""
+    source = """
+class More(LLMUser):
+    @task
+    def ask(self):
+        self.environment.runner.start(9, 9)
+        self.llm.chat("hello")
+"""
+    done = run(tmp_path, source, "--users", "2", "--requests", "40", host=server.url)
+    assert {r.user for r in done.records} == {0, 1}
+    assert "The number of users cannot be changed during a run" in done.err
+    assert done.manifest["users"] == 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loadgen.clock import Ns
+from loadgen.clock import SECOND, Ns
 from loadgen.run.host import EngineMonitor, RunHost, RunSetup
 from loadgen.run.load.model import TICK_S, ConstantUsers, LoadAborted, Watcher
 from loadgen.run.messages import StartStep
@@ -10,6 +10,9 @@ from loadgen.run.pool import WorkerPool
 from loadgen.run.reports import Reports
 from loadgen.run.runtime import Runtime
 from loadgen.run.warm_up import WarmUpResult
+
+USERS_REPORTED_S = 3.0
+"""After this time all processes have reported the users that Locust has started in them."""
 
 
 class LoadDriver:
@@ -133,5 +136,13 @@ class LoadDriver:
             raise LoadAborted("; ".join(self.lost))
         if (why := self._reports.only_errors) is not None:
             raise LoadAborted(why)
-        if self._reports.has_no_users_left:
-            raise LoadAborted("its users have ended, and some requests were still to be made")
+        if self._has_lost_users():
+            raise LoadAborted("users have ended by themselves, and requests were still to be made")
+
+    def _has_lost_users(self) -> bool:
+        """Whether users that the load needs are gone, some time after Locust had started all."""
+        constant = self.constant_users
+        if constant is None or not constant.users or self.now() - constant.since < USERS_REPORTED_S * SECOND:
+            return False
+        load = self._setup.load
+        return self._reports.has_no_users(each_needs_some=load.user_option is None and self.live.planned is not None)

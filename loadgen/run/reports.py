@@ -39,8 +39,6 @@ class Reports:
         self._watcher: Watcher | None = None
         self._last: dict[int, ProcessReport] = {}
         """The last report of each process."""
-        self._had_users: set[int] = set()
-        """Processes that have had users."""
 
     def start(self, facts: Sequence[WorkerFacts], observers: Sequence[RunObserver]) -> None:
         """Take reports from now on; ``facts`` are those of the processes that make requests."""
@@ -55,8 +53,6 @@ class Reports:
         if self._facts is None:
             return
         self._last[report.worker] = report
-        if report.users:
-            self._had_users.add(report.worker)
         self._received.keep(report)
         self.live.take(report)
         self.show(report)
@@ -81,13 +77,11 @@ class Reports:
         reports = [self._last.get(facts.number) for facts in self._facts or ()]
         return all(report is not None and report.done for report in reports)
 
-    @property
-    def has_no_users_left(self) -> bool:
-        """Whether users that the load needs have all ended: those of a process with requests to make, or all."""
-        ended = [w for w, report in self._last.items() if w in self._had_users and report.users == 0]
-        if self.live.planned is None:
-            return bool(ended) and len(ended) == len(self._had_users)
-        return any(not self._last[worker].done for worker in ended)
+    def has_no_users(self, *, each_needs_some: bool) -> bool:
+        """Whether no process has users; with ``each_needs_some`` whether one has none, and has requests to make."""
+        reports = [self._last.get(facts.number) for facts in self._facts or ()]
+        idle = [report is not None and report.users == 0 and not report.done for report in reports]
+        return bool(idle) and (any(idle) if each_needs_some else all(idle))
 
     @property
     def only_errors(self) -> str | None:
