@@ -34,10 +34,14 @@ class LocustUsers:
 
     def ours_of(self, total: int) -> int:
         """Return how many of ``total`` users are of our classes, as Locust distributes them over its classes."""
+        return sum(self.by_process(total, 1))
+
+    def by_process(self, total: int, processes: int) -> list[int]:
+        """Return how many users of our classes each process gets, of ``total`` in all."""
         classes = self._runner.environment.user_classes
         if len(ours(classes)) == len(classes) and not any(c.fixed_count for c in classes):
-            return total
-        return sum(self._ours_by_process(total, 1))
+            return evenly(total, processes)
+        return [sum(users[c.__name__] for c in ours(classes)) for users in self._dispatched(total, processes)]
 
     def total_for(self, users: int) -> int:
         """Return how many users Locust needs, so that this many are of our classes; raises OptionError if none do."""
@@ -51,14 +55,6 @@ class LocustUsers:
                 "number. Leave them out, or start fewer users."
             )
         return total
-
-    def check_spread(self, total: int, processes: int) -> None:
-        """Raise OptionError if a process would get no user of our classes, and so never make its share of requests."""
-        if not all(self._ours_by_process(total, processes)):
-            raise OptionError(
-                f"of {processes} processes one would get no user that asks the endpoint, as Locust deals out {total} "
-                "users of these classes: change --users, the classes' weights, or the number of processes."
-            )
 
     def expect_start(self) -> None:
         """Note that Locust is about to start the users of a run."""
@@ -83,13 +79,14 @@ class LocustUsers:
             self.is_setting = False
         self._started.wait(START_S)
 
-    def _ours_by_process(self, total: int, processes: int) -> list[int]:
-        names = [c.__name__ for c in ours(self._runner.environment.user_classes)]
-        return [sum(users[name] for name in names) for users in self._dispatched(total, processes)]
-
     def _dispatched(self, total: int, processes: int) -> list[Counter[str]]:
         """Return how many users of each class Locust starts in each process, of ``total`` in all."""
         nodes = [WorkerNode(str(number)) for number in range(processes)]
         dispatcher = UsersDispatcher(nodes, list(self._runner.environment.user_classes))
         dispatcher.new_dispatch(total, max(1, total))
         return [Counter(users) for users in next(dispatcher).values()]
+
+
+def evenly(total: int, processes: int) -> list[int]:
+    """Return how many of ``total`` users each process gets where all users are alike."""
+    return [len(range(number, total, processes)) for number in range(processes)]

@@ -11,6 +11,7 @@ from locust.argument_parser import LocustArgumentParser
 from loadgen.engines.catalogue import find_engine
 from loadgen.errors import OptionError, UsageError
 from loadgen.harness import ports
+from loadgen.harness.locust_users import evenly
 from loadgen.protocol.chat import ChatApi
 from loadgen.run.key_hosts import allowed_by_variable
 from loadgen.run.load.catalogue import LOAD_MODELS
@@ -109,7 +110,7 @@ def check_command(options: Namespace, load_model: type[LoadModel]) -> None:
     if way is not None and options.num_users is not None:
         raise OptionError(f"--users has no effect with {load_model.locustfile}; set the load with {way}.")
     if options.headless:
-        load_model.check_processes(1 if options.num_users is None else options.num_users, options.processes or 1)
+        load_model.check_processes(evenly(options.num_users or 1, options.processes or 1))
     if options.processes and options.master_port != options.master_bind_port:
         raise OptionError(
             f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "

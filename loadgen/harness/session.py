@@ -149,9 +149,7 @@ class Session(RunSupervisor, LocustProcess):
             return []
         with_key = prepared.settings.api_key is not None
         workers = self.pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
-        self._load_model.check_processes(self.users.ours_of(total), len(workers))
-        if self._load_model.user_option is None:
-            self.users.check_spread(total, len(workers))
+        self._load_model.check_processes(self.users.by_process(total, len(workers)))
         return workers
 
     # A run begins.

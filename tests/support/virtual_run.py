@@ -144,7 +144,7 @@ class VirtualLocust(RunSupervisor, Member):
         workers: list[str] = []
         if self.pool is not None:
             workers = self.pool.check_workers(forked=False, with_key=False)
-            self.load.check_processes(self.load.users, len(workers))
+            self.load.check_processes([len(range(n, self.load.users, len(workers))) for n in range(len(workers))])
         folder = RunFolder(self._results / manifest.run_id, manifest)
         warm_up = [Prompt(1000 + n, "a question before") for n in range(self._warm_up)]
         whole = RunAssignment(

@@ -1,5 +1,7 @@
 """A closed loop: always the same users, each waiting for an answer before its next question."""
 
+from collections.abc import Sequence
+
 from loadgen.errors import OptionError
 from loadgen.results.manifest import Kind
 from loadgen.run.load.model import LoadModel, RunningLoad
@@ -16,12 +18,18 @@ class ClosedLoop(LoadModel):
     locustfile = "locustfiles/chat.py"
 
     @classmethod
-    def check_processes(cls, users: int, processes: int) -> None:
+    def check_processes(cls, users: Sequence[int]) -> None:
         """Raise OptionError if a process would have no user, and so never make its share of the requests."""
-        if users < processes:
+        total, processes = sum(users), len(users)
+        if total < processes:
             raise OptionError(
-                f"--users {users} with {processes} workers (--processes {processes}, or --worker): each process needs "
+                f"--users {total} with {processes} workers (--processes {processes}, or --worker): each process needs "
                 "a user. Give more users, or start fewer workers."
+            )
+        if not all(users):
+            raise OptionError(
+                f"of {processes} processes one would get no user that asks the endpoint: change --users, the 'weight' "
+                "and 'fixed_count' of the user classes, or the number of processes."
             )
 
     @classmethod

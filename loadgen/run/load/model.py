@@ -125,9 +125,9 @@ class LoadModel(ABC):
         del scenario
 
     @classmethod
-    def check_processes(cls, users: int, processes: int) -> None:
-        """Raise OptionError if that many worker processes cannot share the users."""
-        del users, processes
+    def check_processes(cls, users: Sequence[int]) -> None:
+        """Raise OptionError if the load cannot be made with that many users in each process."""
+        del users
 
     @classmethod
     @abstractmethod

@@ -47,9 +47,9 @@ class Stages(ClosedLoop):
         self._records: list[RequestRecord] = []
 
     @classmethod
-    def check_processes(cls, users: int, processes: int) -> None:
+    def check_processes(cls, users: Sequence[int]) -> None:
         """Allow any number: the shape may give each process a user later."""
-        del users, processes
+        del users
 
     @property
     def kind(self) -> Kind:
