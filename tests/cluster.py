@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import CHAT, LOCUST, ROOT, Left, assert_ended_well, clean_environment, free_port, records_of
+from conftest import CHAT, ROOT, Left, assert_ended_well, clean_environment, free_port, records_of
+from support.locust_process import LOCUST, popen
 
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.record import Phase, RequestRecord
@@ -70,7 +71,7 @@ class Starter:
         cwd.mkdir()
         results = [] if "--results" in arguments else ["--results", str(cwd / "results")]
         with (cwd / "locust.log").open("wb") as log:
-            process = subprocess.Popen(
+            process = popen(
                 [*program, "-f", str(locustfile), *arguments, *results],
                 cwd=cwd,
                 env=clean_environment(**(environment or {})),

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
+from support.locust_process import LOCUST, popen, run_to_end
 
 from loadgen.record import RequestRecord, from_line
 
@@ -42,7 +42,6 @@ ROOT = Path(__file__).parents[1]
 FIGURE = "figure"
 """A property of a test, by ``record_property``, that is printed at the end."""
 CHAT = ROOT / "locustfiles" / "chat.py"
-LOCUST = [sys.executable, "-m", "locust"]
 
 
 BUSY = {"client lag", "times known exactly", "Little's law"}
@@ -147,15 +146,8 @@ def locust(tmp_path: Path) -> Locust:
     def run(*arguments: str, users: int = 1, environment: dict[str, str] | None = None) -> Finished:
         results = tmp_path / "results"
         command = [*LOCUST, "-f", str(CHAT), "--headless", "--users", str(users), "--results", str(results), *arguments]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=clean_environment(**(environment or {})),
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        variables = clean_environment(**(environment or {}))
+        done = run_to_end(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=600)
         return Finished(done.returncode, done.stdout, done.stderr, results=results)
 
     return run
@@ -168,7 +160,7 @@ def start_locust(tmp_path: Path) -> Iterator[Callable[[Sequence[str]], subproces
 
     def start(arguments: Sequence[str], locustfile: Path = CHAT) -> subprocess.Popen[str]:
         log = (tmp_path / "locust.log").open("w")
-        process = subprocess.Popen(
+        process = popen(
             [*LOCUST, "-f", str(locustfile), *arguments],
             cwd=tmp_path,
             env=clean_environment(),

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from conftest import LOCUST, ROOT, Finished, clean_environment
+from conftest import ROOT, Finished, clean_environment
+from support.locust_process import LOCUST, popen
 
 from loadgen.launch.simulated import SimulatedServer
 
@@ -26,7 +27,7 @@ def run_locustfile(
     """Run ``locustfiles/NAME`` from a folder, do something meanwhile, and wait for the end."""
     results = folder / "results"
     command = [*LOCUST, "-f", str(ROOT / "locustfiles" / name), "--headless", "--results", str(results), *arguments]
-    with subprocess.Popen(
+    with popen(
         command,
         cwd=folder,
         env=clean_environment(**(environment or {})),

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from cluster import FEW, Starter, engine
 from conftest import ROOT, Finished, Locust
-from forking import forks, locust
 from serving import HANG_UP, Step, answer, response, serving
-
-__all__ = ["forks", "locust"]
 
 SECRET = "glsa_secret7"
 TOKEN = {"GRAFANA_TOKEN": SECRET}

@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import Locust
-from forking import forks, locust
 from serving import answer, response, serving
-
-__all__ = ["forks", "locust"]
 
 
 def refused(done: Any, *words: str) -> None:

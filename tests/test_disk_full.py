@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import CHAT, LOCUST, Finished, clean_environment, free_port
+from conftest import CHAT, Finished, clean_environment, free_port
 from serving import answer, serving
+from support.locust_process import LOCUST
 
 from loadgen.record import from_line
 

@@ -5,11 +5,12 @@ import time
 
 import msgspec
 import pytest
-from conftest import CHAT, LOCUST, ROOT
+from conftest import CHAT, ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from launching import SIMULATED, Home
 from nvml import a100, fake_nvml
+from support.locust_process import LOCUST
 
 from loadgen.measure.energy import Energy, EnergySample, cost_per_million, figures, used
 

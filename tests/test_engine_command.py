@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import CHAT, LOCUST, Left, free_port
+from conftest import CHAT, Left, free_port
 from launching import Home, engine_file, running_command, wait_for
+from support.locust_process import LOCUST, run_to_end
 
 from loadgen.engines.catalogue import ENGINES
 
@@ -23,7 +24,7 @@ def measured(home: Home, *arguments: str) -> Left:
     results = home.folder / "results"
     command = [*LOCUST, "-f", str(CHAT), "--headless", "--users", "1", "--host", running.host, *arguments]
     command += ["--sample", "40", "--max-tokens", "8", "--results", str(results)]
-    done = subprocess.run(command, cwd=home.folder, env=home.environment, capture_output=True, text=True, check=False)
+    done = run_to_end(command, cwd=home.folder, env=home.environment, capture_output=True, text=True)
     home.assert_ended_well(done)
     return Left(results=results)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from cluster import FEW, Started, Starter, assert_all_is_there, engine
-from conftest import CHAT, LOCUST, ROOT, Locust, clean_environment, free_port, records_of
+from conftest import CHAT, ROOT, Locust, clean_environment, free_port, records_of
 from serving import answer, serving
+from support.locust_process import LOCUST, run_to_end
 
 from loadgen.record import Outcome
 
@@ -238,14 +239,13 @@ def test_a_terminal_without_our_characters_shows_the_verdict(encoding: str, locu
 
 def test_a_verdict_that_cannot_be_shown_is_no_exit_status_0(tmp_path: Path) -> None:
     with serving(answer(3)) as server, Path("/dev/full").open("w") as full:
-        done = subprocess.run(
+        done = run_to_end(
             [*LOCUST, "-f", str(CHAT), "--headless", "--host", server.url, *FEW, "--requests", "12"],
             cwd=tmp_path,
             env=clean_environment(),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
     assert done.returncode == 4, done.stderr
     (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("loadgen: ")]

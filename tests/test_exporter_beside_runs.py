@@ -14,11 +14,8 @@ import psutil
 import pytest
 from cluster import FEW, Starter, engine
 from conftest import Locust, free_port
-from forking import forks, locust
 from scraping import ANY_PORT, children, followed, of_outcomes, samples, url_of
 from serving import answer, serving
-
-__all__ = ["forks", "locust"]
 
 
 def test_off_starts_nothing_and_a_run_nobody_scrapes_ends_at_once(start: Starter, tmp_path: Path) -> None:

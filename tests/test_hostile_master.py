@@ -10,8 +10,9 @@ from typing import Any
 import msgpack
 import pytest
 import zmq
-from conftest import CHAT, LOCUST, clean_environment
+from conftest import CHAT, clean_environment
 from eavesdropping import KEY, Ear, listening
+from support.locust_process import LOCUST, popen
 
 from loadgen.models.template import template_text
 from loadgen.results.manifest import Manifest, to_json
@@ -132,7 +133,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Master]:
         joins = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
         own = ["--host", given.url, "--results", str(folder / "results"), "--engine", str(folder / "mine.py")]
         with (folder / "log").open("wb") as log:
-            worker = subprocess.Popen(
+            worker = popen(
                 [*LOCUST, "-f", str(CHAT), *joins, *own],
                 cwd=folder,
                 env=clean_environment(OPENAI_API_KEY=KEY),

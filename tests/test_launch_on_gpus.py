@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import CHAT, LOCUST
+from conftest import CHAT
 from launching import SIMULATED, Home, wait_for
 from nvml import GIB, FakeNvml, a100, fake_nvml
+from support.locust_process import LOCUST
 from test_engine_command import docker
 
 from loadgen.launch.processes import marked

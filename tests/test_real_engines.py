@@ -14,8 +14,9 @@ from urllib.parse import urlparse
 import msgspec
 import pytest
 from asking import question
-from conftest import CHAT, LOCUST, records_of
+from conftest import CHAT, records_of
 from launching import Home
+from support.locust_process import LOCUST
 
 from loadgen.engines.catalogue import ENGINES
 from loadgen.matrix.gather import results

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Finished, Locust
-from forking import forks, locust
 from serving import DONE, Request, ScriptServer, Step, event, response, serving, stream, token, usage
 
 from loadgen.engines.catalogue import ENGINES
@@ -20,8 +19,6 @@ from loadgen.results.launched import Launched
 from loadgen.scenario import resolve
 from loadgen.workload.datasets import load
 from loadgen.workload.prompts import Prompt
-
-__all__ = ["forks", "locust"]
 
 FEW = ("--sample", "2", "--warmup", "1", "--max-tokens", "8")
 

@@ -7,15 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Finished, clean_environment
-from forking import Forks, forks
+from conftest import Finished
 from running import WORDS, conserved, run_locustfile, write_prompts
 
 from loadgen.engines.simulated.batching import PROFILES
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.record import Phase
-
-__all__ = ["forks"]
 
 OUTPUT, FACTOR = 64, 6
 CAPACITY = 60 * FACTOR * PROFILES["batch-bound"].requests_per_second(WORDS, OUTPUT)
@@ -135,11 +132,10 @@ MISTAKES: dict[tuple[str, tuple[str, ...]], list[str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join([mistake[0], *mistake[1]]))
 def test_what_cannot_be_meant_is_refused_with_the_flags_name(
-    forks: Forks, tmp_path: Path, mistake: tuple[str, tuple[str, ...]]
+    tmp_path: Path, mistake: tuple[str, tuple[str, ...]]
 ) -> None:
     (name, arguments), results = mistake, tmp_path / "results"
-    asked = ["-f", str(ROOT / "locustfiles" / name), "--headless", "--results", str(results), *arguments]
-    done = forks.run(tmp_path, asked, clean_environment(), results)
+    done = run_locustfile(tmp_path, name, *arguments)
     assert done.status == 2, done.err
     (message,) = [line for line in done.err.splitlines() if line.startswith("loadgen: ")]
     for word in MISTAKES[mistake]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster import Starter
-from conftest import CHAT, LOCUST, clean_environment, free_port
+from conftest import CHAT, clean_environment, free_port
 from eavesdropping import KEY, Ear, listening
 from serving import answer, serving
+from support.locust_process import LOCUST, popen
 
 
 @dataclass
@@ -62,7 +63,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         command = [*LOCUST, "-f", str(CHAT), "--web-port", str(port), "--host", server.url, *few]
         variables = {"OPENAI_API_KEY": KEY, "LOADGEN_KEY_HOSTS": f"{allowed.url},gpu.example"}
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
+            process = popen(
                 command, cwd=folder, env=clean_environment(**variables), stdout=log, stderr=subprocess.STDOUT
             )
         started = Ui(port, process, folder, allowed, stranger)
