@@ -1,4 +1,4 @@
-"""Forks Locust: ``python fork_server.py SOCKET``, a program that ``locust_process.py`` starts.
+"""Forks Locust: ``python fork_server.py SOCKET locust``, a program that ``locust_process.py`` starts.
 
 It imports Locust and our harness once, which takes most of a start's time, and forks for each order that comes on the
 socket. It has no thread and no gevent hub, so that a fork is as good as a new interpreter. The fork takes the standard

@@ -91,7 +91,7 @@ class _Server:
         with other:
             number = other.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, str(program), str(number)],
+                [sys.executable, str(program), str(number), "locust"],  # by which its forks are found
                 env=_environment_of_server(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
