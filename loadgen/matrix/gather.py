@@ -1,9 +1,6 @@
 """From a matrix's folders to what its tables are made from: nothing else is needed, so it can be done again."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import msgspec
 
 from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import engine_of, model_of
@@ -12,7 +9,7 @@ from loadgen.matrix.plan import reference_of, refusal
 from loadgen.matrix.result import Result, Summary
 from loadgen.record import Outcome
 from loadgen.results import store
-from loadgen.results.report import report
+from loadgen.results.report import summary_of
 from loadgen.results.text import reservations
 
 Links = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
@@ -96,16 +93,7 @@ def _result(matrix: Matrix, column: str, row: str, title: str) -> Result:
 
 
 def _summaries(cells: Sequence[Cell], part: Part) -> tuple[Summary, ...]:
-    return tuple(_summary(folder) for cell in cells if (folder := cell.run_of(part)) is not None)
-
-
-def _summary(folder: Path) -> Summary:
-    """Return a run's summary; one that was killed before it had written it gets it now."""
-    try:
-        summary: Summary = msgspec.json.decode((folder / "summary.json").read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return report(folder)
-    return summary
+    return tuple(summary_of(folder) for cell in cells if (folder := cell.run_of(part)) is not None)
 
 
 def _input_tokens(cells: Sequence[Cell]) -> dict[int, int] | None:

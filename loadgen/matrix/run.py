@@ -19,7 +19,7 @@ from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import Config, throughput_of
 from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import Planned, look
-from loadgen.results.report import report
+from loadgen.results.report import summary_of
 from loadgen.results.tables import answers
 from loadgen.workload import datasets
 from loadgen.workload.plan import draw
@@ -201,6 +201,6 @@ def _recorded(place: Path) -> int:
 
 def _headline(folder: Path) -> str:
     """Return the first line of what a run has found, and its verdict."""
-    summary = report(folder)
+    summary = summary_of(folder)
     rows = answers(summary)[0].rows
     return f"{rows[0][1]}, {summary['verdict']['status']}"

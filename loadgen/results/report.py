@@ -22,6 +22,18 @@ def report(folder: Path) -> Summary:
     return summary
 
 
+def summary_of(folder: Path) -> Summary:
+    """Return the summary of a run. If the run was killed before it wrote one, write its reports now.
+
+    Raises DataError and OSError as :func:`report` does.
+    """
+    try:
+        summary: Summary = msgspec.json.decode((folder / "summary.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return report(folder)
+    return summary
+
+
 def write_reports(folder: Path, summary: Summary) -> None:
     """Write a summary and the reports made from it; raises OSError where the disk does not take one of them."""
     files.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
