@@ -216,6 +216,8 @@ def free_port() -> int:
 LONGEST = (
     "test_launch_on_gpus.py",
     "test_matrix.py",
+    "test_bad_bytes.py",
+    "test_every_run_ends.py",
     "test_exporter.py",
     "test_engine_command.py",
     "test_annotations.py",

@@ -10,6 +10,7 @@ order, and is its child from then on.
 
 import _socket  # gevent's sockets and sleeps need a hub
 import gc
+import inspect
 import json
 import os
 import posix
@@ -26,13 +27,17 @@ MOST_BYTES = 1 << 17
 """Length of the longest order."""
 
 _STREAMS = 3
-_MODULES = ("locust.main", "loadgen.harness", "matplotlib.figure", "matplotlib.backends.backend_agg")
+_MODULES = (
+    *("locust.main", "loadgen.harness", "loadgen.live.progress", "loadgen.results.terminal"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "numpy.random"),
+)
 
 
 def prepare(orders: int) -> None:
     """Import what a run needs; keep nothing that a fork could not share."""
     for module in _MODULES:
         import_module(module)
+    inspect.stack()  # Locust's runner does so when it stops: the modules' files are kept from now on
     import gevent
 
     gevent.get_hub().destroy(destroy_loop=True)  # urllib3 makes a gevent socket when it is imported
