@@ -314,6 +314,7 @@ def test_an_environment_of_a_program_is_measured_as_well(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("1 passed" if program else "result 40") in done.stdout
+    assert "deprecated" not in done.stdout
     assert (
         Finished(done.returncode, done.stdout, done.stderr, results=tmp_path / "results").summary["kind"]
         == "throughput"
@@ -327,11 +328,14 @@ def test_a_single_user_of_a_debugger_is_measured_as_well(tmp_path: Path, server:
 from locust import run_single_user
 
 class Own(LLMUser):
-    host = {server.url!r}
+    host, max_tokens = {server.url!r}, 7
 
     @task
     def ask(self):
         self.llm.chat(self.llm.next_prompt())
+
+class Another(OpenLoopUser):
+    tasks = []
 
 run_single_user(Own)
 """
@@ -348,7 +352,10 @@ run_single_user(Own)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert Finished(0, done.stdout, done.stderr, results=tmp_path / "results").summary["requests"]["completed"] == 5
+    left = Finished(0, done.stdout, done.stderr, results=tmp_path / "results")
+    assert left.summary["requests"]["completed"] == 5
+    assert (left.manifest["host"], left.manifest["scenario"]["max_tokens"]) == (server.url, 7)
+
 
 
 def test_a_run_whose_users_have_all_ended_ends_too(tmp_path: Path, server: ScriptServer) -> None:

@@ -7,7 +7,7 @@ runner, its verdict is printed when it ends, and signals and the process's exit 
 import atexit
 from argparse import Namespace
 
-from locust.argument_parser import parse_options
+from locust.argument_parser import get_parser
 from locust.env import Environment
 from locust.runners import STATE_INIT, LocalRunner, MasterRunner
 
@@ -24,6 +24,7 @@ def set_up(environment: Environment) -> None:
     from loadgen.harness.plugin import follow  # which sets up environments itself
 
     options = environment.parsed_options or _default_options()
+    has_begun = environment.runner is None or environment.runner.state != STATE_INIT  # a debugger has no runner
     runner = environment.runner or environment.create_local_runner()
     if not isinstance(runner, LocalRunner | MasterRunner):
         raise TypeError("loadgen: a worker's Environment needs the locust command: locust -f FILE --worker")
@@ -32,9 +33,9 @@ def set_up(environment: Environment) -> None:
     apply_to_options(options, environment.user_classes)
     session = Session(environment, runner, options, is_command=False)
     process.register(session)
-    atexit.register(session.close)
+    atexit.register(_end, session)
     follow(environment, session)
-    if runner.state != STATE_INIT:  # its events have passed
+    if has_begun:  # its events have passed
         session.begin()
 
 
@@ -44,6 +45,12 @@ def last_result(environment: Environment) -> RunResult | None:
     return session.result if isinstance(session, Session) else None
 
 
+def _end(session: Session) -> None:
+    """End a run that still goes on when the program ends: a debugger's does, as nobody waits for its summary."""
+    session.finish()
+    session.close()
+
+
 def _default_options() -> Namespace:
-    options: Namespace = parse_options([])
+    options: Namespace = get_parser().parse_args([])
     return options

@@ -49,8 +49,11 @@ _checked: list[int] = []
 
 
 def _check_once(options: Namespace) -> None:
-    """Look at the command line before Locust forks or listens, so that a mistake is told once."""
-    if _checked or not hasattr(options, "worker"):
+    """Look at the command line before Locust forks or listens, so that a mistake is told once.
+
+    Programs and debuggers parse options too, but they neither fork nor listen.
+    """
+    if _checked or not hasattr(options, "worker") or "locust.main" not in sys.modules:
         return
     _checked.append(os.getpid())
     for stream in (sys.stdout, sys.stderr):
@@ -84,7 +87,8 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     """Set the process up."""
     options = environment.parsed_options
     if options is None or not environment.parsed_locustfiles:
-        library.set_up(environment)
+        if environment.user_classes:  # else they are not known before the first user starts
+            library.set_up(environment)
         return
     escape_logs()
     atexit.register(gc.freeze)  # the interpreter's last collections would walk all that was imported, for 0.4 s
