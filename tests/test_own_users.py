@@ -262,6 +262,15 @@ def test_a_load_test_shape_is_measured_stage_by_stage(tmp_path: Path, server: Sc
     assert check(done, "run complete")["status"] == "ok"
 
 
+def test_a_shape_that_holds_no_number_of_users_for_long_has_no_throughput(tmp_path: Path, server: ScriptServer) -> None:
+    head, _, _ = SHAPE.partition("        return (2, 10)")
+    ramp = f"{head}        return (1 + int(at), 10) if at < 3 else None\n"
+    done = run(tmp_path, ramp, host=server.url)
+    assert (done.status, done.summary["users_changed"]) == (3, True)
+    assert done.summary["throughput"]["at_concurrency"] is None
+    assert check(done, "concurrency as asked")["value"].startswith("the number of users was changed during the run")
+
+
 LIBRARY = """
 import gevent
 from locust import task, events

@@ -45,6 +45,8 @@ class Stages(ClosedLoop):
         super().__init__(*arguments)  # type: ignore[arg-type]
         self._ended: list[tuple[_Stage, Ns]] = []
         self._records: list[RequestRecord] = []
+        self._changes = 0
+        """How often the number of users began to change, or became constant."""
 
     @classmethod
     def check_processes(cls, users: Sequence[int]) -> None:
@@ -73,6 +75,7 @@ class Stages(ClosedLoop):
         try:
             while not load.all_done:
                 if load.constant_users != constant:
+                    self._changes += 1
                     self._end(stage, load.users_changed_ns)
                     constant = load.constant_users
                     stage = None if constant is None else self._begin(load, constant)
@@ -81,8 +84,9 @@ class Stages(ClosedLoop):
             self._end(stage, load.now())
 
     def drained(self, load: RunningLoad) -> None:
-        """Judge what each stage has shown."""
-        if len(self._ended) > MOST_STAGES:
+        """Judge what each stage has shown; without stages the figures are of no number of users."""
+        is_ramp = not self._ended and self._changes != 1 and bool(self._records)
+        if is_ramp or len(self._ended) > MOST_STAGES:
             load.manifest.users_changed = True
             return
         for number, (stage, end) in enumerate(self._ended):
