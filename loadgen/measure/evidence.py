@@ -52,6 +52,8 @@ class Evidence:
     users: int
     """Users that were asked for when the run began; of a sweep the most."""
     users_changed: bool
+    shaped: bool
+    """Whether it was a LoadTestShape that changed their number, too often for figures of each."""
     """Whether somebody changed their number during the run: then ``users`` describes no part of it."""
     max_tokens: int
     loop_lag_p99_ms: float | None

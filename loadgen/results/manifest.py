@@ -49,6 +49,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     scenario: dict[str, Any]
     users: int
     users_changed: bool = False
+    shaped: bool = False
+    """Whether it was a LoadTestShape that changed their number, too often for figures of each."""
     run_time_s: float | None = None
     planned_requests: int | None = None
     """Measured requests to be made; None if only time bounds the run."""

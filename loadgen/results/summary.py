@@ -98,6 +98,7 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         sigint=ended.sigint if ended else False,
         users=manifest.users,
         users_changed=manifest.users_changed,
+        shaped=manifest.shaped,
         max_tokens=int(manifest.scenario["max_tokens"]),
         ignore_eos=bool(manifest.scenario.get("ignore_eos")),
         loop_lag_p99_ms=_worst(i.loop_lag_p99_ms for i in manifest.instruments),

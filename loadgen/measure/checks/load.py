@@ -23,6 +23,11 @@ def concurrency(e: Evidence) -> Check:
     name = "concurrency as asked"
     if e.arrivals is not None:
         return Check(name, Status.NOT_CHECKED, advice="An open loop has as many in flight as come together.")
+    if e.shaped:
+        advice = (
+            "Only stages of 5 s or more have figures, 30 at most; those over time remain."
+        )
+        return Check(name, Status.WARN, "the LoadTestShape changed the number of users all the time", None, advice)
     if e.users_changed:
         value = f"the number of users was changed during the run; {_senders(e.measured)}"
         advice = "No part of the run has the load that was asked for: start a new run for each number of users."

@@ -87,7 +87,7 @@ class Stages(ClosedLoop):
         """Judge what each stage has shown; without stages the figures are of no number of users."""
         is_ramp = not self._ended and self._changes != 1 and bool(self._records)
         if is_ramp or len(self._ended) > MOST_STAGES:
-            load.manifest.users_changed = True
+            load.manifest.users_changed = load.manifest.shaped = True
             return
         for number, (stage, end) in enumerate(self._ended):
             load.manifest.steps.append(self._facts(number, stage, end))
