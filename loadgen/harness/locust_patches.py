@@ -44,6 +44,9 @@ def apply() -> None:
     zmqrpc.BaseSocket.recv = _receive_from_master  # type: ignore[method-assign]
     LocalRunner.start = _guarding_users(LocalRunner.start)  # type: ignore[method-assign]
     MasterRunner.start = _guarding_users(MasterRunner.start)  # type: ignore[method-assign]
+    for runner in (LocalRunner, MasterRunner):
+        runner.stop = _not_by_a_user(runner.stop)  # type: ignore[method-assign]
+        runner.quit = _not_by_a_user(runner.quit)  # type: ignore[method-assign]
     TaskSet.execute_task = _naming_tasks(TaskSet.execute_task)  # type: ignore[method-assign]
     DefaultTaskSet.execute_task = _naming_tasks(DefaultTaskSet.execute_task)  # type: ignore[method-assign]
     MasterRunner.handle_message = _handling_known(MasterRunner.handle_message)  # type: ignore[method-assign]
@@ -186,6 +189,19 @@ def _guarding_users(original: Callable[..., None]) -> Callable[..., None]:
         original(self, *users, *arguments, **options)
 
     return start
+
+
+def _not_by_a_user(original: Callable[..., None]) -> Callable[..., None]:
+    """Stop a run in a greenlet of its own where a task or a listener asks for it: Locust kills those while it stops."""
+
+    def stop(self: Runner, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 Locust's
+        mine = gevent.getcurrent()
+        if mine in self.user_greenlets or mine is self.spawning_greenlet:
+            gevent.spawn(original, self, *arguments, **options)
+        else:
+            original(self, *arguments, **options)
+
+    return stop
 
 
 def _naming_tasks(original: Callable[..., None]) -> Callable[..., None]:

@@ -11,7 +11,6 @@ from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, LocalRunner, MasterRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
-from loadgen.errors import OptionError
 from loadgen.exit_status import ExitStatus
 from loadgen.harness.displays import Displays
 from loadgen.harness.endpoint import Endpoint
@@ -22,7 +21,7 @@ from loadgen.harness.locust_users import LocustUsers
 from loadgen.harness.options import changed_in, scenario_of
 from loadgen.harness.process import LocustProcess, end_before_a_run, say
 from loadgen.harness.transport import LocustTransport, listen_to_workers
-from loadgen.harness.user_classes import check_classes, class_defaults, host_of_users, load_model_of
+from loadgen.harness.user_classes import check_classes, class_defaults, host_of_users, is_from_classes, load_model_of
 from loadgen.harness.user_guard import UserGuard
 from loadgen.harness.verdict_output import VerdictOutput
 from loadgen.results.store import RecordFile, RunFolder, records_path
@@ -126,7 +125,7 @@ class Session(RunSupervisor, LocustProcess):
         self._given_in_form = [] if form is None else changed_in(form, self.options)
         scenario = scenario_of(self.options, self._load_model, form)
         if form is not None:
-            self._check_user_count(form.get("user_count"))
+            self.guard_of_users.check_typed(self._load_model, form.get("user_count"), self.options.num_users)
             self.users.spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
             self.environment.host = form.get("host", self.environment.host)
             self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
@@ -136,12 +135,6 @@ class Session(RunSupervisor, LocustProcess):
         self.displays.prepare(scenario)
         if form is not None:
             self._check_workers(self._prepared, int(form.get("user_count") or 1))
-
-    def _check_user_count(self, typed: str | None) -> None:
-        """Raise OptionError for a number of users that was typed where it has no effect; the form always has one."""
-        way = self._load_model.user_option
-        if way is not None and typed and typed != str(self.options.num_users or 1):
-            raise OptionError(f"The number of users has no effect with {self._load_model.locustfile}: set {way}.")
 
     def _check_workers(self, prepared: Prepared, total: int) -> list[str]:
         """Check workers before a run of ``total`` users; return their ids, none for a run of one process."""
@@ -163,7 +156,7 @@ class Session(RunSupervisor, LocustProcess):
         self._ending = self._finishing = None
         starter = gevent.getcurrent()
         if isinstance(starter, gevent.Greenlet):  # Locust's, which goes on to start the users
-            starter.link_exception(lambda dead: self.report_bug(dead.exception, logged=True))
+            starter.link_exception(lambda dead: self._users_failed(dead.exception))
         try:
             self._begin()
         finally:
@@ -171,14 +164,27 @@ class Session(RunSupervisor, LocustProcess):
             if self.controller is None:
                 self.leave_run()
 
+    def _users_failed(self, error: BaseException) -> None:
+        """End the run because Locust could not start a user; Locust has logged the traceback."""
+        if self.controller is None or not is_from_classes(error, self.environment.user_classes):
+            self.report_bug(error, logged=True)
+            return
+        self.controller.abort(f"a user could not be started ({type(error).__name__}: {error})")
+        self.end_run()
+
     def _begin(self) -> None:
         began_ns = self.runtime.now()
         if self._prepared is None:
             self.prepare()
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
+        check_classes(self.environment.user_classes)  # by now Locust has left out tasks by their tags
         self.users.expect_start()
-        load = self._load_model(prepared.scenario, self._first_of_ours(), self.users.spawn_rate)
+        load = self._load_model(
+            prepared.scenario,
+            self.guard_of_users.users_at_start(is_debugger=not self._is_command),
+            self.users.spawn_rate,
+        )
         manifest = new_manifest(prepared, load, self.options.run_time)
         workers = self._check_workers(prepared, int(self._locust.target_user_count))
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
@@ -210,18 +216,6 @@ class Session(RunSupervisor, LocustProcess):
         self.displays.begin(controller)
         self.controller = controller
         controller.start(pool, [self.displays])
-
-    def _first_of_ours(self) -> int:
-        """Return how many users of our classes a run begins with; raises OptionError if there are none."""
-        if not self._is_command and not self._locust.target_user_count:
-            return 1  # a debugger runs a single user, without the runner
-        users = self.users.wanted
-        if not users:
-            raise OptionError(
-                f"none of the {self._locust.target_user_count} users asks the endpoint: start more users, or name a "
-                "class that is derived from LLMUser."
-            )
-        return users
 
     # What the run needs of its process: RunHost.
 
@@ -335,7 +329,8 @@ class Session(RunSupervisor, LocustProcess):
         """End the run, and then the process, because the user interrupted it."""
         if self.pool is not None and self.starts_by_itself and not self.begun:
             end_before_a_run(signal.SIGINT)  # Locust would go on waiting for workers
-        logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
+        if self.controller is not None:
+            logger.warning("Interrupted: waiting for the requests in flight; Ctrl-C again aborts them")
         self._locust.stop()
         self._quit()
 

@@ -3,6 +3,8 @@
 Only classes that are derived from ours count; an ``HttpUser`` next to them makes its own load.
 """
 
+import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,8 @@ def check_classes(user_classes: Iterable[type[User]]) -> None:
 
 def _check_attributes(user_class: "type[RunUser]") -> None:
     name = user_class.__name__
+    if not user_class.tasks:
+        raise OptionError(f"{name} has no tasks, or --tags and --exclude-tags leave none: mark a method with @task.")
     limit, temperature = getattr(user_class, "max_tokens", None), getattr(user_class, "temperature", None)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise OptionError(f"{name}.max_tokens must be a whole number of at least 1, got {limit!r}.")
@@ -91,6 +95,12 @@ def _check_attributes(user_class: "type[RunUser]") -> None:
         msgspec.json.encode(body)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name}.extra_body cannot be sent as JSON: {error}.") from None
+
+
+def is_from_classes(error: BaseException, user_classes: Iterable[type[User]]) -> bool:
+    """Whether code in a file of the classes took part in an error."""
+    files = {getattr(sys.modules.get(c.__module__), "__file__", None) for c in user_classes}
+    return any(frame.filename in files for frame in traceback.extract_tb(error.__traceback__))
 
 
 def host_of_users(user_classes: Iterable[type[User]]) -> str | None:

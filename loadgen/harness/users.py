@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from locust import TaskSet, User
 from locust.env import Environment
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
+from locust.user.task import LOCUST_STATE_STOPPING
 
 from loadgen.harness.process import process_of
 from loadgen.run.llm_client import Caller, LLMClient
@@ -26,6 +27,10 @@ _FLOW_CONTROL = FlowControl(
 )
 
 
+class TaskExitedError(Exception):
+    """A task called ``sys.exit``; only the run's end ends the process."""
+
+
 class RunUser(User):
     """What users of all load models have in common."""
 
@@ -42,6 +47,12 @@ class RunUser(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.process = process_of(environment)
+
+    def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002 Locust's
+        """Stop the user; returns whether it was stopped at once. Locust raises an error if it is asked twice."""
+        if not force and self._state == LOCUST_STATE_STOPPING:
+            return False
+        return bool(super().stop(force))
 
     @property
     def share(self) -> RunShare:
@@ -103,6 +114,8 @@ class LLMUser(RunUser):
             self.process.share.user_code.note_task()
         try:
             yield
+        except SystemExit as error:  # gevent would end the process with it, without a verdict
+            raise TaskExitedError(f"the task called sys.exit({error.code!r})") from None
         finally:
             self._task_name = before
 

@@ -152,6 +152,8 @@ def _checked_start(session: Session, given: Mapping[str, str]) -> flask.Response
 def _choose_classes(environment: Environment, form: MultiDict[str, str]) -> None:
     """Choose the classes that were picked in the form, as Locust will do after the check."""
     names, available = form.getlist("user_classes"), environment.available_user_classes or {}
+    if unknown := [name for name in names if name not in available]:
+        raise OptionError(f"There is no user class {', '.join(unknown)}: pick from {', '.join(available)}.")
     environment.user_classes = [c for name, c in available.items() if not names or name in names]  # type: ignore[misc]
     shapes = environment.available_shape_classes or {}
     environment.shape_class = shapes.get(form.get("shape_class", ""))

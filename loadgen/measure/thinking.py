@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from loadgen.clock import MS
-from loadgen.measure.limits import OWN_PAUSE_MS, THINKING_SHARE, THINKING_USERS
+from loadgen.measure.limits import OWN_PAUSE_MS, THINKING_PAUSES, THINKING_SHARE, THINKING_USERS
 from loadgen.measure.load import Window
 from loadgen.record import RequestRecord
 
@@ -34,7 +34,8 @@ def has_think_time(measured: Sequence[RequestRecord], lateness: int) -> bool:
     """Whether users of a closed loop think: on average as many as the limits say."""
     thinking = sum(thinking_ns(r, lateness) for r in measured)
     waiting = sum(r.end_ns - r.sent_ns for r in measured if r.sent_ns is not None and r.end_ns is not None)
-    if not thinking:
+    pauses = [r.think_ns for r in measured if r.think_ns is not None]
+    if not thinking or sum(pause > lateness for pause in pauses) < THINKING_PAUSES * len(pauses):
         return False
     users = len(users_of(measured))
     return users * thinking / (thinking + waiting) > min(THINKING_SHARE * users, THINKING_USERS)

@@ -37,6 +37,8 @@ from loadgen.workload.arrivals import schedule
 
 Summary = dict[str, Any]
 
+OWN_PROMPTS = "the locustfile's own"
+
 
 def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     """Return the summary of a run. A value that was not measured is absent or null, never 0."""
@@ -48,7 +50,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "kind": manifest.kind,
         "run_id": manifest.run_id,
         "grafana": link(manifest),
-        "dataset": manifest.dataset.get("name"),
+        "dataset": _asked(manifest, evidence.measured),
         "chat": {"made_by": manifest.prompts_made_by, "stop": list(manifest.stop)},
         "sample": {
             "prompts": len(manifest.dataset.get("sample_rows", ())),
@@ -73,6 +75,15 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     if any(r.name for r in evidence.measured):
         summary["by_name"] = by_name(evidence, _window(evidence, summary), _slo(manifest))
     return summary
+
+
+def _asked(manifest: Manifest, measured: Sequence[RequestRecord]) -> str | None:
+    """Return whose prompts were sent: those of the data set, of the locustfile, or both."""
+    name = manifest.dataset.get("name")
+    own = sum(r.prompt_row is None for r in measured)
+    if not own:
+        return name
+    return OWN_PROMPTS if own == len(measured) else f"{name}, and {OWN_PROMPTS}"
 
 
 def verdict_of(summary: Summary) -> Verdict:

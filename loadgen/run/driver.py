@@ -134,7 +134,7 @@ class LoadDriver:
         self.lost = self.pool.lost()
         if self.lost:
             raise LoadAborted("; ".join(self.lost))
-        if (why := self._reports.only_errors) is not None:
+        if (why := self._reports.useless_tasks) is not None:
             raise LoadAborted(why)
         if self._has_lost_users():
             raise LoadAborted("users have ended by themselves, and requests were still to be made")

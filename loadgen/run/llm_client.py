@@ -1,9 +1,10 @@
 """What one user of a closed loop works with: it sends a request, waits for the answer, and only then sends the next."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import msgspec
 from msgspec.structs import replace
 
 from loadgen.clock import Ns
@@ -42,6 +43,15 @@ class Caller:
 
 
 _NOBODY, _NO_LISTENERS = Caller(), FlowControl()
+
+
+_NO_FIELDS = {
+    "timeout": "--first-byte-timeout and its like hold for all requests",
+    "headers": "headers are the same for all requests",
+    "catch_response": "a failed request is an answer with its outcome, see answer.ok",
+    "max_completion_tokens": "give max_tokens, which is sent as the API wants it",
+}
+"""What HTTP clients and SDKs take, and what to do here."""
 
 
 class SamplePrompt(str):
@@ -101,12 +111,13 @@ class LLMClient:
         A failed request is an answer with its outcome; with ``raise_on_failure`` it raises ChatFailed. Raises
         ValueError or TypeError for an input that cannot be sent, and ``flow_control.ended`` when the run is over.
         """
+        if (input is None) == (messages is None):
+            raise TypeError("chat() needs one input: a question, or the messages of a chat")
         content = messages if input is None else input
-        if content is None:
-            raise TypeError("chat() needs an input: a question, or the messages of a chat")
+        assert content is not None
         request = self._request(content, max_tokens, body)
-        permit = self._take_permit()
         place = replace(request.place, name=_encodable(name or self._caller.task_name()))
+        permit = self._take_permit()
         request = replace(request, place=place, think_ns=self._think_ns)
         answer = self._answer(request, self._send(request, permit))
         if raise_on_failure and not answer.ok:
@@ -135,19 +146,19 @@ class LLMClient:
 
     def _request(self, content: ChatInput, max_tokens: int | None, body: dict[str, Any]) -> Request:
         """Return what is asked, with the fields of this user's class and those given over them."""
-        if fixed := [field for field in _FIELDS_OF_RUN if field in body]:
-            raise ValueError(f"chat(): {', '.join(fixed)} is the same for all requests of a run; it cannot be given")
+        _check_body(body)
         defaults = self._defaults
         if isinstance(content, SamplePrompt):
             request = replace(content.request, max_tokens=defaults.max_tokens, temperature=defaults.temperature)
         else:
-            parts = content if isinstance(content, str) else tuple(content)
+            parts = content if isinstance(content, str | bytes) or not isinstance(content, Iterable) else tuple(content)
             request = defaults.request(messages_of(parts), _place(parts))
         if max_tokens is not None:
             request = replace(request, max_tokens=_checked_limit(max_tokens))
         temperature, stop = body.pop("temperature", request.temperature), body.pop("stop", request.stop)
         stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        return replace(request, temperature=temperature, stop=stop, body={**defaults.body, **body})
+        body = {**defaults.body, **body}
+        return replace(request, temperature=_checked_temperature(temperature), stop=stop, body=body)
 
     def _take_permit(self) -> Permit:
         """Return the permit that the user holds, or wait for one; raises RunEnded when the run is over."""
@@ -195,7 +206,14 @@ class LLMClient:
 
     def _keep(self, record: RequestRecord) -> None:
         self._is_unreachable = record.outcome in _NO_CONNECTION
-        self._share.keep(record, self._caller.context())
+        self._share.keep(record, self._context())
+
+    def _context(self) -> Mapping[str, object]:
+        try:
+            return self._caller.context()
+        except Exception as error:  # noqa: BLE001 code of the user's, whose errors are counted
+            self._share.user_code.note_error(error)
+            return {}
 
 
 def _place(content: object) -> Place:
@@ -209,12 +227,33 @@ def _place(content: object) -> Place:
     return Place(prompt_row=place.prompt_row, round=place.round)
 
 
+def _check_body(body: Mapping[str, object]) -> None:
+    """Raise ValueError or TypeError for further fields of a request that cannot be sent."""
+    if fixed := [field for field in _FIELDS_OF_RUN if field in body]:
+        raise ValueError(f"chat(): {', '.join(fixed)} is the same for all requests of a run; it cannot be given")
+    if foreign := [name for name in _NO_FIELDS if name in body]:
+        raise ValueError(f"chat(): {', '.join(foreign)} is no field of a request: {_NO_FIELDS[foreign[0]]}")
+    try:
+        msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"chat(): {', '.join(body)} cannot be sent as JSON: {error}") from None
+
+
 def _encodable(name: str | None) -> str | None:
     """Return a name with its unpaired surrogates escaped, so that its record can be written."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"chat(): name must be a string, got {name!r}")
     return None if name is None else name.encode(errors="backslashreplace").decode()
 
 
 def _checked_limit(max_tokens: object) -> int:
-    if not isinstance(max_tokens, int) or max_tokens < 1:
-        raise ValueError(f"chat(): max_tokens must be at least 1, got {max_tokens}")
+    if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
+        raise ValueError(f"chat(): max_tokens must be a whole number of at least 1, got {max_tokens!r}")
     return max_tokens
+
+
+def _checked_temperature(temperature: object) -> float:
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not 0 <= temperature < float("inf"):  # type: ignore[operator]
+        raise ValueError(f"chat(): temperature must be a number of at least 0, got {temperature!r}")
+    return temperature  # type: ignore[return-value]

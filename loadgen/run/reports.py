@@ -12,8 +12,8 @@ from loadgen.run.load.model import Watcher
 from loadgen.run.runtime import Runtime
 from loadgen.run.user_code import together
 
-MOST_ERRORS = 20
-"""If so many tasks of a locustfile raise before any request was sent, the run ends."""
+MOST_ERRORS, MOST_IDLE_TASKS = 20, 1000
+"""If so many tasks of a locustfile raise, or end, before any request was sent, the run ends."""
 
 
 class RunObserver(Protocol):
@@ -84,13 +84,15 @@ class Reports:
         return bool(idle) and (any(idle) if each_needs_some else all(idle))
 
     @property
-    def only_errors(self) -> str | None:
+    def useless_tasks(self) -> str | None:
         """Why the users' code cannot work, as many of its tasks raised before any request was sent; None if it may."""
         last = self._last.values()
         code = together([report.user_code for report in last])
-        if code is None or code.errors < MOST_ERRORS or any(report.started for report in last):
+        if code is None or any(report.started for report in last):
             return None
-        return f"{code.errors} tasks raised before any request was sent ({code.first_error})"
+        if code.errors >= MOST_ERRORS:
+            return f"{code.errors} tasks raised before any request was sent ({code.first_error})"
+        return f"{code.tasks} tasks ended, and none asked the endpoint" if code.tasks >= MOST_IDLE_TASKS else None
 
     @property
     def settled_ns(self) -> int:

@@ -33,7 +33,7 @@ class UserCodeCounter:
         """What was counted so far; None if nothing was."""
         if not self._tasks and not self._errors:
             return None
-        return UserCode(tasks=self._tasks, errors=self._errors, first_error=self._first_error)
+        return UserCode(tasks=max(self._tasks, self._errors), errors=self._errors, first_error=self._first_error)
 
 
 def together(processes: Sequence[UserCode | None]) -> UserCode | None:

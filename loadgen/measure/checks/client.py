@@ -33,7 +33,7 @@ def client_lag(e: Evidence) -> Check:
         "Times taken in user space may be late by that. What helps: fewer users in each process, fewer other programs "
         "here, the engine on another machine, no long computations in the locustfile."
     )
-    if all(r.client == "openai" for r in e.ok):
+    if e.ok and all(r.client == "openai" for r in e.ok):
         advice = "The openai SDK takes its times in user space, so this lag is in the figures."
     # The shortest time that is measured: of a stream, that to its first token.
     times = [

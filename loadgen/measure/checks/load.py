@@ -24,9 +24,7 @@ def concurrency(e: Evidence) -> Check:
     if e.arrivals is not None:
         return Check(name, Status.NOT_CHECKED, advice="An open loop has as many in flight as come together.")
     if e.shaped:
-        advice = (
-            "Only stages of 5 s or more have figures, 30 at most; those over time remain."
-        )
+        advice = "Only stages of 5 s or more have figures, 30 at most; those over time remain."
         return Check(name, Status.WARN, "the LoadTestShape changed the number of users all the time", None, advice)
     if e.users_changed:
         value = f"the number of users was changed during the run; {_senders(e.measured)}"
@@ -46,7 +44,10 @@ def _peak(name: str, e: Evidence) -> Check:
     if peak == e.users:
         return Check(name, Status.OK, value, str(e.users))
     advice = "The users were never all waiting at once: more --requests, or a smaller --users."
-    return Check(name, Status.WARN, value, str(e.users), excess(e.measured, e.users) if peak > e.users else advice)
+    if peak > e.users:  # the speed of one user is that of one request at a time
+        status = Status.INVALID if e.users == 1 else Status.WARN
+        return Check(name, status, value, str(e.users), excess(e.measured, e.users))
+    return Check(name, Status.WARN, value, str(e.users), advice)
 
 
 def excess(measured: Sequence[RequestRecord], users: int) -> str:
