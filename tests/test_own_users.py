@@ -330,6 +330,45 @@ def test_an_environment_of_a_program_is_measured_as_well(
     )
 
 
+PROGRAM_SWEEP = """
+import gevent
+from locust import task
+from locust.env import Environment
+from loadgen import SweepUser, last_result
+
+class Own(SweepUser):
+    host = {host!r}
+
+    @task
+    def ask(self):
+        self.llm.chat("hello")
+
+env = Environment(user_classes=[Own])
+env.create_local_runner().start(4, spawn_rate=4)
+with gevent.Timeout(120):
+    while last_result(env) is None:
+        gevent.sleep(0.05)
+env.runner.quit()
+summary = last_result(env).summary
+print("steps", [step["concurrency"] for step in summary["steps"]], "aborted", summary["requests"]["aborted"])
+"""
+
+
+def test_the_steps_of_a_sweep_set_the_users_of_a_program_as_well(tmp_path: Path) -> None:
+    options = {"LOADGEN_STEPS": "1,2", "LOADGEN_STEP_TIME": "1", "LOADGEN_RESULTS": str(tmp_path / "results")}
+    with serving(answer(5, pause=0.03)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM_SWEEP.format(host=server.url)],
+            cwd=tmp_path,
+            env=clean_environment(**options),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert "steps [1, 2] aborted 0" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_single_user_of_a_debugger_is_measured_as_well(tmp_path: Path, server: ScriptServer) -> None:
     source = (
         HEAD

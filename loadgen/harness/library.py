@@ -29,6 +29,8 @@ def set_up(environment: Environment) -> None:
     if not isinstance(runner, LocalRunner | MasterRunner):
         raise TypeError("loadgen: a worker's Environment needs the locust command: locust -f FILE --worker")
     options.headless = options.autostart = False  # neither begins a run nor ends the process
+    if not environment.stop_timeout:
+        environment.stop_timeout = float(options.stop_timeout)  # else requests in flight at the end would be aborted
     check_classes(environment.user_classes)
     apply_to_options(options, environment.user_classes)
     session = Session(environment, runner, options, is_command=False)

@@ -225,6 +225,10 @@ def process_of(environment: Environment) -> LocustProcess:
 
 
 def users_for(environment: Environment, total: int, spawn_rate: float) -> tuple[int, float] | str:
-    """Return how many users Locust may have, and how many a second it starts; or why their number stays."""
-    process = _PROCESSES.get(id(environment))
-    return (total, spawn_rate) if process is None else process.users_for(total, spawn_rate)
+    """Return how many users Locust may have, and how many a second it starts; or why their number stays.
+
+    A program's environment is set up now, before any of its users starts. Raises UsageError if it cannot be measured.
+    """
+    if not is_registered(environment) and not ours(environment.user_classes):
+        return total, spawn_rate
+    return process_of(environment).users_for(total, spawn_rate)
