@@ -192,7 +192,7 @@ class Ours(LLMUser):
     done = run(tmp_path, source, "--users", "4", "--requests", "120", host=server.url)
     assert done.manifest["users"] == 2
     assert {r.user for r in done.records} == {0, 1}
-    assert check(done, "concurrency as asked")["value"].startswith("2 users")
+    assert check(done, "concurrency as asked")["value"].startswith("2 ")
     assert server.connections > len(done.records) + 2
 
 
@@ -434,3 +434,63 @@ class More(LLMUser):
     assert {r.user for r in done.records} == {0, 1}
     assert "The number of users cannot be changed during a run" in done.err
     assert done.manifest["users"] == 2
+
+
+ODD = """
+import sys
+from locust.exception import StopUser
+
+class Odd(LLMUser):
+    asked = 0
+
+    def __init__(self, environment):
+        super().__init__(environment)
+        CONSTRUCT
+
+    def context(self):
+        CONTEXT
+        return {"who": self.asked}
+
+    @task
+    def ask(self):
+        self.asked += 1
+        TASK
+        self.llm.chat("hello")
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "name", "words"),
+    [
+        ("TASK", "raise StopUser", "run complete", "users have ended by themselves"),
+        ("TASK", "return", "run complete", "tasks ended, and none asked the endpoint"),
+        ("TASK", "if self.asked == 4: self.environment.runner.quit()", "run complete", "stopped after"),
+        ("TASK", "if self.asked == 4: sys.exit(0)", "user code", "the task called sys.exit(0)"),
+        ("TASK", "if self.asked == 4: self.llm.chat('x', name=5)", "user code", "name must be a string, got 5"),
+        ("TASK", "if self.asked == 4: self.llm.chat('x', timeout=5)", "user code", "timeout is no field of a request"),
+        ("TASK", "if self.asked == 4: self.llm.chat('x', seed=self)", "user code", "seed cannot be sent as JSON"),
+        ("CONTEXT", "if self.asked == 4: raise KeyError('who')", "user code", "KeyError: 'who'"),
+        ("CONSTRUCT", "raise OSError('no data')", "run complete", "a user could not be started (OSError: no data)"),
+    ],
+    ids=["leaves", "never asks", "quits", "exits", "name", "no field", "no JSON", "context", "construct"],
+)
+def test_every_run_ends_with_a_verdict_whatever_the_users_code_does(
+    tmp_path: Path, server: ScriptServer, place: str, code: str, name: str, words: str
+) -> None:
+    source = ODD.replace(place, code)
+    for other in ("TASK", "CONTEXT", "CONSTRUCT"):
+        source = source.replace(other, "pass")
+    done = run(tmp_path, source, "--requests", "30", host=server.url)
+    assert done.status in {0, 3, 4}, done.err
+    assert words in check(done, name)["value"]
+
+
+def test_a_run_that_asks_its_own_prompts_does_not_name_the_data_set(tmp_path: Path, server: ScriptServer) -> None:
+    source = """
+class Own(LLMUser):
+    @task
+    def ask(self):
+        self.llm.chat("hello")
+"""
+    done = run(tmp_path, source, "--requests", "4", host=server.url)
+    assert "prompts: the locustfile's own" in done.out

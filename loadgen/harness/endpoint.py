@@ -1,10 +1,12 @@
 """The server that runs ask: the one that was named, else the embedded engine, started when it is first needed."""
 
 import logging
+from collections.abc import Mapping
 
 from locust.env import Environment
 
 from loadgen.errors import OptionError
+from loadgen.harness.user_classes import host_of_users
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
 
@@ -18,6 +20,8 @@ class Endpoint:
         """``can_be_embedded``: whether all processes that ask are on this machine."""
         self.can_be_embedded = can_be_embedded
         self._environment = environment
+        self._is_given = environment.host is not None
+        environment.host = environment.host or host_of_users(environment.user_classes)
         self._engine: ChildServer | None = None
 
     def ensure(self) -> str:
@@ -25,6 +29,13 @@ class Endpoint:
         if not self._environment.host:
             self._environment.host = self._started().host
         return str(self._environment.host)
+
+    def take(self, form: Mapping[str, str]) -> None:
+        """Take the host of a form; one that nobody has given or changed is that of the classes that were picked."""
+        shown = self._environment.host
+        host = form.get("host", shown)
+        is_chosen = self._is_given or host != shown
+        self._environment.host = host if is_chosen else host_of_users(self._environment.user_classes) or host
 
     @property
     def embedded(self) -> ChildServer | None:

@@ -20,7 +20,7 @@ from loadgen.exit_status import ExitStatus
 from loadgen.harness import ports
 from loadgen.harness.packets import LARGEST_BYTES, decoded, drops, problem
 from loadgen.harness.process import users_for
-from loadgen.harness.users import LLMUser
+from loadgen.harness.users import RunUser
 from loadgen.suggestion import suggestion
 
 logger = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ def _naming_tasks(original: Callable[..., None]) -> Callable[..., None]:
     """Let our users know which task they are in; Locust has no event for it."""
 
     def execute_task(self: TaskSet, task: Callable[..., object]) -> None:
-        if not isinstance(self.user, LLMUser):
+        if not isinstance(self.user, RunUser):
             original(self, task)
             return
         with self.user.running(task):

@@ -2,7 +2,7 @@
 
 import argparse
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Any
 
@@ -19,6 +19,9 @@ from loadgen.run.load.model import LoadModel, check_options
 from loadgen.scenario import Scenario, flag, resolve
 
 LOOPBACK = "127.0.0.1"
+
+LEAVE_RUNNING = -1
+"""The value of ``--autoquit`` if it is not given."""
 
 STOP_TIMEOUT_S = 60
 WORKERS_S = 120
@@ -96,8 +99,14 @@ def scenario_of(options: Namespace, load_model: type[LoadModel], form: Mapping[s
 
 def changed_in(form: Mapping[str, str], options: Namespace) -> list[str]:
     """Return the options that a web form has another value for than the command line; it shows those of all."""
-    names = [f.name for f in fields(Scenario)]
-    return [name for name in names if name in form and form[name] != str(getattr(options, name))]
+    shown = {f.name: getattr(options, f.name) for f in fields(Scenario)}
+    return [n for n, value in shown.items() if n in form and form[n] != ("" if value is None else str(value))]
+
+
+def only_changed(form: Mapping[str, str], changed: Sequence[str]) -> dict[str, str]:
+    """Return a form without the options that have the values of the command line."""
+    names = {f.name for f in fields(Scenario)}
+    return {name: value for name, value in form.items() if name not in names or name in changed}
 
 
 def check_command(options: Namespace, load_model: type[LoadModel]) -> None:

@@ -160,7 +160,9 @@ def follow(environment: Environment, session: Session) -> None:
 def _listener(of: Session | WorkerSession, action: Callable[[], None]) -> Callable[..., None]:
     """Make a listener of an action. Locust logs what a listener raises and goes on; a run must not."""
 
-    def listener(**_: Any) -> None:  # noqa: ANN401
+    def listener(environment: Environment | None = None, **_: Any) -> None:  # noqa: ANN401
+        if environment is not None and environment is not of.environment:  # a program may have several
+            return
         try:
             action()
         except UsageError as error:

@@ -145,8 +145,11 @@ class LocustProcess(ABC):
     def note_user_error(self, raised_in: User | TaskSet, error: BaseException) -> None:
         """Count an exception that a task raised; Locust logs it, and goes on. It tells the task set, or the user."""
         user = raised_in.user if isinstance(raised_in, TaskSet) else raised_in
-        if self.share is not None and is_ours(type(user)) and not isinstance(error, ChatFailed):
+        is_ours_here = is_ours(type(user)) and user.environment is self.environment
+        if self.share is not None and is_ours_here and not isinstance(error, ChatFailed):
             self.share.user_code.note_error(error)
+            if self.share.source.is_scheduled:  # nobody else sends this process's share of the schedule
+                self.share.source.end_of_schedule()
             if not self.share.source.started:  # else a wrong line fills the log with tracebacks before the run ends
                 gevent.sleep(ERROR_PAUSE_S)
 

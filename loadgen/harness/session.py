@@ -4,6 +4,7 @@ import logging
 import signal
 from argparse import Namespace
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
 import gevent
@@ -18,10 +19,16 @@ from loadgen.harness.engine_monitor import EngineMonitor
 from loadgen.harness.forked import Forked
 from loadgen.harness.hosts import given_hosts
 from loadgen.harness.locust_users import LocustUsers
-from loadgen.harness.options import changed_in, scenario_of
+from loadgen.harness.options import LEAVE_RUNNING, changed_in, only_changed, scenario_of
 from loadgen.harness.process import LocustProcess, end_before_a_run, say
 from loadgen.harness.transport import LocustTransport, listen_to_workers
-from loadgen.harness.user_classes import check_classes, class_defaults, host_of_users, is_from_classes, load_model_of
+from loadgen.harness.user_classes import (
+    apply_to_options,
+    check_classes,
+    class_defaults,
+    is_from_classes,
+    load_model_of,
+)
 from loadgen.harness.user_guard import UserGuard
 from loadgen.harness.verdict_output import VerdictOutput
 from loadgen.results.store import RecordFile, RunFolder, records_path
@@ -37,9 +44,6 @@ from loadgen.run.setup import new_manifest, whole_run, without_users
 from loadgen.run.supervisor import RunSupervisor
 
 logger = logging.getLogger(__name__)
-
-LEAVE_RUNNING = -1
-"""The value of ``--autoquit`` if it is not given."""
 
 
 class Session(RunSupervisor, LocustProcess):
@@ -65,7 +69,6 @@ class Session(RunSupervisor, LocustProcess):
         """Of the last run."""
         self._is_command = is_command
         self._key_hosts = key_hosts(given_hosts(environment))
-        environment.host = environment.host or host_of_users(environment.user_classes)
         self._locust = runner
         self._given_in_form: list[str] = []
         self.pool = self._new_pool()
@@ -121,13 +124,16 @@ class Session(RunSupervisor, LocustProcess):
 
         Raises UsageError.
         """
-        check_classes(self.environment.user_classes)
+        classes = self.environment.user_classes
+        check_classes(classes)
         self._given_in_form = [] if form is None else changed_in(form, self.options)
-        scenario = scenario_of(self.options, self._load_model, form)
+        options = copy(self.options)
+        apply_to_options(options, classes)  # those that were picked in the form
+        scenario = scenario_of(options, self._load_model, only_changed(form or {}, self._given_in_form))
         if form is not None:
             self.guard_of_users.check_typed(self._load_model, form.get("user_count"), self.options.num_users)
             self.users.spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
-            self.environment.host = form.get("host", self.environment.host)
+            self.endpoint.take(form)
             self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
         host = self.endpoint.ensure()
         self.displays.check(scenario)

@@ -47,6 +47,20 @@ class RunUser(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.process = process_of(environment)
+        self._task_name: str | None = None
+
+    @contextmanager
+    def running(self, task: Callable[..., object]) -> Iterator[None]:
+        """Name requests after a task while it runs, and count it; Locust's task sets are not counted themselves."""
+        before, self._task_name = self._task_name, task.__name__
+        if not (isinstance(task, type) and issubclass(task, TaskSet)) and self.process.share is not None:
+            self.process.share.user_code.note_task()
+        try:
+            yield
+        except SystemExit as error:  # gevent would end the process with it, without a verdict
+            raise TaskExitedError(f"the task called sys.exit({error.code!r})") from None
+        finally:
+            self._task_name = before
 
     def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002 Locust's
         """Stop the user; returns whether it was stopped at once. Locust raises an error if it is asked twice."""
@@ -83,7 +97,6 @@ class LLMUser(RunUser):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self._task_name: str | None = None
         self._llm: LLMClient | None = None
         if self.process.share is not None:
             self._llm = self._new_client(self.process.share)
@@ -105,19 +118,6 @@ class LLMUser(RunUser):
         greenlet: gevent.Greenlet = super().start(group)
         greenlet.link(self._close)
         return greenlet
-
-    @contextmanager
-    def running(self, task: Callable[..., object]) -> Iterator[None]:
-        """Name requests after a task while it runs, and count it; Locust's task sets are not counted themselves."""
-        before, self._task_name = self._task_name, task.__name__
-        if not (isinstance(task, type) and issubclass(task, TaskSet)) and self.process.share is not None:
-            self.process.share.user_code.note_task()
-        try:
-            yield
-        except SystemExit as error:  # gevent would end the process with it, without a verdict
-            raise TaskExitedError(f"the task called sys.exit({error.code!r})") from None
-        finally:
-            self._task_name = before
 
     def _close(self, _: "gevent.Greenlet") -> None:
         if self._llm is not None:

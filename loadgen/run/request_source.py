@@ -118,6 +118,11 @@ class RequestSource:
         """Whether all requests of the warm-up that users make here have been made and recorded."""
         return self._recorder.warmed >= len(self._warm_up)
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether requests follow the schedule of an open loop."""
+        return self._scenario.rate is not None
+
     def start_warm_up(self) -> None:
         """Let users send the requests of the warm-up."""
         self._warm_up_started.set()

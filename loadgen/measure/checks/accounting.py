@@ -28,7 +28,7 @@ def run_complete(e: Evidence) -> Check:
         advice = f"{figures} Locust was told to stop: SIGTERM, its web UI, a load shape or a program can do that."
         return Check(name, Status.INCONCLUSIVE, f"stopped after {of}", limit, advice)
     if e.ended == "completed" and e.planned is not None and done < e.planned:
-        advice = "The load came to its end, but records are missing: see the check 'every request accounted for'."
+        advice = "The load came to its end, and has fewer records: see also 'every request accounted for'."
         return Check(name, Status.INCONCLUSIVE, f"{of} recorded", "all", advice)
     return Check(name, Status.OK, f"{done} requests, ended by {'--run-time' if e.ended == 'run-time' else 'itself'}")
 
