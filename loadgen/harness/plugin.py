@@ -91,7 +91,6 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
             library.set_up(environment)
         return
     escape_logs()
-    atexit.register(gc.freeze)  # the interpreter's last collections would walk all that was imported, for 0.4 s
     forked.untie()
     process.end_when_told_to()
     if isinstance(runner, WorkerRunner):
@@ -99,6 +98,9 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
         return
     session = Session(environment, runner, options)
     process.register(session)
+    # The interpreter's last collections would walk all that was imported, for 0.4 s. Not in workers: one that ends so soon
+    # after it quits is seen as an ended child process before its message is read.
+    atexit.register(gc.freeze)
     atexit.register(session.close)
     try:
         _ended_by_mistake(lambda: _set_up(session, options))
