@@ -297,7 +297,13 @@ def test_the_dashboards_know_every_metric_and_no_other() -> None:
         at=0.0,
     )
     record = RequestRecord(
-        request_id="q", phase=Phase.MEASURE, outcome=Outcome.OK, worker=0, prompt_row=0, input_tokens=1, output_tokens=1
+        request_id="q",
+        phase=Phase.MEASURE,
+        outcome=Outcome.OK,
+        name="ask",
+        prompt_row=0,
+        input_tokens=1,
+        output_tokens=1,
     )
     report = ProcessReport(
         run_id="run",

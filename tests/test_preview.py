@@ -32,7 +32,7 @@ pytestmark = NEEDS_BROWSER
 
 SWEEP = "--steps 2,4 --step-time 8 --sample 20 --max-tokens 8 --warmup 1 --slo ttft_ms=60,e2e_ms=200"
 MODEL = "<img src=x onerror=alert(1)>"
-SIZE = "1600,3600"  # that all panels are seen: only those are asked for
+SIZE = "1600,4200"  # that all panels are seen: only those are asked for
 UNITS = {"": 1, "s": 1, "ms": 1e-3, "\u00b5s": 1e-6, "%": 0.01}
 STATES = """
 const panels = [...document.querySelectorAll(".panel")], tab = document.querySelector("#boards [aria-current]");

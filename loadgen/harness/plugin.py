@@ -98,8 +98,8 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
         return
     session = Session(environment, runner, options)
     process.register(session)
-    # The interpreter's last collections would walk all that was imported, for 0.4 s. Not in workers: one that ends so soon
-    # after it quits is seen as an ended child process before its message is read.
+    # The interpreter's last collections would walk all that was imported, for 0.4 s. Not in workers: one that ends so
+    # soon after it quits is seen as an ended child process before its message is read.
     atexit.register(gc.freeze)
     atexit.register(session.close)
     try:

@@ -56,8 +56,8 @@ OWN_PAUSE_MS = 1.0
 """Time between two requests that is always the client's own: what Locust needs from one task to the next, and by how
 much a short pause of gevent is too long."""
 
-THINKING_PAUSES = 0.05
-"""At least this share of the pauses is longer than the lateness of the loop; a busy machine makes a few so long."""
+THINKING_PAUSES = 0.1
+"""Of a user who thinks more of the pauses are longer than the loop's lateness; a busy machine makes a few so long."""
 
 THINKING_SHARE, THINKING_USERS = 0.01, 0.5
 """A load has think time if on average 1 % of its users think, or half a user. Less does not show in Little's law, which

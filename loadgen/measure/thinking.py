@@ -9,6 +9,7 @@ the client, and Little's law still finds a slow one. A user who thinks for secon
 The cycle of a user is its think time and the request after it, from answer to answer.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
@@ -32,13 +33,22 @@ def thinking_ns(record: RequestRecord, lateness: int) -> int:
 
 def has_think_time(measured: Sequence[RequestRecord], lateness: int) -> bool:
     """Whether users of a closed loop think: on average as many as the limits say."""
-    thinking = sum(thinking_ns(r, lateness) for r in measured)
+    thoughtful = _thoughtful_users(measured, lateness)
+    thinking = sum(thinking_ns(r, lateness) for r in measured if r.user in thoughtful)
     waiting = sum(r.end_ns - r.sent_ns for r in measured if r.sent_ns is not None and r.end_ns is not None)
-    pauses = [r.think_ns for r in measured if r.think_ns is not None]
-    if not thinking or sum(pause > lateness for pause in pauses) < THINKING_PAUSES * len(pauses):
+    if not thinking:
         return False
     users = len(users_of(measured))
     return users * thinking / (thinking + waiting) > min(THINKING_SHARE * users, THINKING_USERS)
+
+
+def _thoughtful_users(measured: Sequence[RequestRecord], lateness: int) -> set[int | None]:
+    """Return the users of whose pauses more than a few are longer than the loop's lateness."""
+    pauses: dict[int | None, list[bool]] = defaultdict(list)
+    for r in measured:
+        if r.think_ns is not None:
+            pauses[r.user].append(r.think_ns > lateness)
+    return {user for user, are_long in pauses.items() if fmean(are_long) > THINKING_PAUSES}
 
 
 def mean_think_ms(records: Iterable[RequestRecord]) -> float | None:
