@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LOCUST, ROOT, clean_environment
+from conftest import LOCUST, ROOT, clean_environment, free_port
 from serving import ScriptServer, answer, serving
 
 DOCUMENT = (ROOT / "docs" / "users.md").read_text()
@@ -113,6 +113,9 @@ def test_scripts_of_the_document_end_well(results: dict[str, dict[str, Any]]) ->
 def test_a_command_of_the_document_prints_what_stands_there(folder: Path, server: ScriptServer, name: str) -> None:
     command = command_of(name)
     arguments = shlex.split(command.replace(HOST, server.url))[1:]
+    if "--processes" in arguments:  # other tests have masters, too
+        port = str(free_port())
+        arguments += ["--master-bind-port", port, "--master-port", port]
     done = run(folder, *LOCUST, *arguments)
     printed = " ".join(f"{done.stdout} {done.stderr}".split())
     assert [line for line in words(OUTPUTS[command]) if line not in printed] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LOCUST, ROOT, Finished, clean_environment
+from conftest import LOCUST, ROOT, Finished, clean_environment, free_port
 from running import run_locustfile
 from serving import ScriptServer, answer, serving
 
@@ -72,7 +72,8 @@ def check(done: Finished, name: str) -> dict[str, Any]:
 
 
 def test_users_ask_what_their_tasks_say_and_figures_are_by_name(tmp_path: Path, server: ScriptServer) -> None:
-    two = ("--processes", "2", "--users", "4", "--requests", "60")
+    port = str(free_port())
+    two = ("--processes", "2", "--master-bind-port", port, "--master-port", port, "--users", "4", "--requests", "60")
     done = run(tmp_path, SUPPORT, *two, host=server.url)
     assert done.status in {0, 3}, done.err
     assert "Traceback" not in done.err

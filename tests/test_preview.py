@@ -66,7 +66,7 @@ class Page:
         self.browser.get_log("browser")  # what was said before
         self.browser.get(f"{server.url}/user/preview/{query}")
 
-    def wait(self, until: Callable[[], Any], seconds: float = 30) -> Any:
+    def wait(self, until: Callable[[], Any], seconds: float = 120) -> Any:
         waiting = WebDriverWait(self.browser, seconds, 0.1, ignored_exceptions=[WebDriverException])
         return waiting.until(lambda _: until())
 
@@ -153,9 +153,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory, page: Page) -> Iterator[Seen]
         server.wait_until_up(jobs)
         page.open(server, "?board=run&from=now-5m&to=now")
         page.wait(lambda: page.states("Run")["Users and requests in flight"] == "there")
-        page.wait(lambda: "measuring" in page.panel("State").text)
-        live = {"asked": page.text("#asked")}
-        live |= {title: page.panel(title).text for title in ("State", "Users and requests in flight")}
+        state = page.wait(lambda: text if "measuring" in (text := page.panel("State").text) else None)
+        live = {"asked": page.text("#asked"), "State": state}
+        live["Users and requests in flight"] = page.panel("Users and requests in flight").text
         run.wait()
         yield Seen(server, run, live)
 
