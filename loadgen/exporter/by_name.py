@@ -34,7 +34,7 @@ class OneName:
 
 
 class ByName:
-    """The requests of a run by name; of those that come after the first 32 names, and of those without, together."""
+    """The requests of a run by name. Those without a name, or with a name after the first 32, count together."""
 
     def __init__(self) -> None:
         self.totals: dict[str, OneName] = defaultdict(OneName)

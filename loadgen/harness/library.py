@@ -13,7 +13,7 @@ from locust.runners import STATE_INIT, LocalRunner, MasterRunner
 
 from loadgen.harness import process
 from loadgen.harness.session import Session
-from loadgen.harness.user_classes import apply_to_options, check_classes
+from loadgen.harness.user_classes import check_classes
 from loadgen.run.result import RunResult
 
 
@@ -32,7 +32,6 @@ def set_up(environment: Environment) -> None:
     if not environment.stop_timeout:
         environment.stop_timeout = float(options.stop_timeout)  # else requests in flight at the end would be aborted
     check_classes(environment.user_classes)
-    apply_to_options(options, environment.user_classes)
     session = Session(environment, runner, options, is_command=False)
     process.register(session)
     atexit.register(_end, session)
@@ -48,7 +47,7 @@ def last_result(environment: Environment) -> RunResult | None:
 
 
 def _end(session: Session) -> None:
-    """End a run that still goes on when the program ends: a debugger's does, as nobody waits for its summary."""
+    """End a run that is still going on when the program ends, as the run of a debugger's single user is."""
     session.finish()
     session.close()
 

@@ -192,7 +192,7 @@ def _guarding_users(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _not_by_a_user(original: Callable[..., None]) -> Callable[..., None]:
-    """Stop a run in a greenlet of its own where a task or a listener asks for it: Locust kills those while it stops."""
+    """Stop a run in a new greenlet if a task or a listener calls this: Locust kills the caller's while it stops."""
 
     def stop(self: Runner, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 Locust's
         mine = gevent.getcurrent()

@@ -49,7 +49,7 @@ _checked: list[int] = []
 
 
 def _check_once(options: Namespace) -> None:
-    """Look at the command line before Locust forks or listens, so that a mistake is told once.
+    """Look at the command line before Locust forks or listens, so that a mistake is reported once.
 
     Programs and debuggers parse options too, but they neither fork nor listen.
     """

@@ -143,7 +143,7 @@ class LocustProcess(ABC):
         return sum(count for name, count in self._runner.user_classes_count.items() if name in classes)
 
     def note_user_error(self, raised_in: User | TaskSet, error: BaseException) -> None:
-        """Count an exception that a task raised; Locust logs it, and goes on. It tells the task set, or the user."""
+        """Count an exception that a task raised; ``raised_in``: its task set or user. Locust logs it and goes on."""
         user = raised_in.user if isinstance(raised_in, TaskSet) else raised_in
         is_ours_here = is_ours(type(user)) and user.environment is self.environment
         if self.share is not None and is_ours_here and not isinstance(error, ChatFailed):

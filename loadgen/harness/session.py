@@ -62,7 +62,7 @@ class Session(RunSupervisor, LocustProcess):
         self.displays = Displays()
         self.output = VerdictOutput(to_stderr=options.json)
         self.users = LocustUsers(runner, options.spawn_rate)
-        self.guard_of_users = UserGuard(runner, self.users)
+        self.user_guard = UserGuard(runner, self.users)
         self.begun = False
         """Whether a run has begun, or is about to."""
         self.result: RunResult | None = None
@@ -117,7 +117,7 @@ class Session(RunSupervisor, LocustProcess):
     def first_users(self) -> int | None:
         """Return how many users Locust starts with; raises UsageError."""
         scenario = scenario_of(self.options, self._load_model)
-        return self.guard_of_users.first_users(self._load_model, scenario, self.options.num_users)
+        return self.user_guard.first_users(self._load_model, scenario, self.options.num_users)
 
     def prepare(self, form: Mapping[str, str] | None = None) -> None:
         """Check everything that may be wrong before a run; ``form`` is what was typed in the web UI.
@@ -128,10 +128,10 @@ class Session(RunSupervisor, LocustProcess):
         check_classes(classes)
         self._given_in_form = [] if form is None else changed_in(form, self.options)
         options = copy(self.options)
-        apply_to_options(options, classes)  # those that were picked in the form
+        apply_to_options(options, classes)  # the form may have picked other classes
         scenario = scenario_of(options, self._load_model, only_changed(form or {}, self._given_in_form))
         if form is not None:
-            self.guard_of_users.check_typed(self._load_model, form.get("user_count"), self.options.num_users)
+            self.user_guard.check_typed(self._load_model, form.get("user_count"), self.options.num_users)
             self.users.spawn_rate = float(form["spawn_rate"]) if form.get("spawn_rate") else None
             self.endpoint.take(form)
             self.options.run_time = form.get("run_time") or None  # Locust keeps the one of the last start
@@ -188,7 +188,7 @@ class Session(RunSupervisor, LocustProcess):
         self.users.expect_start()
         load = self._load_model(
             prepared.scenario,
-            self.guard_of_users.users_at_start(is_debugger=not self._is_command),
+            self.user_guard.users_at_start(is_debugger=not self._is_command),
             self.users.spawn_rate,
         )
         manifest = new_manifest(prepared, load, self.options.run_time)
@@ -252,18 +252,18 @@ class Session(RunSupervisor, LocustProcess):
 
     def users_for(self, total: int, spawn_rate: float) -> tuple[int, float] | str:
         """Return how many users Locust may have, and how many a second it starts; or why their number stays."""
-        refusal = self.guard_of_users.refusal(self.controller, total)
+        refusal = self.user_guard.refusal(self.controller, total)
         if refusal is not None or self.controller is not None or self._load_model.user_option is None:
             return refusal or (total, spawn_rate)
         scenario = scenario_of(self.options, self._load_model) if self._prepared is None else self._prepared.scenario
-        first = self.guard_of_users.first_users(self._load_model, scenario, total) or total
+        first = self.user_guard.first_users(self._load_model, scenario, total) or total
         return first, float(first)
 
     def stopping(self) -> None:
         """End the load, whoever wants it ended, and have all records before Locust stops any user."""
         try:
             if self.controller is not None:
-                if self.guard_of_users.is_shape:  # it has come to its end
+                if self.user_guard.is_shape:  # it has come to its end
                     self.controller.load_completed()
                 self.controller.stop()
         finally:

@@ -26,7 +26,7 @@ _SAME_FOR_ALL = ("host", "model", "dataset")
 """Attributes that all classes share: a run measures one endpoint, with one sample."""
 
 _FIELDS_OF_RUN = {"model", "messages", "prompt", "stream", "stream_options", "n", "max_tokens", "temperature"}
-"""Fields of a body that have a place of their own."""
+"""Fields of a body that are set by an attribute or an option."""
 
 
 def is_ours(user_class: type[User]) -> bool:

@@ -1,4 +1,4 @@
-"""The load generator in a process of its own: Locust with one of our locustfiles, against a server that is there."""
+"""Runs the load generator in a separate process: Locust with one of our locustfiles, against a running server."""
 
 import os
 import signal

@@ -47,7 +47,7 @@ class UserCode(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the tasks of a locustfile's users, in one process or in all."""
 
     tasks: int
-    """Tasks that were started, those that raised included."""
+    """Tasks that were started, including tasks that raised."""
     errors: int = 0
     """Tasks that raised an exception."""
     first_error: str | None = None

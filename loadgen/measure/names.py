@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from loadgen.printable import escaped
 
 MOST = 32
-"""Names that have figures of their own."""
+"""Number of names that have separate figures."""
 
 OTHER = "other"
 """Stands for all further names, and for requests without a name: figures by name add up to those of the run."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from loadgen.measure.names import MOST, OTHER, label
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, number, percent, short, short_estimate
+from loadgen.results.text import ABSENT, number, percent, short, short_estimate, user_count
 
 Summary = Mapping[str, Any]
 Cell = Callable[[Summary], str]
@@ -43,8 +43,7 @@ def _where(summary: Summary) -> tuple[str, str]:
     per_minute = "requests/min: the name's part of what was served, from 30 answers on."
     if len(steps) == 1:
         return "", per_minute
-    users = best["at_concurrency"]
-    where = f", at {users:,} user{'' if users == 1 else 's'}"
+    where = f", at {user_count(best['at_concurrency'])}"
     return where, f"Completed, failed and output tokens are of all steps. {per_minute}"
 
 

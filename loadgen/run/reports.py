@@ -13,7 +13,7 @@ from loadgen.run.runtime import Runtime
 from loadgen.run.user_code import together
 
 MOST_ERRORS, MOST_IDLE_TASKS = 20, 1000
-"""If so many tasks of a locustfile raise, or end, before any request was sent, the run ends."""
+"""A run ends if this many of its tasks raise, or end, before any request is sent."""
 
 
 class RunObserver(Protocol):
@@ -85,10 +85,9 @@ class Reports:
 
     @property
     def useless_tasks(self) -> str | None:
-        """Why the users' code cannot work, as many of its tasks raised before any request was sent; None if it may."""
-        last = self._last.values()
-        code = together([report.user_code for report in last])
-        if code is None or any(report.started for report in last):
+        """Why the users' code seems useless: many tasks raised or ended without a request; None if it does not."""
+        code = self.user_code()
+        if code is None or any(report.started for report in self._last.values()):
             return None
         if code.errors >= MOST_ERRORS:
             return f"{code.errors} tasks raised before any request was sent ({code.first_error})"

@@ -43,7 +43,7 @@ class SourceListener(Protocol):
     """Learns when all is done."""
 
     def share_done(self) -> None:
-        """Take notice that all planned requests have been made and recorded."""
+        """Take notice that all planned requests, or all of the warm-up, have been made and recorded."""
 
 
 @dataclass(frozen=True, slots=True)

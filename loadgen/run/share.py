@@ -96,7 +96,7 @@ class RunShare:
         self.requests = TaskGroup(runtime)
         """Tasks that send requests and belong to no user: those of the warm-up and of an open loop."""
         self.user_code = UserCodeCounter()
-        """The tasks of this process's users, and those that raised."""
+        """Counts the tasks of this process's users, and the exceptions that they raise."""
         self._reporter = Reporter(
             assignment.run_id, assignment.number, self.source, self.recorder, self.user_code, health
         )

@@ -1,4 +1,4 @@
-"""Counts the tasks of a locustfile's users, and those that raise.
+"""Counts the tasks of a locustfile's users, and the exceptions that they raise.
 
 An exception in a task is raised by the locustfile, not by loadgen: the run goes on, and the verdict counts it.
 """

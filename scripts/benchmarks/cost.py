@@ -23,7 +23,7 @@ _CASES = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be varied."""
     parser.add_argument("--streams", type=int, default=256, help="number of concurrent streams")
-    parser.add_argument("--user", action="store_true", help="chat.py next to users with a conversation of their own")
+    parser.add_argument("--user", action="store_true", help="compare chat.py with users who hold a conversation")
 
 
 def measure(options: argparse.Namespace) -> Section:

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--streams", type=counts, default="64,256,1024", help="numbers of concurrent streams")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of an answer")
     parser.add_argument("--itl-sample", help=f"as chat.py has it; by default 1 up to {_ALL_READ} streams, then auto")
-    parser.add_argument("--user", action="store_true", help="chat.py next to users with a conversation of their own")
+    parser.add_argument("--user", action="store_true", help="compare chat.py with users who hold a conversation")
     parser.add_argument("--ttft-ms", type=float, default=50.0)
     parser.add_argument("--itl-ms", type=float, default=10.0)
 

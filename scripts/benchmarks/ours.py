@@ -24,7 +24,7 @@ from loadgen.version import VERSION
 
 CHAT = ROOT / "locustfiles" / "chat.py"
 OWN_USER = Path(__file__).parent / "locustfiles" / "own_user.py"
-"""A locustfile with a conversation of its own."""
+"""A locustfile whose users hold a conversation."""
 TIMEOUT_S = 240.0
 SPREAD_S = 2.0
 """What chat.py spreads the starts over if it is not told otherwise."""

@@ -1,0 +1,207 @@
+"""The tables that answer what a run under load asked: throughput, its steps, and an open loop's rate."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from loadgen.results.table import Table
+from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate, user_count
+
+Summary = Mapping[str, Any]
+Step = Mapping[str, Any]
+Column = tuple[str, Callable[[Step], str]]
+
+
+def throughput_table(summary: Summary) -> Table:
+    """Return the specification's throughput table, with one cell: the best step's."""
+    best, steps = summary["throughput"], summary["steps"]
+    rate = short_estimate(best["requests_per_minute"])
+    rows = [(str(summary["model"]), rate if rate == ABSENT else f"{rate} at {user_count(best['at_concurrency'])}")]
+    if steps:
+        tokens = best.get("output_tokens_per_second", steps[0]["output_tokens_per_second"])
+        rows.append(("output tokens/s at that", short(tokens)))
+    if slo := next((step["goodput"]["slo"] for step in steps if step.get("goodput")), None):
+        rows.append((f"requests/min within {slo}", _within(best.get("goodput"))))
+    if len(steps) == 1:
+        rows.append(("window, s", number(steps[0]["window_seconds"], 1)))
+        if (think_ms := steps[0].get("think_ms")) is not None:
+            rows.append(("think time, mean, ms", short(think_ms)))
+    note = "Closed loop: each user waits for an answer before the next question. " + _counted(summary)
+    if len(plateau := best.get("plateau") or ()) > 1:
+        users = ", ".join(f"{n:,}" for n in plateau)
+        note += (
+            f" The mean of the steps of {users} users: at most 2 % below the best, and no further than chance explains."
+        )
+    if len(steps) > 1 and not best["requests_per_minute"]:
+        note += " None: no step was steady and long enough."
+    if knee := best.get("knee"):
+        note += f" Knee: {knee['text']}."
+    elif len(steps) > 1:
+        note += " No knee: throughput still grew, or there are too few steps."
+    column = f"{summary['engine']}, requests/min [95 % interval]"
+    return Table("Throughput", ("model", column), tuple(rows), note + rounds_note(summary))
+
+
+def _counted(summary: Summary) -> str:
+    """Say in which window a closed loop's answers count, and why there is no interval of users who think."""
+    if summary.get("users_changed"):
+        return "No figure: the number of users was changed during the run, so it is of no number of users."
+    steps = summary["steps"]
+    if not steps:
+        return "No figure: there was no time in which all users were at work."
+    if not any("think_ms" in step for step in steps):
+        return "Counted while all users were waiting, from 30 answers on."
+    note = "Users think between their requests: each answer counts over its user's cycle of think time and request. "
+    note += "Counted while all users were in their cycles, from 30 answers on."
+    why = steps[0].get("no_interval") if len(steps) == 1 else None
+    return note if why is None else f"{note} No interval: {why}; more --requests, or a longer --run-time."
+
+
+def _within(goodput: Mapping[str, Any] | None) -> str:
+    """Write the most that was served within the limits, and where."""
+    if goodput is None:
+        return "kept at no step by enough of the requests"
+    at = f" at {user_count(goodput['at_concurrency'])}" if goodput.get("at_concurrency") else ""
+    return f"{short(goodput['requests_per_minute'])}{at}, {percent(goodput['share'])} of the requests"
+
+
+_NOTES = "notes"
+_FOR_TERMINALS = {"users", "requests/min [95 % interval]", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"}
+_FOR_TERMINALS |= {"TPOT p50, ms", "within limits"}
+
+
+def steps_table(summary: Summary) -> Table:
+    """Return the concurrency table; what no step has is no column of it."""
+    steps = summary["steps"]
+    columns: list[Column] = [
+        ("users", lambda step: f"{step['concurrency']:,}"),
+        ("requests/min [95 % interval]", lambda step: short_estimate(step.get("requests_per_minute"))),
+        ("output tokens/s", lambda step: short(step.get("output_tokens_per_second"))),
+        *_think_time(steps),
+        *(_percentile_column(*which) for which in _SHOWN_OF_A_STEP if any(_has(step, which[0]) for step in steps)),
+    ]
+    if any(step.get("goodput") for step in steps):
+        columns.append(("within limits", lambda step: percent((step.get("goodput") or {}).get("share"))))
+    columns += [
+        ("failed", lambda step: number(step.get("failed"), 0)),
+        ("window, s", lambda step: number(step.get("window_seconds"), 1)),
+    ]
+    if any(_notes(step) for step in steps):
+        columns.append((_NOTES, _notes))
+    names = tuple(name for name, _ in columns)
+    return Table(
+        "Steps: throughput by concurrent users",
+        names,
+        tuple(tuple(cell(step) for _, cell in columns) for step in steps),
+        "Throughput is of all that was served in a step's window, latencies are of the requests sent in it.",
+        words=tuple(i for i, name in enumerate(names) if name == _NOTES),
+        wide=tuple(i for i, name in enumerate(names) if name not in _FOR_TERMINALS),
+    )
+
+
+def _think_time(steps: Sequence[Step]) -> list[Column]:
+    """Return the column of the mean think time, where users think."""
+    if not any("think_ms" in step for step in steps):
+        return []
+    return [("think time, mean, ms", lambda step: short(step.get("think_ms")))]
+
+
+_SHOWN_OF_A_STEP = (
+    ("ttft_ms", "p50"),
+    ("ttft_ms", "p99"),
+    ("tpot_ms", "p50"),
+    ("itl_ms", "p50"),
+    ("icl_ms", "p50"),
+    ("e2e_ms", "p50"),
+    ("e2e_ms", "p99"),
+)
+
+
+def _has(step: Step, name: str) -> bool:
+    return bool((step.get("latency") or {}).get(name, {}).get("n"))
+
+
+def _percentile_column(name: str, p: str) -> Column:
+    return f"{_short(name)} {p}, ms", lambda step: short((step.get("latency") or {}).get(name, {}).get(p))
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("_ms").upper()
+
+
+def _notes(step: Step) -> str:
+    """Say what a reader has to know of a step's figures."""
+    found = []
+    if step.get("steady") is False:
+        found.append(f"not steady: {step['unsteady']}" if step.get("unsteady") else "not steady")
+    elif step.get("undecided"):
+        found.append("too short to tell whether it was steady")
+    if step.get("ended_by") == "broken off":
+        found.append("broken off")
+    latency = step.get("latency") or {}
+    refused = [name for name in ("ttft_ms", "e2e_ms") if "p99" in latency.get(name, {}).get("not_resolvable", ())]
+    if refused:
+        found.append(f"p99 of {' and '.join(_short(name) for name in refused)} not resolvable")
+    return "; ".join(found)
+
+
+def rate_table(summary: Summary) -> Table:
+    """Return what an open loop was asked for and what came of it."""
+    rate = summary["rate"]
+    served, cap = rate.get("requests_per_minute"), rate.get("max_in_flight")
+    rows = [
+        ("asked, requests/s", number(rate["asked_per_second"])),
+        ("served, requests/s [95 % interval]", estimate(_scaled(served, 1 / 60))),
+        ("served, requests/min [95 % interval]", short_estimate(served)),
+        ("output tokens/s", short(rate.get("output_tokens_per_second"))),
+        ("scheduled", number(rate.get("scheduled"), 0)),
+        ("dropped" if cap is None else f"dropped, at {cap:,} in flight", number(rate.get("dropped"), 0)),
+    ]
+    if goodput := rate.get("goodput"):
+        rows.append((f"requests/min within {goodput['slo']}", _within(goodput)))
+    cv = "" if rate.get("cv") is None else f" (coefficient of variation {rate['cv']:g})"
+    note = f"Open loop: requests begin by a schedule of {rate['process']} arrivals{cv}, whatever the answers."
+    if rate.get("unsteady"):
+        note += f" Not steady: {rate['unsteady']}."
+    elif rate.get("undecided"):
+        note += f" Steady or not: {rate['undecided']}."
+    return Table("Rate", ("", f"{summary['model']} on {summary['engine']}"), tuple(rows), note + rounds_note(summary))
+
+
+def rate_latency_table(summary: Summary) -> Table:
+    """Return latencies from the schedule and from the send side by side: what is between them waited before us."""
+    rate = summary["rate"]
+    due, sent, lag = (rate.get(key) or {} for key in ("latency_from_schedule", "latency_from_send", "send_lag_ms"))
+    rows = [
+        (f"{label}, from the {origin}", *(number((of.get(key) or {}).get(p)) for p in _SIDE_BY_SIDE))
+        for key, label in (("ttft_ms", "TTFT"), ("e2e_ms", "E2E"))
+        for origin, of in (("schedule", due), ("send", sent))
+        if (of.get(key) or {}).get("n")
+    ]
+    if rows:
+        rows.append(("sent after its time", *(number(lag.get(p)) for p in _SIDE_BY_SIDE)))
+    columns = ("", *_SIDE_BY_SIDE.values())
+    few = ""
+    if (needed := rate.get("run_time_needed_s")) is not None:
+        few = f" No intervals: the queue came and went {rate['queueing_episodes']:g} times, too seldom to tell. "
+        few += f"Run it {needed:,} s or longer after the warm-up transient."
+    note = f"{ABSENT}: not resolvable, too few independent values. A stall of the server shows in both; what waited "
+    note += "in the load generator shows from the schedule only. Observed: of these requests, no estimate of others."
+    return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note + few)
+
+
+_SIDE_BY_SIDE = {"mean": "mean", "p50": "p50", "p90": "p90", "p99": "p99", "observed_p99": "observed p99", "max": "max"}
+
+
+def _scaled(value: Mapping[str, Any] | None, factor: float) -> dict[str, Any] | None:
+    if value is None or value.get("value") is None:
+        return None
+    ci = value.get("ci95")
+    return {"value": value["value"] * factor, "ci95": ci and [end * factor for end in ci]}
+
+
+def rounds_note(summary: Summary) -> str:
+    """Say so where prompts were asked more than once: an engine may have cached them."""
+    sample = summary["sample"]
+    if sample["rounds"] <= 1:
+        return ""
+    return f" The sample of {sample['prompts']} prompts was gone round {sample['rounds']} times, in a seeded order."
