@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,7 +70,7 @@ def init(environment: Environment, runner: object, **_: Any) -> None:
         return
     if FAULT == "kill":  # it has joined
         os.kill(os.getpid(), signal.SIGKILL)
-    if not FAULT.startswith("fork"):
+    if not FAULT.startswith(("fork", "terminate")):
         gevent.spawn(break_down, environment)
 
 
@@ -79,3 +80,11 @@ if FAULT == "fork":  # before it joins
         os._exit(7)
 
     os.register_at_fork(after_in_child=die)
+
+if FAULT == "terminate":  # while it ends
+
+    @events.quitting.add_listener  # called after the package's, which is added later
+    def terminate(**_: Any) -> None:
+        sys.stdout.write("told to end while ending\n")
+        os.kill(os.getpid(), signal.SIGTERM)
+        gevent.sleep(0.5)

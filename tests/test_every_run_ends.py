@@ -164,6 +164,15 @@ def test_a_hangup_ends_all_processes_in_order(whom: str, start: Starter, tmp_pat
     assert "Traceback" not in run.said
 
 
+def test_a_process_that_is_told_to_end_while_it_ends_does_so_once(locust: Locust) -> None:
+    with serving(answer(2)) as server:
+        fault = {"FAULT": "terminate", "FAULT_IN": "alone"}
+        done = locust("--host", server.url, *FEW, "--requests", "4", "-f", str(FAULTY), environment=fault)
+    done.assert_ended_well()
+    assert done.err.count("Got SIGTERM") == 1
+    assert done.out.count("told to end while ending") == 1
+
+
 def test_a_master_that_is_told_to_end_while_it_waits_for_workers_ends(start: Starter) -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with serving(answer(1)) as server:

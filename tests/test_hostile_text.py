@@ -119,7 +119,7 @@ def title_at(url: str) -> str | None:
     """The title of the run that the live page shows, once there is one."""
     try:
         with urllib.request.urlopen(url, timeout=10) as reply:
-            return json.loads(reply.read())["run"].get("title")
+            return json.loads(reply.read()).get("run", {}).get("title")
     except OSError:
         return None
 

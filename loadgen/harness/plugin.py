@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -110,7 +111,7 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
         raise
     follow(environment, session)
     on = environment.events
-    on.quitting.add_listener(_listener(session, session.quitting))
+    on.quitting.add_listener(_first_only(_listener(session, session.quitting)))
     on.quit.add_listener(lambda exit_code, **_: session.exit(exit_code))
     session.on_interrupt(session.interrupt)
     if web_ui is not None:
@@ -142,7 +143,7 @@ def _set_up_worker(environment: Environment, runner: WorkerRunner, options: Name
     on = environment.events
     on.report_to_master.add_listener(worker.guard(lambda data, **_: worker.report(data)))
     on.heartbeat_received.add_listener(lambda **_: worker.heartbeat())
-    on.quitting.add_listener(_listener(worker, worker.quitting))
+    on.quitting.add_listener(_first_only(_listener(worker, worker.quitting)))
     on.test_stopping.add_listener(_listener(worker, worker.stopping))
     on.test_stop.add_listener(_listener(worker, worker.leave_run))
     on.user_error.add_listener(lambda user_instance, exception, **_: worker.note_user_error(user_instance, exception))
@@ -175,3 +176,17 @@ def _listener(of: Session | WorkerSession, action: Callable[[], None]) -> Callab
             of.refuse(error.exit_status)
 
     return of.guard(listener)
+
+
+def _first_only(quitting: Callable[..., None]) -> Callable[..., None]:
+    """Hold up a second shutdown, of a signal that comes at the end of the run: the process ends with the first."""
+    has_begun = False
+
+    def once(**arguments: Any) -> None:  # noqa: ANN401 Locust's
+        nonlocal has_begun
+        while has_begun:
+            gevent.sleep(60)
+        has_begun = True
+        quitting(**arguments)
+
+    return once

@@ -14,7 +14,8 @@ class WorkerFacts(msgspec.Struct, kw_only=True):
     name: str
     """Locust's name of it: its host's name, and a random part."""
     host: str
-    pid: int
+    pid: int | None
+    """None where it never said."""
     clock_offset_ns: int = 0
     """To be added to its times, to have them on the clock of worker 0; 0 where both read the same clock."""
     clock_uncertainty_ns: int = 0
@@ -25,6 +26,11 @@ class WorkerFacts(msgspec.Struct, kw_only=True):
     """Requests that it has started, as its last report says; None if it never reported."""
     lost: str | None = None
     """What became of it, where it did not stay until the end."""
+
+    @property
+    def label(self) -> str:
+        """How messages to the user name it."""
+        return self.name if self.pid is None else f"{self.host}, process {self.pid}"
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,7 +39,8 @@ MOST_CHECKS = 5
 LAST_REPORT_S = 15.0
 """A worker has this long for its last report, once none of its requests is in flight."""
 
-_LATE_HELLO_S = 1.0
+LATE_HELLO_S = 5.0
+"""A worker that joins during a run has this long, from the end of the run, to say who it is."""
 
 
 class Master(Protocol):
@@ -177,6 +178,7 @@ class RemotePool:
                 worker.facts.lost = self._fate(worker) or "its last report did not come"
             if self._fate(worker):
                 self._transport.forget_users(worker.client_id)
+        self._name_late()
         self._run_id = None
 
     def abort(self) -> None:
@@ -235,9 +237,13 @@ class RemotePool:
     def _note_late(self) -> None:
         known = {facts.name for facts in (*self.facts, *self.late)}
         for client_id in [c for c in self.present() if c not in known]:
-            worker = self._handle(client_id)
-            wait_until(self._runtime, lambda worker=worker: worker.hello is not None, _LATE_HELLO_S)  # type: ignore[misc]
-            self.late.append(worker.late_facts(len(self.facts) + len(self.late) + 1))
+            self.late.append(self._handle(client_id).late_facts(len(self.facts) + len(self.late) + 1))
+
+    def _name_late(self) -> None:
+        """Complete the facts of late workers with what they say of themselves, which they do after they join."""
+        workers = [self._handle(facts.name) for facts in self.late]
+        wait_until(self._runtime, lambda: all(w.hello or self._fate(w) for w in workers), LATE_HELLO_S)
+        self.late = [w.late_facts(facts.number) for w, facts in zip(workers, self.late, strict=True)]
 
     def _assigned(self) -> list[WorkerHandle]:
         return [w for w in self._handles.values() if w.facts is not None and w.facts in self.facts]

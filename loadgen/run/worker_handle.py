@@ -77,7 +77,7 @@ class WorkerHandle:
             number=number,
             name=self.client_id,
             host=self.client_id if self.hello is None else self.hello.host,
-            pid=0 if self.hello is None else self.hello.pid,
+            pid=None if self.hello is None else self.hello.pid,
             started_requests=0,
             lost="it came while the run went on, and Locust gave it users of the others",
         )

@@ -74,7 +74,7 @@ def workers(e: Evidence) -> Check:
     if not e.workers:
         return Check(name, Status.NOT_CHECKED)
     making = [w for w in e.workers if w.number] or list(e.workers)
-    lost = [f"{w.host}, process {w.pid}: {w.lost}" for w in making if w.lost]
+    lost = [f"{w.label}: {w.lost}" for w in making if w.lost]
     if lost:
         advice = (
             "The load was not what was asked for. Requests that a lost worker had finished count where their records "
