@@ -10,11 +10,15 @@ class Outcome(StrEnum):
     """What became of a request. The list is closed: an unknown fault is a bug in loadgen and is raised."""
 
     OK = "ok"
+    RATE_LIMITED = "rate_limited"
+    """HTTP 429 or 529: the server, or a gateway before it, wants fewer requests."""
     HTTP_3XX = "http_3xx"
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
     REFUSED = "refused"
     """No connection: refused, unreachable, or reset while connecting."""
+    CLIENT_LIMIT = "client_limit"
+    """No connection, by a limit of our own machine: no local port is left, or no file may be opened."""
     DNS = "dns"
     TLS = "tls"
     CONNECT_TIMEOUT = "connect_timeout"
@@ -122,6 +126,12 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     cached_tokens: int | None = None
     """Input tokens that were served from the prefix cache, where the server reports it."""
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """Output tokens that are reasoning, where the server reports them apart."""
+    hidden_tokens: int | None = None
+    """Output tokens that the server counts and its stream did not show; None where nobody can tell."""
+    choices: int | None = None
+    """Answers to the one question, where there was more than one (``n``); the tokens are those of all."""
     counted_by: CountedBy | None = None
     usage_tokens: int | None = None
     """Output tokens as the server reported them, before any correction."""
@@ -131,6 +141,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     """Tokens of the answer's text by a local tokenizer, where there is one."""
     first_chunk_tokens: int | None = None
     """Tokens in the first chunk, where that is known."""
+    streamed: bool | None = None
+    """Whether the answer came as a stream of events; None where no answer came."""
     chunks: int | None = 0
     """Events that carried content, reasoning or a tool call; of a lazily drained stream only counted where the server
     gave no count of tokens."""
@@ -144,6 +156,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fal
     outcome: Outcome
     error: str | None = None
     http_status: int | None = None
+    retry_after_s: float | None = None
+    """How long the server wants to be left alone, where it refused the request and said so."""
     finish_reason: str | None = None
     server_prefill_ms: float | None = None
     """The engine's own timing of this request, where it reports one (llama.cpp)."""

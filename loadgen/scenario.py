@@ -85,7 +85,7 @@ class Scenario:
         metavar="name or file",
         web_ui=True,
     )
-    sample: int = _workload(100, "number of distinct prompts that are drawn from the data set", int, web_ui=True)
+    sample: int = _workload(100, "number of rows of the data set that are drawn, each once", int, web_ui=True)
     requests: int | None = _workload(
         None,
         "number of requests; the sample is repeated as often as needed. If not given, each prompt is sent once, "

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +50,9 @@ DONE = event("[DONE]")
 
 HANG_UP = b"<hang up>"
 """Instead of bytes: close the connection."""
+
+RESET = b"<reset>"
+"""Instead of bytes: reset the connection."""
 
 
 def stream(*events: bytes, pause: float = 0.0, first: float = 0.0) -> list[Step]:
@@ -139,6 +143,9 @@ def serving(
                     for delay, data in plan(number, request):
                         stopped.wait(delay)
                         if data is HANG_UP:
+                            return
+                        if data is RESET:
+                            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                             return
                         times.append(time.monotonic_ns())
                         sock.sendall(data)

@@ -237,16 +237,16 @@ def test_requests_that_outlast_the_drain_are_recorded_by_all_processes(start: St
 
 IMPATIENT = """
 import locust.runners
-locust.runners.MASTER_HEARTBEAT_TIMEOUT = 3
+locust.runners.MASTER_HEARTBEAT_TIMEOUT = 12
 from locust.main import main
 main()
 """
-"""Locust, with a worker that leaves a master which is silent for three seconds, not sixty."""
+"""Locust, with a worker that leaves a master which is silent for twelve seconds, not sixty."""
 
 
 def test_a_drain_longer_than_locusts_patience_loses_no_worker(start: Starter, tmp_path: Path) -> None:
     def script(number: int, _request: Request) -> Sequence[Step]:
-        return answer(1) if number == 0 else stream(token("a", "length"), pause=9.0)
+        return answer(1) if number == 0 else stream(token("a", "length"), pause=18.0)
 
     program = tmp_path / "impatient.py"
     program.write_text(IMPATIENT)

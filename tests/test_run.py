@@ -179,7 +179,7 @@ def test_faults_of_the_server_are_records_and_the_counts_add_up(locust: Locust) 
         done = locust("--host", server.url, *arguments)
         assert len(server.requests) == 11  # nothing is tried twice
     expected = {
-        "http_4xx": 1,
+        "rate_limited": 1,
         "http_5xx": 1,
         "broken_stream": 2,
         "bad_protocol": 1,

@@ -1,7 +1,7 @@
 """What checks look at, and what they find."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -60,6 +60,10 @@ class Evidence:
     """Of the worst process, as the next two."""
     ignore_eos: bool = False
     """Whether no answer was to end before that."""
+    stream: bool = True
+    """Whether answers were asked for as streams."""
+    same_text: Mapping[int, int] = field(default_factory=dict)
+    """Rows of the sample whose prompt has the same text as that of an earlier row: which one."""
     cpu_share: float | None = None
     """CPU time over wall time."""
     gc_longest_ms: float | None = None

@@ -41,6 +41,16 @@ TOKENS_UNDERCOUNT = 0.1
 """More tokens in the text than were counted, as a share. A tokenizer cuts a text into as many tokens as it was made of,
 or into fewer; into more only where it was no text: 1 to 5 in 100 of random weights' words."""
 
+ONE_PIECE_SHARE = 0.05
+"""Share of the answers that may come in one piece though streams were asked for: those of a token or two do."""
+
+BURST_CHUNKS = 8
+"""Tokens in one event or read from which on they were collected on the way: speculative decoding yields fewer."""
+
+TOKENS_A_CHUNK, CHARACTERS_SHOWN = 1.5, 0.8
+"""More tokens a chunk are ordinary where each has its text: an engine may send several at a time. With less text than
+the least that tokens of any language have, they were counted and not shown."""
+
 AT_OWN_LIMIT = 0.9
 """An answer that ends by ``length`` below this share of --max-tokens was cut by a limit of the server's."""
 

@@ -29,13 +29,17 @@ def ttft_ms(r: RequestRecord) -> float | None:
 
 
 def tpot_ms(r: RequestRecord) -> float | None:
-    """(last - first token) / (n - k), ms, n output tokens, k those of the first chunk (1 where that is not known).
+    """(last - first token) / (n - k), ms, n output tokens that the stream showed, k those of the first chunk.
 
-    None without a stream, where no token came after the first chunk, and where first and last came in one read.
+    k is 1 where it is not known. None without a stream, of several answers in one stream, where no token came after the
+    first chunk, and where first and last came in one read.
     """
     if r.outcome is not Outcome.OK or r.first_token_ns is None or r.last_token_ns is None or r.output_tokens is None:
         return None
-    after_first = r.output_tokens - (1 if r.first_chunk_tokens is None else r.first_chunk_tokens)
+    if r.choices is not None:
+        return None
+    shown = r.output_tokens - (r.hidden_tokens or 0)
+    after_first = shown - (1 if r.first_chunk_tokens is None else r.first_chunk_tokens)
     if after_first < 1 or r.last_token_ns <= r.first_token_ns:
         return None
     return (r.last_token_ns - r.first_token_ns) / after_first / MS

@@ -12,6 +12,7 @@ from loadgen.measure.checks import (
     littles_law,
     load,
     steady_state,
+    streams,
     tokens,
     user_code,
 )
@@ -61,6 +62,8 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     client.time_resolution,
     tokens.token_counts,
     tokens.engines_count,
+    streams.streamed,
+    streams.shown,
     tokens.prefix_cache,
     tokens.output_lengths,
     load.load_model,

@@ -43,26 +43,28 @@ def counts_of(raw_counts: Mapping[str, msgspec.Raw]) -> tuple[dict[str, int | No
     """Read token counts by their names, from undecoded JSON, so that an invalid one does not lose the answer it is in.
 
     Returns the counts, None where one is missing, and a text with the rejected values: negative numbers, fractions,
-    numbers beyond :data:`MOST_TOKENS`, other types. 7.0 counts as 7: some servers send that.
+    numbers beyond :data:`MOST_TOKENS`, other types. 7.0 and "7" count as 7: some servers send that.
     """
     counts: dict[str, int | None] = {}
     rejected: list[str] = []
     for name, raw in raw_counts.items():
         text = bytes(raw)
+        if text.startswith(b'"') and text[1:-1].isdigit():  # some servers send numbers as text
+            text = text[1:-1]
         if text in {b"", b"null"}:
             counts[name] = None
             continue
         if text.isdigit() and len(text) < len(str(MOST_TOKENS)):  # as nearly all are
             counts[name] = int(text)
             continue
-        value = number_of(raw, MOST_TOKENS)
+        value = number_of(text, MOST_TOKENS)
         counts[name] = int(value) if value is not None and value.is_integer() else None
         if counts[name] is None:
             rejected.append(f"{name}={text.decode(errors='replace'):.40}")
     return counts, ", ".join(rejected) or None
 
 
-def number_of(raw: msgspec.Raw, most: float) -> float | None:
+def number_of(raw: bytes | msgspec.Raw, most: float) -> float | None:
     """Read a number from 0 to ``most`` from undecoded JSON; None where it is anything else."""
     try:
         value = msgspec.json.decode(raw, type=float)
@@ -81,6 +83,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """Number of tokens that the engine left out."""
     cached_tokens: int | None = None
     """Input tokens that were served from the prefix cache, where the server reports it."""
+    reasoning_tokens: int | None = None
+    """Output tokens that are reasoning, where the server reports them apart."""
     rejected: str | None = None
     """Values that cannot be counts, as the server sent them; they are treated as missing."""
 
@@ -111,6 +115,10 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     timings: Timings | None = None
     items: int = 0
     """Vectors or scores in it, of an API that produces those."""
+    is_whole: bool = False
+    """Whether the text is all of the answer so far, not only what is new."""
+    choices: int = 0
+    """Answers to the one question that it tells of: more than one where ``n`` was asked for."""
 
 
 Product = Literal["tokens", "vectors", "scores"]
@@ -141,6 +149,9 @@ class Api(Protocol):
 
     def has_token(self, data: bytes) -> object:
         """Tell by its bytes whether a piece of a stream holds a token; truthy if so."""
+
+    def has_reasoning(self, data: bytes) -> bool:
+        """Tell by its bytes whether a stream shows reasoning, so that tokens counted for it were seen."""
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
         """Return where in the bytes of a token's event its text seems to lie; None if it lies in no single place."""

@@ -18,74 +18,39 @@ from loadgen.protocol.api import (
     decode_json,
     number_of,
 )
-from loadgen.protocol.errors import ErrorFields, error_in
+from loadgen.protocol.chat_chunk import (
+    MISSING,
+    Chunk,
+    CountedUsage,
+    Function,
+    Message,
+    ServerTimings,
+    decode_chunk,
+    decode_chunks,
+    text_in,
+)
+from loadgen.protocol.errors import error_in, text_of
 from loadgen.request import Request
 
 DONE = b"[DONE]"
-_TOKEN = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments|name)": ?"(?!")')
+_DONE = frozenset({DONE, b'"[DONE]"', b'["DONE"]', b'["[DONE]"]'})
+"""The end mark, and what proxies that quote it make of it."""
+
+_TOKEN = re.compile(
+    rb'"(?:content|reasoning|reasoning_content|reasoning_text|thinking|text|refusal|arguments|name|input|transcript|data)"'
+    rb'\s*+:\s*+"(?!")'
+)
 """A field with text in it, as it stands in an event. Inside a string it could not stand: quotes are escaped there."""
 
-_TEXT = re.compile(rb'"(?:content|reasoning|reasoning_content)": ?"((?:[^"\\]++|\\.)++)"')
+_REASONING = re.compile(
+    rb'"(?:reasoning|reasoning_content|reasoning_text|thinking|reasoning_details)"\s*+:\s*+(?:"(?!")|\[\s*+\{)'
+)
+"""A field with reasoning in it, of whatever name."""
+
+_TEXT = re.compile(rb'"(?:content|reasoning|reasoning_content)"\s*+:\s*+"((?:[^"\\]++|\\.)++)"')
 """The text of a field that is not empty."""
 
-_COMPLETION = "a chat completion"
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: Any = None
-
-
-class _ToolCall(msgspec.Struct):
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct, gc=False):
-    """A delta of a stream or a whole message: the fields are the same."""
-
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Message | None = None
-    message: _Message | None = None
-    finish_reason: str | None = None
-
-
-_MISSING = msgspec.Raw()
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: msgspec.Raw = _MISSING
-
-
-class _Usage(msgspec.Struct):
-    """Counts are decoded separately, so that an invalid one does not lose the answer."""
-
-    prompt_tokens: msgspec.Raw = _MISSING
-    completion_tokens: msgspec.Raw = _MISSING
-    prompt_tokens_details: msgspec.Raw = _MISSING
-
-
-class _Timings(msgspec.Struct):
-    prompt_ms: msgspec.Raw = _MISSING
-    predicted_per_token_ms: msgspec.Raw = _MISSING
-
-
-class _Chunk(ErrorFields, gc=False):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    timings: _Timings | None = None
-
-
-_CHUNK = msgspec.json.Decoder(_Chunk)
-_CHUNKS = msgspec.json.Decoder(list[_Chunk])
-_DETAILS = msgspec.json.Decoder(_PromptDetails)
+_DETAILS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +89,17 @@ class ChatApi:
 
     def read_event(self, data: bytes) -> Delta:
         """Read one event: role, content, finish and usage may come together or apart, or not at all."""
-        if data.strip() == DONE:
+        if data.strip() in _DONE:
             return Delta(done=True)
-        return self._read(data)
+        return self._delta(decode_chunk(data))
 
     def has_token(self, data: bytes) -> object:
         """Tell whether a piece of a stream holds a token."""
         return _TOKEN.search(data)
+
+    def has_reasoning(self, data: bytes) -> bool:
+        """Tell whether a stream shows reasoning."""
+        return _REASONING.search(data) is not None
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
         """Return where the text of an event seems to lie."""
@@ -138,85 +107,126 @@ class ChatApi:
         return None if match is None else match.span(1)
 
     def read_events(self, events: Sequence[bytes]) -> Sequence[Delta | str]:
-        """Read all events, as one JSON array if it can be: a call for each costs more than the parsing."""
-        done = bool(events) and events[-1].strip() == DONE
-        try:
-            chunks = _CHUNKS.decode(b"[" + b",".join(events[:-1] if done else events) + b"]")
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            chunks = []
-        if len(chunks) != len(events) - done:  # something else among them: it is found by reading one by one
+        """Read all events, as one JSON array if it can be."""
+        done = bool(events) and events[-1].strip() in _DONE
+        chunks = decode_chunks(events[:-1] if done else events)
+        if chunks is None:  # something else among them: it is found by reading one by one
             return [self.read_event(data) for data in events]
         said: list[Delta | str] = [_only_text(chunk) or self._delta(chunk) for chunk in chunks]
         return [*said, Delta(done=True)] if done else said
 
     def read_answer(self, body: bytes) -> Delta:
         """Read a whole answer."""
-        return self._read(body)
+        return self._delta(decode_chunk(body))
 
-    def _read(self, data: bytes) -> Delta:
-        return self._delta(decode_json(_CHUNK, data, _COMPLETION))
-
-    def _delta(self, chunk: _Chunk) -> Delta:
-        if (chunk.error or not chunk.choices) and (
-            reported := error_in(chunk, is_answer=chunk.choices is not None)
-        ) is not None:
-            return Delta(error=reported)
-        usage = None if chunk.usage is None else self._usage(chunk.usage)
+    def _delta(self, chunk: Chunk) -> Delta:
+        error = _error_of(chunk)
+        usage = chunk.usage or (None if chunk.x_groq is None else chunk.x_groq.usage)
+        counted = None if usage is None else self._usage(usage)
         timings = None if chunk.timings is None else _timings(chunk.timings)
         if not chunk.choices:
-            return Delta(usage=usage, timings=timings)
-        choice = chunk.choices[0]
-        said = choice.delta or choice.message
-        return Delta("" if said is None else _text(said), choice.finish_reason, usage, timings=timings)
+            return Delta(usage=counted, timings=timings, error=error)
+        said = [choice.delta or choice.message for choice in chunk.choices]
+        reasons = (choice.finish_reason for choice in chunk.choices)
+        return Delta(
+            "".join(_text(one) for one in said if one is not None),
+            next(filter(None, reasons), None),
+            counted,
+            error,
+            timings=timings,
+            is_whole=all(choice.delta is None for choice in chunk.choices),
+            choices=max(len(chunk.choices), *((choice.index or 0) + 1 for choice in chunk.choices)),
+        )
 
-    def _usage(self, usage: _Usage) -> Usage:
-        raw = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-        counts, rejected = counts_of(raw | {"cached_tokens": _cached(usage)})
-        counted = counts["completion_tokens"]
+    def _usage(self, usage: CountedUsage) -> Usage:
+        """Return the server's counts, completed by those that it leaves out of ``completion_tokens``."""
+        given_by = "prompt_tokens" if bytes(usage.prompt_tokens) else "input_tokens"
+        counted_by = "completion_tokens" if bytes(usage.completion_tokens) else "output_tokens"
+        counts, rejected = counts_of(
+            {
+                given_by: getattr(usage, given_by),
+                counted_by: getattr(usage, counted_by),
+                "cached_tokens": _detail(usage.prompt_tokens_details, "cached_tokens"),
+                "reasoning_tokens": _detail(usage.completion_tokens_details, "reasoning_tokens"),
+            }
+        )
+        given, counted, reasoning = counts[given_by], counts[counted_by], counts["reasoning_tokens"]
+        left_out = 0
+        if counted is not None:
+            is_beside = reasoning and given is not None and _total(usage) == given + counted + reasoning
+            left_out = self.uncounted_tokens + (reasoning or 0 if is_beside else 0)
         return Usage(
-            counts["prompt_tokens"],
-            None if counted is None else counted + self.uncounted_tokens,
-            left_out=0 if counted is None else self.uncounted_tokens,
+            given,
+            None if counted is None else counted + left_out,
+            left_out=left_out,
             cached_tokens=counts["cached_tokens"],
+            reasoning_tokens=reasoning,
             rejected=rejected,
         )
 
 
-def _cached(usage: _Usage) -> msgspec.Raw:
-    """Return what the usage says of cached tokens, whatever it is."""
-    if not bytes(usage.prompt_tokens_details):
-        return _MISSING
+def _total(usage: CountedUsage) -> int | None:
+    """Return the sum that a server states: xAI, and proxies before Gemini, count reasoning there and nowhere else."""
+    return counts_of({"total_tokens": usage.total_tokens})[0]["total_tokens"]
+
+
+def _detail(details: msgspec.Raw, name: str) -> msgspec.Raw:
+    """Return a count from the details of a usage, whatever they are."""
+    if not bytes(details):
+        return MISSING
     try:
-        return decode_json(_DETAILS, usage.prompt_tokens_details, "details").cached_tokens
+        return decode_json(_DETAILS, details, "details").get(name, MISSING)
     except ApiError:
-        return _MISSING
+        return MISSING
 
 
-def _only_text(chunk: _Chunk) -> str | None:
+def _error_of(chunk: Chunk) -> str | None:
+    """Return the error that an event reports, whatever else it has."""
+    if chunk.x_groq is not None and chunk.x_groq.error:
+        return text_of(chunk.x_groq.error)
+    if chunk.choices and not chunk.error:
+        return None
+    return error_in(chunk, is_answer=chunk.choices is not None)
+
+
+def _only_text(chunk: Chunk) -> str | None:
     """Return the text of an event that is one piece of text and nothing else."""
-    if not chunk.choices or chunk.error or chunk.usage is not None or chunk.timings is not None:
+    choices = chunk.choices
+    if not choices or chunk.error or chunk.usage is not None or chunk.timings is not None or chunk.x_groq is not None:
         return None
-    choice = chunk.choices[0]
-    delta = choice.delta
-    if delta is None or choice.finish_reason is not None or delta.tool_calls or delta.refusal or delta.function_call:
+    choice = choices[0]
+    said = choice.delta
+    if said is None or choice.finish_reason or choice.index or len(choices) > 1:
         return None
-    if delta.content:
-        return None if delta.reasoning or delta.reasoning_content else delta.content
-    return delta.reasoning_content or delta.reasoning
+    if said.tool_calls or said.refusal or said.function_call or said.audio or said.reasoning_details:
+        return None
+    reasoning = _reasoning(said)
+    return None if said.content and reasoning else said.content or reasoning
 
 
-def _timings(timings: _Timings) -> Timings:
+def _timings(timings: ServerTimings) -> Timings:
     return Timings(number_of(timings.prompt_ms, LONGEST_MS), number_of(timings.predicted_per_token_ms, LONGEST_MS))
 
 
-def _text(said: _Message) -> str:
+def _reasoning(said: Message) -> str | None:
+    """Return the reasoning in a message, once: some servers send it under two names."""
+    return said.reasoning_content or said.reasoning or said.reasoning_text or said.thinking
+
+
+def _text(said: Message) -> str:
     """Return all that was generated; nearly always it is content and nothing else."""
-    text = said.content or ""
-    if said.reasoning_content is None and said.reasoning is None and said.tool_calls is None:
-        return text + said.refusal if said.refusal else text + _called([said.function_call])
-    calls = [call.function for call in said.tool_calls or ()]
-    return (said.reasoning_content or said.reasoning or "") + text + _called(calls)
+    reasoning = _reasoning(said) or (text_in(said.reasoning_details) if said.reasoning_details else "")
+    called = [call.function or call.custom for call in said.tool_calls or ()]
+    heard = _heard(said.audio) if said.audio else ""
+    return "".join((reasoning, said.content or "", said.refusal or "", heard, _called([*called, said.function_call])))
 
 
-def _called(calls: Sequence[_Function | None]) -> str:
-    return "".join(f"{call.name or ''}{call.arguments or ''}" for call in calls if call is not None)
+def _called(calls: Sequence[Function | None]) -> str:
+    return "".join(f"{call.name or ''}{call.arguments or ''}{call.input or ''}" for call in calls if call is not None)
+
+
+def _heard(audio: object) -> str:
+    """Return what an answer's audio says, or the audio itself where that is all there is."""
+    if not isinstance(audio, dict):
+        return ""
+    return text_in(audio.get("transcript")) or text_in(audio.get("data"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from loadgen.clock import now
 from loadgen.protocol.api import Api
 from loadgen.protocol.completion import Exchange
-from loadgen.protocol.decode import decode
+from loadgen.protocol.decode import decode, shows_token
 from loadgen.protocol.outcome import decide
 from loadgen.protocol.records import TokenCounter, record_of
 from loadgen.record import Outcome, RequestRecord
@@ -66,6 +67,7 @@ class Client:
         self._waiter = waiter
         self._keep = keep
         self._kept: Connection | None = None
+        self._shows_token = partial(shows_token, settings.api)
         self._heads = {stream: _head(settings, stream=stream) for stream in (False, True)}
 
     def send(self, request: Request) -> Exchange:
@@ -131,7 +133,7 @@ class Client:
             transcript.silent = connection.check_silence()
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
             transcript.sent = connection.send(data, due)
-            connection.receive(transcript, timeouts, has_token, lazy=request.lazy)
+            connection.receive(transcript, timeouts, has_token, self._shows_token if request.lazy else None)
         except BaseException:
             connection.close()
             raise

@@ -21,6 +21,8 @@ class Completion:
     error: str | None = None
     refusal: str | None = None
     """HTTP status and the server's message, of a response that is not 200."""
+    retry_after_s: float | None = None
+    """How long the server wants to be left alone, where it refuses and says so."""
     unreadable: str | None = None
     """Why it could not be read, where it is not of the API."""
     reported_error: str | None = None
@@ -47,6 +49,10 @@ class Completion:
     """Whether the events between the first and the last token were not decoded."""
     counted_chunks: int | None = None
     """Chunks of a stream with skipped events, where the server gave no count of tokens."""
+    choices: int = 0
+    """Answers to the one question, as far as the server told of them."""
+    hidden_tokens: int | None = None
+    """Output tokens that the server counts and its stream did not show; None where nobody can tell."""
     rejected_usage: str | None = None
     """Values in the server's usage that are not valid token counts, as sent."""
     decode_text: Callable[[], str] | None = None
@@ -60,7 +66,7 @@ class Completion:
         """All that was generated: content, reasoning, tool calls. Skipped events are decoded the first time."""
         if self.decode_text is not None:
             self._texts, self.decode_text = [self.decode_text()], None
-        return "".join(self._texts)
+        return _paired("".join(self._texts))
 
     @property
     def has_text(self) -> bool:
@@ -84,23 +90,35 @@ class Completion:
             self.rejected_usage = self.rejected_usage or delta.usage.rejected
             if self.usage is None or delta.usage.output_tokens is not None:
                 self.usage = delta.usage
+        self.choices = max(self.choices, delta.choices)
         self.timings = delta.timings or self.timings
         self.reported_error = self.reported_error or delta.error
         self.ended = self.ended or delta.done
         self.items += delta.items
-        if not delta.text:
+        text = self._new_text(delta)
+        if not text:
             return False
         tokens = delta.tokens if delta.tokens is not None else self._newly_counted(delta)
         if tokens is not None:
             self.stated_tokens.append(tokens)
             if not self._texts:
                 self.first_chunk_tokens = tokens
-        self._texts.append(delta.text)
+        self._texts.append(text)
         return True
+
+    def _new_text(self, delta: Delta) -> str:
+        """Return what a delta adds: some servers repeat in each event all that was said so far."""
+        if not delta.is_whole or not self._texts or not delta.text:
+            return delta.text
+        said = "".join(self._texts)
+        if said.startswith(delta.text) or delta.text.startswith(said):
+            return delta.text[len(said) :]
+        self._texts.clear()
+        return delta.text
 
     def _newly_counted(self, delta: Delta) -> int | None:
         """Return a chunk's tokens where the server counts on from chunk to chunk (``continuous_usage_stats``)."""
-        count = delta.usage.output_tokens if delta.usage else None
+        count = (delta.usage.output_tokens if delta.usage else None) or None  # some servers send zeros until the end
         before = self._counted if self._texts else 0
         self._counted = count
         return None if count is None or before is None else count - before
@@ -116,6 +134,15 @@ class Completion:
         self.reported_error = kept(self.reported_error, secret, LONGEST_ERROR)
         self.finish_reason = kept(self.finish_reason, secret)
         self.rejected_usage = kept(self.rejected_usage, secret)
+
+
+def _paired(text: str) -> str:
+    """Put halves of surrogate pairs together, which some servers send in two events; a half by itself is replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Decodes a transcript into a completion. Pure functions, called after the response has ended."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate
 from operator import eq
@@ -13,12 +15,17 @@ from loadgen.protocol.errors import error_message
 from loadgen.protocol.uniform import holds_tokens_only
 from loadgen.wire.http1 import Response
 from loadgen.wire.kept import described
-from loadgen.wire.sse import parse_sse, split_both_ends, split_plain
+from loadgen.wire.retry import retry_after_s
+from loadgen.wire.sse import BOM, parse_sse, split_both_ends, split_plain
 from loadgen.wire.transcript import Arrivals, Transcript
 
 _OK = 200
 _FIELDS = {b"", b"data", b"event", b"id", b"retry"}
 """Fields of server-sent events; the empty one is a comment's."""
+
+_EVENT_LINE = re.compile(rb"(?:\A|[\r\n])data:([^\r\n]++)(?=[\r\n])")
+"""A whole line of data in a read, which also holds the framing of HTTP. It starts only where a line does: a search that
+started anew inside of lines would take time that grows with the square of their length."""
 
 _EVENT_ENDS = (b"\n\n\r\n", b"\n\n", b"\r\n\r\n\r\n", b"\r\r\r\n", b"\r\r")
 """How a read ends that ends with an event: with its blank line, and perhaps the line end of its HTTP chunk."""
@@ -31,8 +38,12 @@ def decode(transcript: Transcript, arrivals: Arrivals, api: Api, *, stream: bool
     """
     response = transcript.response
     if response.status not in {0, _OK}:
-        return Completion(api.produces, refusal=_refusal(response))
+        return Completion(api.produces, refusal=_refusal(response), retry_after_s=retry_after_s(response.headers))
     completion = Completion(api.produces, streamed=_is_stream(response, asked=stream))
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        completion.unreadable = f"the answer is encoded as {encoding:.40}, though it was asked for as it is"
+        return completion
     if transcript.too_long:  # what was read is of no use, and decoding it would delay everybody else
         return completion
     try:
@@ -50,14 +61,32 @@ def _read(completion: Completion, transcript: Transcript, arrivals: Arrivals, ap
     body, complete = response.body, transcript.fault is None
     if not completion.streamed:
         if complete and body.strip():
-            completion.add(api.read_answer(body))
+            _read_whole(completion, api, body)
         return
     lookup = ArrivalLookup(transcript, arrivals)
     if transcript.lazy and not in_full and _read_both_ends(completion, api, body, response.pieces, lookup):
         completion.decode_text = partial(_whole_text, response, body, api, complete=complete)
-        return
-    events, ends = _events(completion, response, body, complete=complete)
-    _add(completion, api.read_events(events), ends, lookup)
+    else:
+        events, ends = _events(completion, response, body, complete=complete)
+        _add(completion, api.read_events(events), ends, lookup)
+    usage = completion.usage
+    if usage is not None and usage.reasoning_tokens is not None:
+        completion.hidden_tokens = 0 if api.has_reasoning(body) else usage.reasoning_tokens
+
+
+def _read_whole(completion: Completion, api: Api, body: bytes) -> None:
+    """Read an answer that was not streamed; an end mark of a stream may follow it all the same."""
+    try:
+        completion.add(api.read_answer(_without_end_mark(body)))
+    except ApiError:
+        if body.strip().count(b"\n") and all(line.startswith(b"{") for line in body.splitlines() if line.strip()):
+            raise ApiError("not server-sent events, but NDJSON: an object of JSON on each line") from None
+        raise
+
+
+def _without_end_mark(body: bytes) -> bytes:
+    before, mark, after = body.rpartition(b"\ndata:")
+    return before if mark and b"\n" not in after.strip() else body
 
 
 def _whole_text(response: Response, body: bytes, api: Api, *, complete: bool) -> str:
@@ -71,17 +100,18 @@ def _whole_text(response: Response, body: bytes, api: Api, *, complete: bool) ->
 
 
 def _is_stream(response: Response, *, asked: bool) -> bool:
-    kind = response.headers.get("content-type", "")
-    return "event-stream" in kind or (asked and "json" not in kind)
+    """Tell whether an answer is a stream of events: by its first bytes, as proxies label streams as they like."""
+    for piece in response.pieces:
+        if start := piece.removeprefix(BOM).lstrip():
+            return start[:1] not in b"{["
+    return asked or "event-stream" in response.headers.get("content-type", "")
 
 
 def _refusal(response: Response) -> str:
-    """Return status, message and advice when to retry, of a response that is not 200."""
+    """Return status and message of a response that is not 200."""
     body = response.body
     said = error_message(body) or (described(body, response.headers.get("content-type", "")) if body.strip() else None)
-    retry = response.headers.get("retry-after")
-    message = f"HTTP {response.status}: {said or 'no message'}"
-    return message + (f" (retry-after: {retry})" if retry else "")
+    return f"HTTP {response.status}: {said or 'no message'}"
 
 
 def _events(
@@ -134,7 +164,7 @@ def _read_both_ends(
         return False
     _add(completion, said, both.ends, lookup)
     completion.skipped = True
-    if completion.usage is None or completion.usage.output_tokens is None:
+    if completion.usage is None or not completion.usage.output_tokens:
         start, end = both.between
         parts = split_plain(body[start:end])
         between = api.read_events(parts[0]) if parts is not None else ()
@@ -144,6 +174,17 @@ def _read_both_ends(
 
 def _has_text(said: Delta | str) -> bool:
     return bool(said if isinstance(said, str) else said.text)
+
+
+def shows_token(api: Api, data: bytes) -> bool:
+    """Tell whether a read holds a whole event with a token in it; its bytes may look like one that is none."""
+    if not api.has_token(data):
+        return False
+    for event in _EVENT_LINE.findall(data):
+        with suppress(ApiError, RecursionError):
+            if api.read_event(event).text:
+                return True
+    return False
 
 
 class ArrivalLookup:

@@ -11,10 +11,11 @@ class ErrorFields(msgspec.Struct, gc=False):
     """The fields in which servers report an error: each server fills some of them."""
 
     error: Any = None
-    error_code: int | None = None
-    object: str | None = None
-    message: str | None = None
-    text: str | None = None
+    error_code: Any = None
+    error_msg: Any = None
+    object: Any = None
+    message: Any = None
+    text: Any = None
     detail: Any = None
 
 
@@ -27,7 +28,7 @@ def error_message(body: bytes) -> str | None:
         fields = decode_json(_ERROR, body, "an error")
     except ApiError:
         return None
-    return error_in(fields, is_answer=False) or fields.message
+    return error_in(fields, is_answer=False) or (text_of(fields.message) if fields.message else None)
 
 
 def error_in(fields: ErrorFields, *, is_answer: bool) -> str | None:
@@ -35,16 +36,18 @@ def error_in(fields: ErrorFields, *, is_answer: bool) -> str | None:
 
     ``is_answer``: it has content as well, so that a field ``detail`` is part of that.
     """
-    if fields.error is not None:
-        return _text_of(fields.error)
+    if fields.error:
+        return text_of(fields.error)
     if fields.object == "error" or fields.error_code:
-        return fields.message or fields.text or "error without a message"
-    if fields.detail is not None and not is_answer:
-        return _text_of(fields.detail)
+        said = fields.message or fields.error_msg or fields.text
+        return text_of(said) if said else "error without a message"
+    if fields.detail and not is_answer:
+        return text_of(fields.detail)
     return None
 
 
-def _text_of(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return the message of an error: a text, an object with one, or whatever else it is, as JSON."""
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return str(value["message"])
     if isinstance(value, str):

@@ -12,6 +12,8 @@ FAILED_REASONS = frozenset({"error", "abort", "aborted", "cancelled", "canceled"
 OpenRouter."""
 
 _OK = 200
+_TOO_MANY = {429, 529}
+"""529 is Anthropic's."""
 _OF_STATUS_CLASS = {3: Outcome.HTTP_3XX, 4: Outcome.HTTP_4XX, 5: Outcome.HTTP_5XX}
 _MAY_BE_COMPLETE = {Outcome.BROKEN_STREAM, Outcome.IDLE_TIMEOUT}
 """Connection faults that can follow a complete answer: some servers never close the connection, others reset it."""
@@ -34,6 +36,8 @@ def decide(fault: Fault | None, status: int, completion: Completion) -> Decision
 
 def _failed_response(fault: Fault | None, status: int, completion: Completion) -> Decision | None:
     """Return what is wrong with the response as a whole, whatever its answer says."""
+    if status in _TOO_MANY:
+        return Outcome.RATE_LIMITED, completion.refusal
     if status not in {0, _OK}:
         return _OF_STATUS_CLASS.get(status // 100, Outcome.BAD_PROTOCOL), completion.refusal
     if completion.unreadable is not None:

@@ -77,6 +77,10 @@ class TgiApi:
         """Tell whether a piece of a stream holds a token."""
         return b'"token":{' in data
 
+    def has_reasoning(self, data: bytes) -> bool:  # noqa: ARG002
+        """Tell whether a stream shows reasoning; here it is text like any other."""
+        return True
+
     def text_span(self, event: bytes) -> None:
         """Return nothing: each token's event has its own id and log probability, so no two are alike."""
 

@@ -112,6 +112,8 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         shaped=manifest.shaped,
         max_tokens=int(manifest.scenario["max_tokens"]),
         ignore_eos=bool(manifest.scenario.get("ignore_eos")),
+        stream=not manifest.scenario.get("no_stream"),
+        same_text=_same_text(manifest),
         loop_lag_p99_ms=_worst(i.loop_lag_p99_ms for i in manifest.instruments),
         cpu_share=_worst(i.cpu_share for i in manifest.instruments),
         gc_longest_ms=_worst(i.gc_longest_ms for i in manifest.instruments),
@@ -125,6 +127,15 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         schedule=_schedule(manifest, records),
         counters=manifest.counters,
     )
+
+
+def _same_text(manifest: Manifest) -> dict[int, int]:
+    """Return the rows of the sample whose text is that of another row; none, where nobody looked."""
+    with DataError.naming("run.json, dataset.same_text:"):
+        try:
+            return msgspec.convert(manifest.dataset.get("same_text", {}), dict[int, int], strict=False)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from None
 
 
 def _looked_at(manifest: Manifest, records: Sequence[RequestRecord]) -> Arrivals | None:

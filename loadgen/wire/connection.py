@@ -102,16 +102,20 @@ class Connection:
         return at
 
     def receive(
-        self, transcript: Transcript, timeouts: Timeouts, has_token: TokenMark | None, *, lazy: bool = False
+        self,
+        transcript: Transcript,
+        timeouts: Timeouts,
+        has_token: TokenMark | None,
+        shows_token: TokenMark | None = None,
     ) -> None:
         """Receive a response to its end. ``has_token`` finds a token in a part of a stream; None for other answers.
 
-        A lazy stream is drained in large reads from its first token on. Over TLS it is not, as a token cannot be
-        found in ciphertext.
+        From the first read on in which ``shows_token`` finds a whole event with a token, a stream is drained lazily, in
+        large reads. Over TLS it is not, as a token cannot be found in ciphertext.
         """
         assert self._socket is not None
         reader = ResponseReader(self._socket, self._tls, transcript, timeouts, self._sent_at, has_token)
-        reader.lazy_mark = has_token if lazy and self._tls is None else None
+        reader.lazy_mark = shows_token if self._tls is None else None
         self._waiter.receive(reader)
         if reader.bug is not None:
             raise reader.bug
@@ -133,7 +137,7 @@ class Connection:
         except socket.gaierror as error:
             raise WireError(Outcome.DNS, f"cannot resolve {host}: {error.strerror}") from None
         except OSError as error:
-            raise WireError(Outcome.REFUSED, f"no connection from this machine: {error.strerror}") from None
+            raise _no_connection(error) from None
         except UnicodeError:
             raise WireError(Outcome.DNS, f"cannot resolve {host}: not a host name") from None
 
@@ -141,7 +145,7 @@ class Connection:
         try:
             self._socket = sock = new_socket(family)
         except OSError as failed:
-            raise WireError(Outcome.REFUSED, f"no connection from this machine: {failed.strerror}") from None
+            raise _no_connection(failed) from None
         error = sock.connect_ex(address)
         if error == errno.EINPROGRESS:  # on this machine the connection is there already, which a second call tells
             error = sock.connect_ex(address)
@@ -150,6 +154,9 @@ class Connection:
                 where = f"{address[0]}:{address[1]}"
                 raise WireError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} in time")
             error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if error == errno.EADDRNOTAVAIL:
+            where = f"{address[0]}:{address[1]}"
+            raise WireError(Outcome.CLIENT_LIMIT, f"no address or port is left here to reach {where} from")
         if error not in {0, errno.EISCONN}:
             raise WireError(Outcome.REFUSED, f"{address[0]}:{address[1]}: {os.strerror(error).lower()}")
 
@@ -255,6 +262,13 @@ def new_socket(family: socket.AddressFamily = socket.AF_INET) -> _socket.socket:
     if sys.platform == "linux":  # elsewhere times are taken in user space, and the record says so
         sock.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     return sock
+
+
+def _no_connection(error: OSError) -> WireError:
+    """Return the fault of a machine that opens no socket."""
+    is_limit = error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+    outcome = Outcome.CLIENT_LIMIT if is_limit else Outcome.REFUSED
+    return WireError(outcome, f"no connection from this machine: {(error.strerror or str(error)).lower()}")
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -94,6 +94,7 @@ class ResponseReader:
     """One response being received. It has ended when ``over`` is True; ``ended`` is its fault, if it has one."""
 
     __slots__ = (
+        "_answering",
         "_begun",
         "_first_byte_due",
         "_grown",
@@ -153,8 +154,10 @@ class ResponseReader:
         """Bytes that may still come."""
         self._has_token = has_token
         """Finds a token in a part of a stream; None where the answer is not streamed."""
+        self._answering = False
+        """Whether the answer proper is known to have begun."""
         self._searched = 0
-        """Pieces of the body in which no token was found."""
+        """Pieces of the body that were searched for its beginning."""
         self._progress = 0
         """Reads up to the last one that was looked at and held more than comments."""
         self._pending = 0
@@ -215,23 +218,22 @@ class ResponseReader:
         idle_due = deadline(self._progressed_at(), timeouts.idle)
         self.due = min(idle_due, self._total_due)
         if at >= idle_due and not self.over:  # reading may have ended it
-            self._end(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer")
+            kept_alive = self._progress < len(self.transcript.data) - 1
+            how = ", but kept alive by comments: no token" if kept_alive else ""
+            self._end(Outcome.IDLE_TIMEOUT, f"nothing for {timeouts.idle:g} s in mid-answer{how}")
 
     def _has_begun(self) -> bool:
-        """Whether the answer proper has begun: a token of a stream, or a byte of another body.
+        """Whether the answer proper has begun: a token of a stream, or the text of another body.
 
-        A head, comments and an early chunk with the role say only that the server has taken the request.
+        A head, comments, empty lines and an early chunk with the role say only that the server has taken the request.
         """
         pieces = self.transcript.response.pieces
-        if self.lazily or self._has_token is None:
-            return self.lazily or bool(pieces)
-        if self._searched < len(pieces):
+        if not self._answering and self._searched < len(pieces):
             before = max(0, self._searched - 1)  # what marks a token may have been cut in two
-            if self._has_token(b"".join(pieces[before:])):
-                self._has_token = None
-                return True
+            new = b"".join(pieces[before:])
+            self._answering = bool(new.strip() if self._has_token is None else self._has_token(new))
             self._searched = len(pieces)
-        return False
+        return self._answering or self.lazily
 
     def _progressed_at(self) -> Ns:
         """Return when something last came that was more than a comment; what waits in the socket is read for that."""

@@ -15,7 +15,7 @@ body without a line end, in time that grows with the square of its length."""
 
 _DATA = b"data:"
 _BLANK = b"\n\n"
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def parse_sse(body: bytes, *, complete: bool = True) -> list[SseEvent]:
     events: list[SseEvent] = []
     data: list[bytes] = []
     name = b""
-    end = len(_BOM) if body.startswith(_BOM) else 0
+    end = len(BOM) if body.startswith(BOM) else 0
     for line_end in _LINE_END.finditer(body, end):
         line = body[end : line_end.start()]
         end = line_end.end()

@@ -31,7 +31,14 @@ class Plan:
             "sample_rows_sha256": hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest(),
             "sample_sha256": content_hash(self.sample),
             "warmup_rows": [p.row for p in self.warmup],
-        }
+        } | ({"same_text": same} if (same := self.same_text()) else {})
+
+    def same_text(self) -> dict[str, int]:
+        """Return the rows whose text is that of an earlier row of the sample or the warm-up, and which one that is."""
+        first: dict[str, int] = {}
+        for prompt in (*self.warmup, *self.sample):
+            first.setdefault(prompt.text, prompt.row)
+        return {str(p.row): first[p.text] for p in (*self.warmup, *self.sample) if first[p.text] != p.row}
 
 
 def rounds(sample: Sequence[Prompt], seed: int, shard: int = 0, shards: int = 1) -> Iterator[tuple[Prompt, int]]:

@@ -8,7 +8,7 @@ import random
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from loadgen.clock import Ns
 from loadgen.protocol.api import Api, ApiError
 from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.client import Settings, conclude
+from loadgen.protocol.decode import shows_token
 from loadgen.protocol.errors import error_message
 from loadgen.record import RequestRecord, from_line, to_line
 from loadgen.request import Request
@@ -247,7 +248,7 @@ def read_bytes(
     edges = sorted({0, *cuts, *range(0, len(raw), READ_BYTES), len(raw)})
     sock: Any = PieceSocket([raw[a:b] for a, b in pairwise(edges)])
     reader = ResponseReader(sock, None, transcript, _TIMEOUTS, Ns(0), api.has_token if stream else None)
-    reader.lazy_mark = api.has_token if lazily else None
+    reader.lazy_mark = partial(shows_token, api) if lazily else None
     while not reader.over:
         reader.read_once(None)
     transcript.fault = reader.ended

@@ -107,7 +107,7 @@ def time_resolution(e: Evidence) -> Check:
 def _uncertain_shares(r: RequestRecord) -> list[float]:
     """Return width over time for the first token, the time from it to the last one, and the end of one answer."""
     tpot = metrics.tpot_ms(r)
-    decoding = None if tpot is None or r.output_tokens is None else tpot * r.output_tokens
+    decoding = None if tpot is None or r.output_tokens is None else tpot * (r.output_tokens - (r.hidden_tokens or 0))
     pairs = (
         (r.first_token_interval_ns, metrics.ttft_ms(r)),
         (r.last_token_interval_ns, decoding),

@@ -182,7 +182,7 @@ def prefix_cache(e: Evidence) -> Check:
     """Tell whether prompts came from the engine's cache, where they cost next to nothing."""
     name = "prompts not from a cache"
     sent = [r for r in e.records if r.sent_ns is not None]
-    rows = [r.prompt_row for r in sent if r.prompt_row is not None]
+    rows = [e.same_text.get(r.prompt_row, r.prompt_row) for r in sent if r.prompt_row is not None]
     repeated = len(rows) - len(set(rows))
     hits = _cache_hits(e)
     limit = f"{CACHE_LIMIT:.0%} of prompt tokens"
