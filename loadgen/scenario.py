@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from loadgen.errors import OptionError
+from loadgen.headers import check_query, parse_header
+from loadgen.merge_patch import parse_patch
 from loadgen.record import Outcome
 from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
@@ -38,6 +40,8 @@ LIMIT_OPTIONS: Mapping[Outcome, str] = {
 
 MetricsNames = Literal["llmload", "otel"]
 Client = Literal["own", "openai"]
+Auth = Literal["bearer", "api-key", "x-api-key", "none"]
+LimitField = Literal["auto", "max_tokens", "max_completion_tokens"]
 ArrivalProcess = Literal["constant", "poisson", "gamma"]
 
 
@@ -79,6 +83,27 @@ class Scenario:
     engine: str = _endpoint(
         "endpoint", "engine that the server runs, which decides its API", metavar="name or file", web_ui=True
     )
+    endpoint: str | None = _endpoint(
+        None, "route below --host in place of the API's, with a query if need be", metavar="PATH[?query]"
+    )
+    header: tuple[str, ...] = _endpoint(
+        (),
+        "header of every request; repeat it for more. A secret is given as NAME=env:VARIABLE or NAME=file:PATH. In "
+        "LOADGEN_HEADER one per line",
+        list,
+        metavar="NAME=VALUE",
+    )
+    auth: str = _endpoint(
+        "bearer", "how OPENAI_API_KEY is sent: 'bearer', 'api-key' (Azure), 'x-api-key', or 'none'", metavar="way"
+    )
+    proxy: str = _endpoint(
+        "none", "proxy to the server: an address, or 'env' for HTTP_PROXY, HTTPS_PROXY and NO_PROXY", metavar="URL"
+    )
+    client_cert: str | None = _endpoint(None, "file of the certificate that the server asks for", metavar="file")
+    client_key: str | None = _endpoint(None, "file of that certificate's key, if it is another", metavar="file")
+    wait_ready: float = _endpoint(
+        0.0, "maximum time to wait for a server that is still loading its model", float, metavar="seconds"
+    )
     dataset: str = _workload(
         "samples",
         "prompts: 'samples' (the project's own), 'lima' (gated: needs HF_TOKEN), or a JSONL file",
@@ -99,6 +124,19 @@ class Scenario:
         default=False, text="make each answer exactly --max-tokens long, if the engine supports that", kind=bool
     )
     temperature: float = _requests(0.0, "sampling temperature", float)
+    top_p: float | None = _requests(None, "nucleus sampling: share of the probability that is sampled from", float)
+    max_tokens_field: str = _requests(
+        "auto",
+        "field that limits an answer: 'max_tokens', 'max_completion_tokens', or 'auto' for what the server takes",
+        metavar="name",
+    )
+    system_prompt: str | None = _requests(None, "system message before each prompt: a text, or @FILE", metavar="text")
+    extra_body: str | None = _requests(
+        None,
+        "JSON object that is merged into each request's body, or @FILE; null removes a field, as in "
+        """'{"temperature": null}'""",
+        metavar="JSON",
+    )
     warmup: int = _workload(
         5, "number of requests before the measurement, with prompts from outside the sample", int, web_ui=True
     )
@@ -207,6 +245,7 @@ def resolve(raw: Mapping[str, Any]) -> Scenario:
     scenario = Scenario(**{name: value for name, value in known.items() if value is not None})
     _check_numbers(scenario)
     _check_texts(scenario)
+    _check_choices(scenario)
     _check_combinations(scenario)
     return scenario
 
@@ -219,6 +258,8 @@ def flag(name: str) -> str:
 def _coerced(name: str, kind: type, value: object) -> Any:  # noqa: ANN401 one of str, int, float, bool, None
     if value is None or value == "":
         return None
+    if kind is list:
+        return _lines(name, value)
     if kind is bool:
         return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "on", "yes"}
     try:
@@ -226,6 +267,14 @@ def _coerced(name: str, kind: type, value: object) -> Any:  # noqa: ANN401 one o
     except (ValueError, TypeError, OverflowError):  # a worker's master may send anything
         article = {int: "a whole number", float: "a number"}[kind]
         raise OptionError(f"{flag(name)} must be {article}, got {value!r}.") from None
+
+
+def _lines(name: str, value: object) -> tuple[str, ...]:
+    """Return the values of an option that may be repeated; in a variable they are one per line."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
+        raise OptionError(f"{flag(name)} must be text.")
+    return tuple(line.strip() for one in values for line in one.splitlines() if line.strip())
 
 
 def _check_numbers(s: Scenario) -> None:
@@ -242,6 +291,10 @@ def _check_numbers(s: Scenario) -> None:
             raise OptionError(f"{flag(name)} must be above 0 and at most {LONGEST_TIMEOUT_S} seconds, got {got}.")
     if not 0 <= s.temperature < float("inf"):
         raise OptionError(f"--temperature must be 0 or more, got {s.temperature}.")
+    if s.top_p is not None and not 0 < s.top_p <= 1:
+        raise OptionError(f"--top-p must be above 0 and at most 1, got {s.top_p:g}.")
+    if not 0 <= s.wait_ready <= LONGEST_TIMEOUT_S:
+        raise OptionError(f"--wait-ready must be from 0 to {LONGEST_TIMEOUT_S} seconds, got {s.wait_ready:g}.")
 
 
 def _check_positive(s: Scenario) -> None:
@@ -267,26 +320,78 @@ def _check_texts(s: Scenario) -> None:
             _check_grafana(s.grafana)
     with OptionError.naming(f"--metrics {s.metrics}:"):
         parse_address(s.metrics)
+    _check_request_texts(s)
+
+
+def _check_request_texts(s: Scenario) -> None:
+    """Parse the values that shape a request; no error repeats what may be secret."""
+    for text in s.header:
+        with OptionError.naming("--header:"):
+            parse_header(text)
+    if s.endpoint is not None:
+        with OptionError.naming("--endpoint:"):
+            _check_route(s.endpoint)
+    if s.extra_body is not None:
+        with OptionError.naming("--extra-body:"):
+            _check_extra_body(parse_patch(s.extra_body))
+    if s.system_prompt is not None:
+        with OptionError.naming("--system-prompt:"):
+            _check_utf8(s.system_prompt)
+
+
+def _check_route(route: str) -> None:
+    """Raise ValueError for what is no path below a base URL."""
+    path, _, query = route.partition("?")
+    if "@" in path or "://" in route:
+        raise ValueError("write a path, as in /chat/completions; the server is --host.")
+    if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path or "#" in route:
+        raise ValueError("a path begins with / and is printable ASCII; write others as %XX.")
+    check_query(query)
+
+
+def _check_extra_body(body: Mapping[str, Any]) -> None:
+    """Raise ValueError for fields that an option of their own sets."""
+    for name, way_out in (("model", "--model"), ("stream", "--no-stream"), ("messages", "--dataset")):
+        if name in body:
+            raise ValueError(f"{name} is set by {way_out}.")
+
+
+def _check_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it cannot be encoded as UTF-8.") from None
+
+
+_CHOICES: Mapping[str, Any] = {
+    "client": Client,
+    "auth": Auth,
+    "max_tokens_field": LimitField,
+    "metrics_names": MetricsNames,
+    "arrivals": ArrivalProcess,
+}
+"""Options with few values."""
+
+
+def _check_choices(s: Scenario) -> None:
+    for name, choices in _CHOICES.items():
+        if (value := getattr(s, name)) not in get_args(choices):
+            raise OptionError(f"{flag(name)} must be one of {', '.join(get_args(choices))}, got {value!r}.")
+    if s.itl_sample != "auto" and not _is_share(s.itl_sample):
+        raise OptionError(f"--itl-sample must be 'auto' or a number from 0 to 1, got {s.itl_sample!r}.")
+    if s.gap_cv is not None and not SMALLEST_CV <= s.gap_cv <= LARGEST_CV:
+        raise OptionError(f"--gap-cv must be from {SMALLEST_CV:g} to {LARGEST_CV:g}, got {s.gap_cv:g}.")
 
 
 def _check_combinations(s: Scenario) -> None:
-    if s.itl_sample != "auto" and not _is_share(s.itl_sample):
-        raise OptionError(f"--itl-sample must be 'auto' or a number from 0 to 1, got {s.itl_sample!r}.")
-    if s.client not in get_args(Client):
-        raise OptionError(f"--client must be one of {', '.join(get_args(Client))}, got {s.client!r}.")
-    if s.metrics_names not in get_args(MetricsNames):
-        names = ", ".join(get_args(MetricsNames))
-        raise OptionError(f"--metrics-names must be one of {names}, got {s.metrics_names!r}.")
-    if s.arrivals not in get_args(ArrivalProcess):
-        raise OptionError(f"--arrivals must be one of {', '.join(get_args(ArrivalProcess))}, got {s.arrivals!r}.")
-    if s.gap_cv is not None and not SMALLEST_CV <= s.gap_cv <= LARGEST_CV:
-        raise OptionError(f"--gap-cv must be from {SMALLEST_CV:g} to {LARGEST_CV:g}, got {s.gap_cv:g}.")
     if (s.arrivals == "gamma") != (s.gap_cv is not None):
         raise OptionError(
             "--gap-cv and --arrivals gamma belong together; the CV of constant gaps is 0, of Poisson gaps 1."
         )
     if s.client == "openai" and s.keep_alive:
         raise OptionError("--keep-alive is for the own client: the openai SDK pools its connections itself. Drop one.")
+    if s.client_key is not None and s.client_cert is None:
+        raise OptionError("--client-key needs --client-cert, the certificate that it belongs to.")
     if s.tokenizer is not None and not Path(s.tokenizer).exists():
         raise OptionError(f"--tokenizer: {s.tokenizer} does not exist; name a tokenizer.json or the folder it is in.")
 

@@ -95,9 +95,9 @@ class Starter:
         port = ("--master-bind-port", free, "--master-port", free)
         return self("--headless", "--host", host, "--processes", "2", *port, *arguments, **more)
 
-    def master(self, port: int, *arguments: str) -> Started:
+    def master(self, port: int, *arguments: str, environment: dict[str, str] | None = None) -> Started:
         bound = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
-        return self("--headless", "--master", *bound, *arguments)
+        return self("--headless", "--master", *bound, *arguments, environment=environment)
 
     def worker(self, name: str, port: int, *arguments: str, environment: dict[str, str] | None = None) -> Started:
         joins = ("--worker", "--master-host", "127.0.0.1", "--master-port", str(port))

@@ -115,7 +115,9 @@ def test_a_mistyped_option_gets_a_suggestion(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_with_json_standard_output_has_nothing_else(tmp_path: Path, server: ScriptServer) -> None:
-    done = run(tmp_path, "chat", "--headless", "--host", server.url, *FEW[:4], "--max-tok", "7", "--json", "--skip-log")
+    done = run(
+        tmp_path, "chat", "--headless", "--host", server.url, *FEW[:4], "--max-tokens", "7", "--json", "--skip-log"
+    )
     done.assert_ended_well()
     rows = {row["name"]: row["num_requests"] for row in json.loads(done.out)}
     assert rows["ask"] == 4

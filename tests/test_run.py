@@ -148,7 +148,7 @@ def test_requests_in_flight_at_the_stop_timeout_are_recorded_as_aborted(locust: 
         done = locust("--host", server.url, *FEW, "--warmup", "0", "--run-time", "1s", "--stop-timeout", "1")
     (record,) = done.records
     assert (record.outcome, record.chunks) == (Outcome.ABORTED, 1)
-    assert done.summary["requests"] | {"errors": {}, "by_error": {}} == {
+    assert done.summary["requests"] | {"errors": {}, "by_error": {}, "causes": []} == {
         "started": 1,
         "completed": 0,
         "failed": 0,
@@ -156,6 +156,7 @@ def test_requests_in_flight_at_the_stop_timeout_are_recorded_as_aborted(locust: 
         "dropped": 0,
         "errors": {},
         "by_error": {},
+        "causes": [],
     }
     assert done.status == 3
 

@@ -89,7 +89,14 @@ def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -
     if metrics is None:
         return None
     try:
-        reply = get(settings.target, metrics.path, waiter, timeout=COUNTERS_TIMEOUT_S, api_key=settings.api_key)
+        reply = get(
+            settings.target,
+            settings.target.beside(metrics.path),
+            waiter,
+            timeout=COUNTERS_TIMEOUT_S,
+            headers=settings.headers,
+            secrets=settings.secrets,
+        )
     except WireError:
         return None
     return parse(reply.body.decode(errors="replace"), now(), metrics.names) if reply.status == _OK else None

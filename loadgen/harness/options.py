@@ -4,13 +4,14 @@ import argparse
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 from locust.argument_parser import LocustArgumentParser
 
 from loadgen.engines.catalogue import find_engine
 from loadgen.errors import OptionError, UsageError
-from loadgen.harness import ports
+from loadgen.harness import open_files, ports
 from loadgen.harness.locust_users import evenly
 from loadgen.protocol.chat import ChatApi
 from loadgen.run.key_hosts import allowed_by_variable
@@ -58,12 +59,14 @@ def add_options(parser: LocustArgumentParser) -> None:
 def _add_option(group: "argparse._ArgumentGroup", f: "Field[Any]") -> None:
     value_type = f.metadata["kind"]
     value: dict[str, Any] = {"action": "store_true"}
-    if value_type is not bool:
+    if value_type is list:
+        value = {"action": "append", "metavar": f.metadata["metavar"]}
+    elif value_type is not bool:
         value = {"type": value_type, "metavar": f.metadata["metavar"]}
     action = group.add_argument(
         flag(f.name),
         dest=f.name,
-        default=f.default,
+        default=f.default or None if value_type is list else f.default,
         help=(f.metadata["help"] + _default(f.default)).replace("%", "%%"),
         env_var="LOADGEN_" + f.name.upper(),
         **value,
@@ -72,7 +75,7 @@ def _add_option(group: "argparse._ArgumentGroup", f: "Field[Any]") -> None:
 
 
 def _default(value: object) -> str:
-    if value is None or value is False:
+    if value is None or value is False or value == ():
         return ""
     return f" (default: {value:g})" if isinstance(value, float) else f" (default: {value})"
 
@@ -85,7 +88,7 @@ def set_bind_host(options: Namespace) -> None:
 
 def scenario_of(options: Namespace, load_model: type[LoadModel], form: Mapping[str, str] | None = None) -> Scenario:
     """Return the scenario of Locust's parsed options, with a web form's values over them; raises OptionError."""
-    scenario = resolve(vars(options) | _filled(form or {}, options))
+    scenario = resolve(_with_files(vars(options)) | _filled(form or {}, options))
     _check_locusts_own(options, form or {})
     check_options(load_model, scenario, LOAD_MODELS)
     try:
@@ -95,6 +98,24 @@ def scenario_of(options: Namespace, load_model: type[LoadModel], form: Mapping[s
     if scenario.client == "openai" and not isinstance(api, ChatApi):
         raise OptionError(f"--client openai: {scenario.engine} has no chat completions; use --client own.")
     return scenario
+
+
+def _with_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the text of a file in place of ``@FILE``; raises OptionError where it cannot be read.
+
+    Only of a command line of one's own: a form, or another host, must not name files here.
+    """
+    found = dict(options)
+    for name in ("extra_body", "system_prompt"):
+        value = found.get(name)
+        if isinstance(value, str) and value.startswith("@"):
+            try:
+                found[name] = Path(value[1:]).read_text(encoding="utf-8")
+            except OSError as error:
+                raise OptionError(f"{flag(name)}: cannot read {value[1:]} ({error.strerror}).") from None
+            except ValueError:
+                raise OptionError(f"{flag(name)}: {value[1:]} is not a text file in UTF-8.") from None
+    return found
 
 
 def changed_in(form: Mapping[str, str], options: Namespace) -> list[str]:
@@ -114,12 +135,14 @@ def check_command(options: Namespace, load_model: type[LoadModel]) -> None:
     allowed_by_variable()
     if options.worker:
         return  # its master has looked at everything
-    scenario_of(options, load_model)
+    scenario = scenario_of(options, load_model)
     way = load_model.user_option
     if way is not None and options.num_users is not None:
         raise OptionError(f"--users has no effect with {load_model.locustfile}; set the load with {way}.")
     if options.headless:
         load_model.check_processes(evenly(options.num_users or 1, options.processes or 1))
+    if not options.master:
+        open_files.provide(scenario, options.num_users or 1, options.processes or 1)
     if options.processes and options.master_port != options.master_bind_port:
         raise OptionError(
             f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "

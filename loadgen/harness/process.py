@@ -114,7 +114,9 @@ class LocustProcess(ABC):
         """Return this process's share of a run; from now on users and clients belong to it."""
         self.share = RunShare(assignment, scenario, file, self, Health(), self.runtime)
         self._settings = settings
-        self._tables = LocustTables(self.environment, settings.target.url, settings.api.path(stream=scenario.stream))
+        self._tables = LocustTables(
+            self.environment, settings.target.url, settings.route or settings.api.path(stream=scenario.stream)
+        )
         self._sdk = _open_sdk(settings) if scenario.client == "openai" else None
         return self.share
 

@@ -39,6 +39,7 @@ class Chat:
             temperature=scenario.temperature,
             stream=scenario.stream,
             stop=self.stop,
+            body={} if scenario.top_p is None else {"top_p": scenario.top_p},
             place=Place(phase=Phase.WARMUP),
         )
 

@@ -9,13 +9,24 @@ _SECRET = re.compile("KEY|TOKEN(?!IZER)|SECRET|PASSWORD|CREDENTIAL")
 _OURS = re.compile("OPENAI_.*KEY|GRAFANA_TOKEN|HF_TOKEN|HUGGING_FACE_HUB_TOKEN")
 """Those that this project reads itself."""
 
+_named: set[str] = set()
+
+
+def withhold(variable: str) -> None:
+    """Note that an option names a variable as one with a secret, whatever it is called."""
+    _named.add(variable)
+
 
 def without_secrets(*kept: str) -> dict[str, str]:
     """Return the environment without secrets, for engines and helpers: they need none, and some log what they find.
 
     Names that begin with one of ``kept`` stay.
     """
-    return {name: value for name, value in os.environ.items() if name.startswith(kept) or not _is(_SECRET, name)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _named and (name.startswith(kept) or not _is(_SECRET, name))
+    }
 
 
 def without_ours() -> dict[str, str]:

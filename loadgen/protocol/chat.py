@@ -61,6 +61,8 @@ class ChatApi:
     """Send ``stream_options.include_usage``: without it most engines report no usage in a stream."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the body that only this engine knows."""
+    limit_field: str = "max_tokens"
+    """What the limit of an answer's length is called: OpenAI's newer models want ``max_completion_tokens``."""
     uncounted_tokens: int = 0
     """Tokens by which this engine's ``completion_tokens`` falls short."""
     produces: ClassVar[Product] = "tokens"
@@ -74,11 +76,11 @@ class ChatApi:
         """Return the body."""
         body: dict[str, Any] = {
             **self.extra,
+            self.limit_field: request.max_tokens,
+            "temperature": request.temperature,
             **request.body,
             "model": request.model,
             "messages": request.messages,
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
             "stream": request.stream,
         }
         if request.stop:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from loadgen.clock import now
+from loadgen.merge_patch import merged
 from loadgen.protocol.api import Api
 from loadgen.protocol.completion import Exchange
 from loadgen.protocol.decode import decode, shows_token
@@ -18,7 +19,8 @@ from loadgen.record import Outcome, RequestRecord
 from loadgen.request import Message, Request
 from loadgen.wire.connection import EARLY, Connection
 from loadgen.wire.fault import Fault, WireError
-from loadgen.wire.http1 import head_bytes, with_body
+from loadgen.wire.head import request_head
+from loadgen.wire.http1 import with_body
 from loadgen.wire.response_reader import Timeouts, deadline
 from loadgen.wire.target import Target
 from loadgen.wire.trace import trace_headers
@@ -27,6 +29,10 @@ from loadgen.wire.waiting import Waiter
 
 Template = Callable[[Sequence[Message]], str]
 """Makes the text of a prompt from the messages of a chat."""
+
+
+_SYSTEM_ROLES = {"system", "developer"}
+"""OpenAI calls it by the latter name for its newer models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,18 @@ class Settings:
     timeouts: Timeouts
     keep_alive: bool = False
     api_key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of each request, that of the key among them."""
+    secrets: tuple[str, ...] = ()
+    """What may not be kept, in whatever a server says: the key, and secrets in headers. None is empty."""
+    route: str | None = None
+    """Route below the base URL, with its query, that replaces the API's own."""
+    keeps_limit_field: bool = False
+    """Whether the user has chosen what the limit of an answer is called."""
+    system_prompt: str | None = None
+    """Put before the messages of each chat that has none of its own."""
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Merged over each body: the last word."""
     count_tokens: TokenCounter | None = None
     """Counts the tokens of an answer's text where the server reports none."""
     template: Template | None = None
@@ -49,11 +67,27 @@ class Settings:
 
     def body(self, request: Request) -> Mapping[str, Any]:
         """Return the JSON body of a request."""
+        request = self._with_system_prompt(request)
         if self.template is not None and not isinstance(request.input, str):
             request = replace(request, input=self.template(request.input))
         if self.length_fields is not None:
             request = replace(request, body={**self.length_fields(request.max_tokens), **request.body})
-        return self.api.body(request)
+        body = self.api.body(request)
+        return merged(body, self.extra_body) if self.extra_body else body
+
+    def path(self, *, stream: bool) -> str:
+        """Return path and query of a request."""
+        return self.target.path_of(self.shown_route(stream=stream))
+
+    def shown_route(self, *, stream: bool) -> str:
+        """Return the route below the base URL, as tables name it."""
+        return self.route or self.api.path(stream=stream)
+
+    def _with_system_prompt(self, request: Request) -> Request:
+        messages = request.messages
+        if self.system_prompt is None or any(message.role in _SYSTEM_ROLES for message in messages):
+            return request
+        return replace(request, input=(Message("system", self.system_prompt), *messages))
 
 
 class Client:
@@ -161,7 +195,7 @@ def conclude(settings: Settings, request: Request, transcript: Transcript) -> Ex
     completion.outcome, completion.error = decide(fault, transcript.response.status, completion)
     if completion.outcome is Outcome.OK and fault is not None:
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
-    completion.redact(settings.api_key)
+    completion.redact(settings.secrets)
     return Exchange(record_of(request, transcript, arrivals, completion, settings.count_tokens), completion)
 
 
@@ -197,6 +231,4 @@ def _head(settings: Settings, *, stream: bool) -> bytes:
         "Connection": "keep-alive" if settings.keep_alive else "close",
         "User-Agent": "loadgen",
     }
-    if settings.api_key:
-        headers["Authorization"] = f"Bearer {settings.api_key}"
-    return head_bytes("POST", settings.target.base_path + settings.api.path(stream=stream), headers)
+    return request_head("POST", settings.target, settings.path(stream=stream), headers, settings.headers)

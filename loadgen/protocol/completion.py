@@ -1,6 +1,6 @@
 """The content of a response, and when its tokens arrived."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from loadgen.clock import Ns
@@ -123,17 +123,17 @@ class Completion:
         self._counted = count
         return None if count is None or before is None else count - before
 
-    def redact(self, secret: str | None) -> None:
-        """Remove a secret from the server's texts, and cut them to the length that a record keeps.
+    def redact(self, secrets: Sequence[str]) -> None:
+        """Remove secrets from the server's texts, and cut them to the length that a record keeps.
 
         The text of the answer itself is left as it is.
         """
-        self.error = kept(self.error, secret, LONGEST_ERROR)
-        self.refusal = kept(self.refusal, secret, LONGEST_ERROR)
-        self.unreadable = kept(self.unreadable, secret, LONGEST_ERROR)
-        self.reported_error = kept(self.reported_error, secret, LONGEST_ERROR)
-        self.finish_reason = kept(self.finish_reason, secret)
-        self.rejected_usage = kept(self.rejected_usage, secret)
+        self.error = kept(self.error, secrets, LONGEST_ERROR)
+        self.refusal = kept(self.refusal, secrets, LONGEST_ERROR)
+        self.unreadable = kept(self.unreadable, secrets, LONGEST_ERROR)
+        self.reported_error = kept(self.reported_error, secrets, LONGEST_ERROR)
+        self.finish_reason = kept(self.finish_reason, secrets)
+        self.rejected_usage = kept(self.rejected_usage, secrets)
 
 
 def _paired(text: str) -> str:

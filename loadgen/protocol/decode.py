@@ -108,10 +108,12 @@ def _is_stream(response: Response, *, asked: bool) -> bool:
 
 
 def _refusal(response: Response) -> str:
-    """Return status and message of a response that is not 200."""
+    """Return status, message and advice when to retry, of a response that is not 200."""
     body = response.body
     said = error_message(body) or (described(body, response.headers.get("content-type", "")) if body.strip() else None)
-    return f"HTTP {response.status}: {said or 'no message'}"
+    retry = response.headers.get("retry-after")
+    message = f"HTTP {response.status}: {said or 'no message'}"
+    return message + (f" (retry-after: {retry})" if retry else "")
 
 
 def _events(

@@ -5,9 +5,9 @@ have ``client: openai`` and ``stamp: user``.
 """
 
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 import openai
@@ -21,9 +21,13 @@ from loadgen.protocol.records import record_of
 from loadgen.record import Outcome, RequestRecord
 from loadgen.request import Request
 from loadgen.wire.fault import Fault
+from loadgen.wire.proxy import Proxy
 from loadgen.wire.trace import trace_headers
 from loadgen.wire.transcript import Transcript
 from loadgen.wire.waiting import Waiter
+
+ROUTE = "/chat/completions"
+"""What the SDK appends to its base URL."""
 
 _PARAMETERS = {"model", "messages", "max_tokens", "temperature", "stream", "stream_options"}
 """Fields of a body that the SDK takes by name; an engine's own go through ``extra_body``."""
@@ -33,14 +37,27 @@ def open_sdk(settings: Settings) -> openai.OpenAI:
     """Return a client of the SDK, to be shared by all users; without retries, which would hide failures."""
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # otherwise it logs one line per request
     timeouts, target = settings.timeouts, settings.target
-    insecure = target.tls is not None and target.tls.verify_mode is ssl.CERT_NONE
+    path, _, query = settings.path(stream=True).partition("?")
     return openai.OpenAI(
-        base_url=target.url + "/v1",
-        api_key=settings.api_key or "none",
+        base_url=target.origin + path.removesuffix(ROUTE),
+        api_key="none",
         max_retries=0,
         timeout=openai.Timeout(timeouts.total, connect=timeouts.connect, read=timeouts.idle),
-        http_client=openai.DefaultHttpxClient(verify=False) if insecure else None,
+        default_headers=settings.headers,
+        default_query=dict(parse_qsl(query, keep_blank_values=True)),
+        http_client=openai.DefaultHttpxClient(
+            verify=target.tls if target.tls is not None else True,
+            proxy=None if target.proxy is None else _proxy(target.proxy),
+            trust_env=False,
+        ),
     )
+
+
+def _proxy(proxy: Proxy) -> Any:  # noqa: ANN401 of the library below the SDK
+    import httpx2
+
+    headers = {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
+    return httpx2.Proxy(f"http://{proxy.address}", headers=headers)
 
 
 class OpenAIClient:
@@ -53,6 +70,10 @@ class OpenAIClient:
         self._settings = settings
         self._waiter = waiter
         self._keep = keep
+        self._headers: dict[str, Any] = {}
+        """Sent with each request: the SDK wants to be told if the key is not its to send."""
+        if "Authorization" not in settings.headers:
+            self._headers["Authorization"] = openai.Omit()
 
     def send(self, request: Request) -> Exchange:
         """Make a request; return its record and the answer. The server's faults are outcomes; none is raised."""
@@ -90,7 +111,7 @@ class OpenAIClient:
         transcript.end = now()
         settings = self._settings
         completion.outcome, completion.error = decide(transcript.fault, transcript.response.status, completion)
-        completion.redact(settings.api_key)
+        completion.redact(settings.secrets)
         arrivals = transcript.arrivals()
         record = record_of(request, transcript, arrivals, completion, settings.count_tokens, client="openai")
         return Exchange(record, completion)
@@ -101,7 +122,7 @@ class OpenAIClient:
         if request.not_before is not None:
             self._waiter.sleep_until(request.not_before)
         transcript.sent = now()
-        response = create(**body, extra_body=extra, extra_headers=trace_headers(request.id))
+        response = create(**body, extra_body=extra, extra_headers=trace_headers(request.id) | self._headers)
         transcript.response.status = 200
         read = self._settings.api.read_event
         if request.stream:

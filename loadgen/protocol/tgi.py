@@ -49,7 +49,7 @@ class TgiApi:
         """Return the body. It names no model, as the server has only one; further fields are parameters."""
         parameters: dict[str, Any] = {**request.body, "max_new_tokens": request.max_tokens, "details": True}
         if request.temperature > 0:
-            parameters |= {"do_sample": True, "temperature": request.temperature}
+            parameters = {"do_sample": True, "temperature": request.temperature} | parameters
         if request.stop:
             parameters["stop"] = list(request.stop)
         return {"inputs": request.text, "parameters": parameters}

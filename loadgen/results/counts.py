@@ -1,9 +1,10 @@
 """What became of requests, and their tokens: the same counts for a whole run and for the requests of one name."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadgen.measure.causes import causes
 from loadgen.measure.statistics import distribution
 from loadgen.record import CountedBy, Outcome, RequestRecord
 
@@ -22,17 +23,28 @@ def requests(measured: Sequence[RequestRecord], *, all_known: bool) -> Summary:
         "aborted": outcomes[Outcome.ABORTED],
         "dropped": outcomes[Outcome.DROPPED],
         "by_error": {outcome.value: n for outcome, n in outcomes.items() if outcome is not Outcome.OK},
-        "errors": _first_errors(measured),
+        "errors": _most_frequent(measured),
+        "causes": [
+            {"outcome": cause.outcome.value, "message": cause.message, "count": cause.count}
+            for cause in causes([r for r in measured if r.outcome is not Outcome.OK])
+        ],
     }
 
 
-def _first_errors(measured: Sequence[RequestRecord]) -> dict[str, str]:
-    """Return one message per outcome: the first."""
-    messages: dict[str, str] = {}
+def causes_of(counted: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what failed, how often, and what was said; older summaries have one message for each outcome."""
+    if "causes" in counted:
+        return [(f"{cause['count']:,} {cause['outcome']}", cause["message"]) for cause in counted["causes"]]
+    return [(f"{n:,} {outcome}", counted["errors"].get(outcome, "")) for outcome, n in counted["by_error"].items()]
+
+
+def _most_frequent(measured: Sequence[RequestRecord]) -> dict[str, str]:
+    """Return one message per outcome: the most frequent."""
+    messages: dict[str, Counter[str]] = {}
     for r in measured:
         if r.outcome is not Outcome.OK and r.error:
-            messages.setdefault(r.outcome.value, r.error)
-    return messages
+            messages.setdefault(r.outcome.value, Counter())[r.error] += 1
+    return {outcome: said.most_common(1)[0][0] for outcome, said in messages.items()}
 
 
 def tokens(ok: Sequence[RequestRecord]) -> Summary:

@@ -88,13 +88,15 @@ def steps_table(summary: Summary) -> Table:
     if any(_notes(step) for step in steps):
         columns.append((_NOTES, _notes))
     names = tuple(name for name, _ in columns)
+    has_failed = any(step.get("failed") for step in steps)
+    for_terminals = _FOR_TERMINALS - {"TTFT p99, ms"} | {"failed"} if has_failed else _FOR_TERMINALS
     return Table(
         "Steps: throughput by concurrent users",
         names,
         tuple(tuple(cell(step) for _, cell in columns) for step in steps),
         "Throughput is of all that was served in a step's window, latencies are of the requests sent in it.",
         words=tuple(i for i, name in enumerate(names) if name == _NOTES),
-        wide=tuple(i for i, name in enumerate(names) if name not in _FOR_TERMINALS),
+        wide=tuple(i for i, name in enumerate(names) if name not in for_terminals),
     )
 
 

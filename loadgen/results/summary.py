@@ -63,6 +63,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "launched": engine_facts(manifest.launched),
         "client": manifest.scenario.get("client"),
         "stream": not manifest.scenario.get("no_stream"),
+        "streamed": _streamed(evidence.ok),
         "verdict": _verdict(verdict, checks),
         "requests": requests(evidence.measured, all_known=evidence.started is not None),
         "latency": latency(evidence.ok, distribution),
@@ -127,6 +128,12 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
         schedule=_schedule(manifest, records),
         counters=manifest.counters,
     )
+
+
+def _streamed(ok: Sequence[RequestRecord]) -> bool | None:
+    """Return whether any answer came as a stream; None where nobody looked."""
+    known = [r.streamed for r in ok if r.streamed is not None]
+    return any(known) if known else None
 
 
 def _same_text(manifest: Manifest) -> dict[int, int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loadgen.measure.limits import ENOUGH_REQUESTS
+from loadgen.results.counts import causes_of
 from loadgen.results.load_tables import (
     rate_latency_table,
     rate_table,
@@ -64,6 +65,8 @@ def _speed(summary: Summary) -> Table:
     speed = summary["speed"]
     column = f"{summary['engine']}, tokens/s [95 % interval]"
     way = "streamed" if summary["stream"] else "not streamed"
+    if summary["stream"] and summary.get("streamed") is False:
+        way = "not streamed, though streams were asked for"
     mean = speed["tokens_per_second_mean"] or {"n": 0, "ci95": None}
     n = mean["n"]
     users = "users changed during the run" if summary.get("users_changed") else "one user"
@@ -121,7 +124,7 @@ def _requests(summary: Summary) -> Table:
         ("finish reasons", ", ".join(f"{why} {n}" for why, n in tokens["finish_reasons"].items()) or ABSENT),
     ]
     rows += _chat(summary.get("chat") or {})
-    rows += [(f"{outcome} ({n})", r["errors"].get(outcome, "")) for outcome, n in r["by_error"].items()]
+    rows += causes_of(r)
     return Table("Requests", ("", ""), tuple(rows))
 
 

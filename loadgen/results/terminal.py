@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from loadgen.printable import escaped
+from loadgen.results.counts import causes_of
 from loadgen.results.table import Table
 from loadgen.results.tables import answers, details
 from loadgen.results.text import title
@@ -93,5 +94,5 @@ def _show_verdict(summary: Mapping[str, Any], console: Console) -> None:
             continue
         text = f"  {check['name']}: {check['value']} (limit: {check['limit']}). {check['advice'] or ''}"
         _print(console, text.rstrip())
-    for outcome, message in requests["errors"].items():
-        _print(console, f"  {outcome}: {message}")
+    for label, message in causes_of(requests):
+        _print(console, f"  {label}: {message}")

@@ -156,6 +156,8 @@ class RunController:
         warm_up = self._let_users_warm_up() if self._setup.load.users_warm_up else self._send_warm_up()
         self.live.warmed = len(warm_up.records)
         self.load.warmed_up = warm_up.result()
+        if (failure := warm_up.failure()) is not None:
+            raise LoadAborted(failure)
         self.load.check()  # it may have been stopped at this very moment
 
     def _let_users_warm_up(self) -> WarmUp:

@@ -1,4 +1,4 @@
-"""Where the API key may be sent: to the servers that it was given for.
+"""Where the API key, and other secrets, may be sent: to the servers that they were given for.
 
 A host can come from others: from a web form, or from a worker's master. A key comes from this process's own
 environment. So the key goes only to origins (scheme, host and port) that this process was itself told: by ``--host``
@@ -26,11 +26,17 @@ class KeyHosts:
     def key_for(self, target: Target) -> str | None:
         """Return the API key, None if there is none; raises OptionError where the key is not for this server."""
         key = api_key()
-        if key is None or target.origin in self.origins:
-            return key
+        if key is not None:
+            self.check(target, "the key in OPENAI_API_KEY")
+        return key
+
+    def check(self, target: Target, what: str) -> None:
+        """Raise OptionError where a secret, named by ``what``, is not for this server."""
+        if target.origin in self.origins:
+            return
         known = f"it is for {', '.join(sorted(self.origins))}" if self.origins else "no host was named for it"
         raise OptionError(
-            f"--host {target.url}: the key in OPENAI_API_KEY is not sent there, {known}. "
+            f"--host {target.url}: {what} is not sent there, {known}. "
             f"Start with --host {target.origin}, or set {VARIABLE}={target.origin}; a worker needs that too."
         )
 

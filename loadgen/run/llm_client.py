@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
-from loadgen.clock import Ns
+from loadgen.clock import SECOND, Ns
 from loadgen.protocol.completion import Exchange
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.request import Place, Request
@@ -18,13 +18,25 @@ from loadgen.run.runtime import Runtime
 from loadgen.run.share import FlowControl, RunShare, Sender, ShareHost
 
 AFTER_REFUSAL_S = 0.25
-"""A user pauses this long after a connection that could not be opened, or a dead server would be asked thousands of
-times a second."""
+"""A user pauses this long after a refusal, or a server that refuses would be asked thousands of times a second."""
+
+LONGEST_PAUSE_S = 60.0
+"""A server may ask to be left alone for longer; it is asked again after this."""
 
 AFTER_END_S = 0.1
 """A user that goes on asking after the end of the run pauses this long each time."""
 
-_NO_CONNECTION = {Outcome.REFUSED, Outcome.DNS, Outcome.TLS}
+_REFUSALS = {
+    Outcome.REFUSED,
+    Outcome.CLIENT_LIMIT,
+    Outcome.DNS,
+    Outcome.TLS,
+    Outcome.RATE_LIMITED,
+    Outcome.HTTP_3XX,
+    Outcome.HTTP_4XX,
+    Outcome.HTTP_5XX,
+}
+"""Outcomes of requests that were turned away, mostly at once."""
 
 _FIELDS_OF_RUN = ("model", "stream", "stream_options", "n")
 """Fields of a body that are the same for all requests of a run: it measures one model, in one way."""
@@ -87,7 +99,8 @@ class LLMClient:
         self._defaults = share.source.defaults_of(caller.user_class)
         self._permit: Permit | None = None
         self._sender: Sender | None = None
-        self._is_unreachable = False
+        self._pause_s = 0.0
+        """To be made before the next request, by the outcome of the last."""
         self._answered_at: Ns | None = None
         self._think_ns: Ns | None = None
         """Time that the user has taken for the request that it has a permit for."""
@@ -195,17 +208,24 @@ class LLMClient:
             raise self._over() from None
         finally:
             self._answered_at = self._runtime.now()
-        if self._is_unreachable:
-            self._runtime.sleep(AFTER_REFUSAL_S)
+        if self._pause_s:
+            self._pause()
             self._answered_at = self._runtime.now()
         return exchange
+
+    def _pause(self) -> None:
+        """Leave the server alone for a while, or until the run ends."""
+        until = self._runtime.now() + int(self._pause_s * SECOND)
+        while (left := until - self._runtime.now()) > 0 and not self._share.source.finishing:
+            self._runtime.sleep(min(AFTER_REFUSAL_S, left / SECOND))
 
     @staticmethod
     def _answer(request: Request, exchange: Exchange) -> Answer:
         return Answer(exchange.record, request.messages, exchange.completion)
 
     def _keep(self, record: RequestRecord) -> None:
-        self._is_unreachable = record.outcome in _NO_CONNECTION
+        asked = AFTER_REFUSAL_S if record.retry_after_s is None else record.retry_after_s
+        self._pause_s = min(asked, LONGEST_PAUSE_S) if record.outcome in _REFUSALS else 0.0
         self._share.keep(record, self._context())
 
     def _context(self) -> Mapping[str, object]:

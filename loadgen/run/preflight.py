@@ -1,23 +1,44 @@
 """What is found out before the first request: host, TLS, key, model. Whatever is wrong here is the user's to mend."""
 
+import logging
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from loadgen.clock import SECOND, Ns, now
 from loadgen.errors import EndpointError
 from loadgen.protocol.client import Client, Settings
-from loadgen.record import Outcome
+from loadgen.protocol.errors import error_message
+from loadgen.record import Outcome, RequestRecord
 from loadgen.request import Request
+from loadgen.run.refusals import Accepted, accepted_body
 from loadgen.wire.fault import WireError
 from loadgen.wire.get import Reply, get
+from loadgen.wire.response_reader import deadline
 from loadgen.wire.waiting import Waiter
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 200, 401, 403, 404, 408, 429
 _UNAVAILABLE = 503
 _MAY_PASS = {_TIMEOUT, _TOO_MANY, _UNAVAILABLE}
 """Statuses that a busy server gives: not the user's mistake, and data once the run has begun."""
+
+_LOADING = re.compile("load|start|ready|initiali|warm", re.IGNORECASE)
+"""In the words of a server that answers 503 because it cannot serve yet, not because it is busy."""
+
+_READY_POLL_S = 1.0
+_NOT_THERE_YET = {Outcome.REFUSED, Outcome.CONNECT_TIMEOUT, Outcome.BROKEN_STREAM}
+"""Faults of a server that is being started: its port is closed, or what forwards to it resets connections."""
+
+
+CLIENT_LIMIT_ADVICE = (
+    "That is a limit of this machine: --keep-alive opens fewer connections, closed ones free their ports after a "
+    "minute, and `ulimit -n` shows how many files may be open."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +59,29 @@ class _Models(msgspec.Struct):
     data: list[_Model] = []
 
 
-def find(settings: Settings, model: str | None, waiter: Waiter) -> ServerInfo:
+class Readiness:
+    """Waits for a server that is still loading, as long as it may."""
+
+    def __init__(self, seconds: float, waiter: Waiter) -> None:
+        self._due, self._waiter = deadline(now(), seconds), waiter
+        self._seconds = seconds
+        self._is_told = False
+
+    def wait(self, why: str) -> bool:
+        """Wait a moment, and return True; or return False where the time is up."""
+        left = self._due - now()
+        if left <= 0:
+            return False
+        if not self._is_told:
+            logger.info("Waiting up to %g s for the server: %s", self._seconds, why)
+            self._is_told = True
+        self._waiter.sleep_until(Ns(now() + min(left, int(_READY_POLL_S * SECOND))))
+        return True
+
+
+def find(settings: Settings, model: str | None, waiter: Waiter, wait_ready_s: float = 0.0) -> ServerInfo:
     """Ask for the models; raises EndpointError naming the flag and the way out."""
-    reply = _get_models(settings, waiter)
+    reply = _get_models(settings, waiter, Readiness(wait_ready_s, waiter))
     models = _models_of(reply)
     name = model or _first(models, reply, settings)
     server: dict[str, Any] = {"models": [m.id for m in models]}
@@ -51,12 +92,24 @@ def find(settings: Settings, model: str | None, waiter: Waiter) -> ServerInfo:
     return ServerInfo(name, server)
 
 
-def _get_models(settings: Settings, waiter: Waiter) -> Reply:
-    try:
-        timeout = min(TIMEOUT_S, settings.timeouts.first_byte)
-        return get(settings.target, "/v1/models", waiter, timeout=timeout, api_key=settings.api_key)
-    except WireError as error:
-        raise EndpointError(_unreachable(settings, error)) from None
+def _get_models(settings: Settings, waiter: Waiter, readiness: Readiness) -> Reply:
+    timeout = min(TIMEOUT_S, settings.timeouts.first_byte)
+    path = settings.target.path_of("/v1/models")
+    while True:
+        try:
+            reply = get(
+                settings.target, path, waiter, timeout=timeout, headers=settings.headers, secrets=settings.secrets
+            )
+        except WireError as error:
+            if error.outcome in _NOT_THERE_YET and readiness.wait(error.message):
+                continue
+            raise EndpointError(_unreachable(settings, error)) from None
+        if reply.status != _UNAVAILABLE or not readiness.wait(_said(reply)):
+            return reply
+
+
+def _said(reply: Reply) -> str:
+    return f"HTTP {reply.status}: {error_message(reply.body) or 'no message'}"
 
 
 def _unreachable(settings: Settings, error: WireError) -> str:
@@ -64,6 +117,7 @@ def _unreachable(settings: Settings, error: WireError) -> str:
         Outcome.DNS: "Check the host name.",
         Outcome.REFUSED: "Is the server running, and is the port right?",
         Outcome.CONNECT_TIMEOUT: "Is the server running, and does a firewall stand between?",
+        Outcome.CLIENT_LIMIT: CLIENT_LIMIT_ADVICE,
         Outcome.TLS: "If the server speaks plain HTTP, write http://."
         if "WRONG_VERSION" in error.message
         else "Name its authority's certificate in SSL_CERT_FILE, or give --insecure.",
@@ -88,39 +142,75 @@ def _models_of(reply: Reply) -> list[_Model]:
 def _first(models: list[_Model], reply: Reply, settings: Settings) -> str:
     if models:
         return models[0].id
-    if reply.status in {_UNAUTHORIZED, _FORBIDDEN}:
-        raise EndpointError(_key_advice(settings, f"HTTP {reply.status}"))
+    if reply.status == _UNAUTHORIZED:
+        raise EndpointError(_key_advice(settings, _said(reply)))
+    if reply.status == _UNAVAILABLE:
+        raise EndpointError(_not_ready(settings, _said(reply)))
+    if reply.status == _FORBIDDEN:
+        raise EndpointError(f"--host {settings.target.url}: {_said(reply)}. {_sent_key(settings)}")
     raise EndpointError(
-        f"--model is needed: {settings.target.url}/v1/models names none (HTTP {reply.status}). "
-        "Give the name that the server knows its model by."
+        f"--model is needed: {settings.target.origin}{settings.target.path_of('/v1/models')} names none "
+        f"(HTTP {reply.status}). Give the name that the server knows its model by."
     )
 
 
-def try_one(settings: Settings, request: Request, waiter: Waiter) -> None:
-    """Make one request; raises EndpointError naming the flag and the way out."""
-    record = Client(replace(settings, keep_alive=False), waiter).send(request).record
-    if record.http_status in _MAY_PASS:
-        return
-    match record.outcome:
-        case Outcome.HTTP_4XX if record.http_status in {_UNAUTHORIZED, _FORBIDDEN}:
-            raise EndpointError(_key_advice(settings, record.error or ""))
-        case Outcome.HTTP_4XX if record.http_status == _NOT_FOUND:
-            way_out = "Check --model, and the path of --host."
-        case Outcome.HTTP_4XX:
-            way_out = "Check --model and --engine."
-        case Outcome.HTTP_3XX:
-            way_out = "Redirections are not followed: give the address that it redirects to as --host."
-        case Outcome.HTTP_5XX:
-            way_out = "See the server's log."
-        case Outcome.BAD_PROTOCOL:
-            way_out = "Is it an OpenAI-compatible endpoint? If it has another API, name the engine with --engine."
-        case Outcome.REFUSED | Outcome.TLS | Outcome.DNS | Outcome.CONNECT_TIMEOUT:
-            way_out = "It answered a moment ago: is it going down?"
-        case _:
-            return
-    raise EndpointError(f"--host {settings.target.url}, model {request.model!r}: {record.error}. {way_out}")
+def try_one(settings: Settings, request: Request, waiter: Waiter, wait_ready_s: float = 0.0) -> Accepted:
+    """Make one request; return what the server accepts of it. Raises EndpointError naming the flag and the way out."""
+    settings = replace(settings, keep_alive=False)
+    readiness = Readiness(wait_ready_s, waiter)
+
+    def send(with_settings: Settings) -> RequestRecord:
+        while True:
+            record = Client(with_settings, waiter).send(request).record
+            is_loading = record.http_status == _UNAVAILABLE or record.outcome in _NOT_THERE_YET
+            if not is_loading or not readiness.wait(record.error or ""):
+                return record
+
+    accepted = accepted_body(settings, request, send)
+    _check_first(settings, request, accepted.record)
+    return accepted
+
+
+def _check_first(settings: Settings, request: Request, record: RequestRecord) -> None:
+    """Raise EndpointError where the first answer is one that no other would differ from."""
+    status, said = record.http_status, record.error or ""
+    if status == _UNAVAILABLE and _LOADING.search(said):
+        raise EndpointError(_not_ready(settings, said))
+    if status == _UNAUTHORIZED:
+        raise EndpointError(_key_advice(settings, said))
+    ways_out = {_FORBIDDEN: _sent_key(settings), _NOT_FOUND: "Check --model, and the path of --host or --endpoint."}
+    way_out = ways_out.get(status or 0) or _WAYS_OUT.get(record.outcome)
+    if way_out is not None and status not in _MAY_PASS:
+        raise EndpointError(f"--host {settings.target.url}, model {request.model!r}: {said}. {way_out}")
+
+
+_GOING_DOWN = "It answered a moment ago: is it going down?"
+_WAYS_OUT = {
+    Outcome.HTTP_4XX: "Check --model and --engine.",
+    Outcome.HTTP_3XX: "Redirections are not followed: give the address that it redirects to as --host.",
+    Outcome.HTTP_5XX: "See the server's log.",
+    Outcome.BAD_PROTOCOL: "Is it an OpenAI-compatible endpoint? If it has another API, name the engine with --engine.",
+    Outcome.CLIENT_LIMIT: CLIENT_LIMIT_ADVICE,
+    Outcome.REFUSED: _GOING_DOWN,
+    Outcome.TLS: _GOING_DOWN,
+    Outcome.DNS: _GOING_DOWN,
+    Outcome.CONNECT_TIMEOUT: _GOING_DOWN,
+}
+"""What to do about the first answer, by its outcome; none of those outcomes that a run goes on with."""
+
+
+def _not_ready(settings: Settings, said: str) -> str:
+    return (
+        f"--host {settings.target.url} is not ready: it answers {said}. Start again then, or give --wait-ready 600 to "
+        "wait for up to 600 s."
+    )
 
 
 def _key_advice(settings: Settings, message: str) -> str:
     has = "does not accept the key in OPENAI_API_KEY" if settings.api_key else "wants a key: set OPENAI_API_KEY"
     return f"--host {settings.target.url}: the server {has}. It said: {message}"
+
+
+def _sent_key(settings: Settings) -> str:
+    """Say whether a key was sent: a refusal may be about its rights, or of something before the server."""
+    return "A key was sent." if settings.api_key else "No key was sent: OPENAI_API_KEY is not set."

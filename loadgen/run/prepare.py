@@ -1,8 +1,11 @@
 """From a scenario to a run that can begin: everything that may be wrong is looked at here, before the first request."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from loadgen.engines.catalogue import find_engine
 from loadgen.engines.engine import Engine, Metrics
@@ -12,6 +15,8 @@ from loadgen.launch.chat import Chat, applied, chat_for
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.launch.registry import launched_at
+from loadgen.protocol.api import Api
+from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.client import Settings
 from loadgen.protocol.records import TokenCounter
 from loadgen.protocol.tokenizer import open_tokenizer
@@ -19,12 +24,17 @@ from loadgen.results.launched import Launched
 from loadgen.results.store import check_writable
 from loadgen.run import preflight
 from loadgen.run.key_hosts import KeyHosts
+from loadgen.run.refusals import Accepted
+from loadgen.run.request_settings import extra_body_of, headers_of
 from loadgen.scenario import LIMIT_OPTIONS, Scenario
+from loadgen.wire.proxy import proxy_of
 from loadgen.wire.response_reader import Timeouts
-from loadgen.wire.target import Target, parse_target
+from loadgen.wire.target import Target, parse_target, present, without_route
 from loadgen.wire.waiting import Waiter
 from loadgen.workload import datasets
 from loadgen.workload.plan import Plan, draw
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +81,16 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     scenario = _with_tokenizer(scenario, engine_there, launched)
     settings = settings_of(scenario, host, name, None if engine else key_hosts)
     wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
-    found = preflight.find(settings, wanted, waiter)
+    found = preflight.find(settings, wanted, waiter, scenario.wait_ready)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
     chat = chat_for(engine_there, launched, called, scenario)
     chat.check([*plan.sample, *plan.warmup])
     settings = with_template(settings, chat.template)
-    preflight.try_one(settings, chat.shortest(found.model, scenario), waiter)
+    accepted = preflight.try_one(settings, chat.shortest(found.model, scenario), waiter, scenario.wait_ready)
+    scenario, settings = _as_accepted(scenario, settings, accepted)
+    for note in accepted.notes:
+        logger.warning(note)
     return Prepared(
         scenario=scenario,
         settings=settings,
@@ -85,7 +98,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         engine=simulated.ENGINE if is_simulated else engine_there.name,
         model=found.model,
         called=called,
-        server=found.server,
+        server=found.server | ({"adapted": list(accepted.notes)} if accepted.notes else {}),
         plan=plan,
         chat=chat,
         embedded=LABEL if engine else None,
@@ -93,6 +106,18 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         metrics=engine_there.metrics,
         launched=launched,
     )
+
+
+def _as_accepted(scenario: Scenario, settings: Settings, accepted: Accepted) -> tuple[Scenario, Settings]:
+    """Return scenario and settings by which a server accepts requests: workers are told them by the scenario."""
+    if accepted.limit_field is not None:
+        scenario = replace(scenario, max_tokens_field=accepted.limit_field)
+        settings = replace(settings, api=_with_limit_field(settings.api, scenario))
+    if accepted.extra_body:
+        body = {**settings.extra_body, **accepted.extra_body}
+        scenario = replace(scenario, extra_body=msgspec.json.encode(body).decode())
+        settings = replace(settings, extra_body=body)
+    return scenario, settings
 
 
 def _engine_of(scenario: Scenario, launched: Launched | None) -> str:
@@ -122,32 +147,63 @@ def with_template(settings: Settings, template: str | None) -> Settings:
     return settings if template is None else replace(settings, template=applied(template))
 
 
-def settings_of(scenario: Scenario, host: str, engine_spec: str, key_hosts: KeyHosts | None) -> Settings:
-    """Return how requests are made, without a key if ``key_hosts`` is None.
+def settings_of(
+    scenario: Scenario, host: str, engine_spec: str, key_hosts: KeyHosts | None, *, with_key: bool = True
+) -> Settings:
+    """Return how requests are made, without a secret if ``key_hosts`` is None, and without the key if it is not wanted.
 
-    Raises OptionError where the tokenizer cannot be read, or where the key is not for this host.
+    Raises OptionError where the tokenizer cannot be read, or where a secret is missing or not for this host.
     """
-    target, engine = _target_of(host, verify=not scenario.insecure), find_engine(engine_spec)
+    engine = find_engine(engine_spec)
+    target, route = without_route(_target_of(scenario, host), engine.api.path(stream=scenario.stream))
+    if scenario.client_cert is not None and key_hosts is not None:
+        key_hosts.check(target, "the certificate of --client-cert")
+    has_key = with_key and scenario.auth != "none"
+    key = key_hosts.key_for(target) if key_hosts is not None and has_key else None
+    headers, secrets = headers_of(scenario, target, key, key_hosts)
     return Settings(
         target=target,
-        api=engine.api,
+        api=_with_limit_field(engine.api, scenario),
+        keeps_limit_field=scenario.max_tokens_field != "auto",
         timeouts=Timeouts(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),
         keep_alive=scenario.keep_alive,
-        api_key=None if key_hosts is None else key_hosts.key_for(target),
+        api_key=key,
+        headers=headers,
+        secrets=secrets,
+        route=scenario.endpoint or route,
+        system_prompt=scenario.system_prompt,
+        extra_body=extra_body_of(scenario),
         count_tokens=_counter_of(scenario.tokenizer) if scenario.tokenizer else None,
         length_fields=engine.fixed_length_fields if scenario.ignore_eos else None,
         limit_options=LIMIT_OPTIONS,
     )
 
 
-def _target_of(host: str, *, verify: bool) -> Target:
+def _with_limit_field(api: Api, scenario: Scenario) -> Api:
+    """Return an API that calls the limit of an answer as the user wants it called."""
+    if scenario.max_tokens_field == "auto":
+        return api
+    if not isinstance(api, ChatApi):
+        raise OptionError("--max-tokens-field is for chat completions, which this engine is not asked for here.")
+    return replace(api, limit_field=scenario.max_tokens_field)
+
+
+def _target_of(scenario: Scenario, host: str) -> Target:
     try:
-        return parse_target(host, verify=verify)
+        target = parse_target(host, verify=not scenario.insecure)
     except ValueError as error:
-        shown = "" if "@" in host else f" {host}"
+        shown = "" if "@" in host else f" {host.partition('?')[0]}"  # what follows may be secret
         raise OptionError(f"--host{shown}: {error}") from None
+    if scenario.client_cert is not None:
+        if target.tls is None:
+            raise OptionError("--client-cert is for https://, which --host is not.")
+        with OptionError.naming("--client-cert:" if scenario.client_key is None else "--client-cert, --client-key:"):
+            present(target.tls, scenario.client_cert, scenario.client_key)
+    with OptionError.naming("--proxy:"):
+        proxy = proxy_of(scenario.proxy, "http" if target.tls is None else "https", target.host)
+    return replace(target, proxy=proxy)
 
 
 def _counter_of(tokenizer: str) -> TokenCounter:

@@ -86,6 +86,7 @@ class RequestSource:
             temperature=scenario.temperature,
             stream=scenario.stream,
             stop=assignment.stop,
+            body={} if scenario.top_p is None else {"top_p": scenario.top_p},
         )
         shard_number, shards = assignment.shard, assignment.shards
         self._source = source_of(scenario, assignment.sample, self._defaults, shard_number, shards)

@@ -80,6 +80,7 @@ def whole_run(
         planned=manifest.planned_requests,
         stop_timeout_s=stop_timeout_s,
         with_key=prepared.settings.api_key is not None,
+        with_secrets=prepared.embedded is None,
         folder=str(folder),
         manifest=to_json(manifest),
     )

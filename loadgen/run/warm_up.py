@@ -4,12 +4,12 @@ In a closed loop the first requests of the users are the warm-up, whatever they 
 make it: there, the process that conducts the run sends prompts from outside the sample.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.measure.metrics import e2e_ms, tpot_ms
-from loadgen.record import Phase, RequestRecord
+from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.run.runtime import Runtime
 from loadgen.run.share import RunShare, ShareHost
 from loadgen.workload.prompts import Prompt
@@ -41,6 +41,16 @@ class WarmUp:
     def add(self, records: Sequence[RequestRecord]) -> None:
         """Take records; those of measured requests are left out."""
         self.records += [r for r in records if r.phase is Phase.WARMUP]
+
+    def failure(self) -> str | None:
+        """Say how all its requests failed; None where any did not, or there were none.
+
+        A server that is not ready would otherwise use up the sample within seconds.
+        """
+        if not self.records or any(r.outcome is Outcome.OK for r in self.records):
+            return None
+        most = Counter(r.error for r in self.records).most_common(1)[0][0]
+        return f"all {len(self.records)} requests of the warm-up failed: {most}"
 
     def result(self) -> WarmUpResult:
         """Return what it showed so far."""

@@ -11,6 +11,9 @@ from contextlib import suppress
 from loadgen.clock import MS, SECOND, Ns, now, realtime_offset
 from loadgen.record import Outcome
 from loadgen.wire.fault import Fault, WireError
+from loadgen.wire.http1 import head_bytes
+from loadgen.wire.kept import described
+from loadgen.wire.proxy import LONGEST_REPLY, Proxy
 from loadgen.wire.response_reader import ResponseReader, Timeouts
 from loadgen.wire.target import Target
 from loadgen.wire.transcript import Transcript
@@ -44,7 +47,7 @@ class Connection:
         self._sent_at = Ns(0)
 
     def open(self, deadline: Ns) -> None:
-        """Resolve, connect and shake hands."""
+        """Resolve, connect, have a proxy open a tunnel, and shake hands."""
         addresses = self._resolve(deadline)
         for number, (family, address) in enumerate(addresses):
             left = len(addresses) - number
@@ -57,8 +60,10 @@ class Connection:
                 if left == 1:
                     raise
         if number:  # the next request need not wait for those that did not answer
-            self._waiter.prefer(self.target.host, self.target.port, (family, address))
+            self._waiter.prefer(*self._peer, (family, address))
         if self.target.tls is not None:
+            if self.target.proxy is not None:
+                self._open_tunnel(self.target.proxy, deadline)
             self._tls = _Tls(self.target.tls, self.target.host)
             self._shake_hands(deadline)
 
@@ -124,14 +129,39 @@ class Connection:
         if reader.ended is not None:
             raise WireError.of(reader.ended)
 
+    @property
+    def _peer(self) -> tuple[str, int]:
+        """Host and port that is connected to."""
+        return next((one.host, one.port) for one in (self.target.proxy, self.target) if one is not None)
+
+    def _open_tunnel(self, proxy: Proxy, deadline: Ns) -> None:
+        """Ask a proxy to connect to the target (RFC 9110, 9.3.6)."""
+        where = f"{self.target.host}:{self.target.port}"
+        headers = {"Host": where, "User-Agent": "loadgen"}
+        if proxy.authorization is not None:
+            headers["Proxy-Authorization"] = proxy.authorization
+        self._send_raw(head_bytes("CONNECT", where, headers) + b"\r\n", deadline, timeout=Outcome.CONNECT_TIMEOUT)
+        reply = b""
+        while b"\r\n\r\n" not in reply:
+            data = self._read_handshake(deadline)
+            if data is None:
+                raise WireError(Outcome.CONNECT_TIMEOUT, f"the proxy {proxy.address} took too long to reach {where}")
+            if not data or len(reply) > LONGEST_REPLY:
+                raise WireError(Outcome.REFUSED, f"the proxy {proxy.address} did not answer CONNECT {where}")
+            reply += data
+        status = reply.partition(b"\r\n")[0].split(b" ", 2)
+        if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1] != b"200":  # noqa: PLR2004 protocol, status
+            said = described(reply.partition(b"\r\n")[0], "")
+            raise WireError(Outcome.REFUSED, f"the proxy {proxy.address} does not connect to {where}: {said:.200}")
+
     def _clock_stepped(self) -> bool:
         """Whether the realtime clock was set since the last request was sent: then its stamps cannot be mapped."""
         return abs(realtime_offset() - self._offset) > MS
 
     def _resolve(self, deadline: Ns) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-        host = self.target.host
+        host, port = self._peer
         try:
-            return self._waiter.resolve(host, self.target.port, deadline)
+            return self._waiter.resolve(host, port, deadline)
         except TimeoutError:
             raise WireError(Outcome.CONNECT_TIMEOUT, f"looking up {host} took too long") from None
         except socket.gaierror as error:

@@ -1,11 +1,12 @@
-"""What is kept of a server's own words: one line, without the API key, and short.
+"""What is kept of a server's own words: one line, without secrets, and short.
 
-A server may send back what it was sent: the key in an error message, in a header, as base64. So each text is redacted
+A server may send back what it was sent: a key in an error message, in a header, as base64. So each text is redacted
 whole before it is cut, and it is cut before it is kept.
 """
 
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -36,14 +37,18 @@ _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 """Control characters that no text holds; tabs, line ends and escape sequences are left out."""
 
 
-def redacted(text: str, secret: str | None) -> str:
-    """Take a secret out of a text, and every piece of it of eight characters or more; in base64, hex and URLs as well.
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """Take secrets out of a text, and all pieces of them of eight characters or more; in base64, hex and URLs as well.
 
     Returns at most the first 16 Ki characters.
     """
     text = text[:_LOOKED_AT]
-    if not secret:
-        return text
+    for secret in secrets:
+        text = _without(text, secret)
+    return text
+
+
+def _without(text: str, secret: str) -> str:
     if len(secret) < _PIECE:
         return text.replace(secret, REDACTED)
     pieces, grams = _pieces(secret)
@@ -63,18 +68,19 @@ def redacted(text: str, secret: str | None) -> str:
     return "".join([*out, text[start:]])
 
 
-def redacted_bytes(data: bytes, secret: str | None) -> bytes:
-    """Take a secret and its base64, hex and URL forms out of a body, whatever its length."""
-    for form in _forms(secret) if secret else ():
-        data = data.replace(form.encode(), REDACTED.encode())
+def redacted_bytes(data: bytes, secrets: Sequence[str]) -> bytes:
+    """Take secrets and their base64, hex and URL forms out of a body, whatever its length."""
+    for secret in secrets:
+        for form in _forms(secret):
+            data = data.replace(form.encode(), REDACTED.encode())
     return data
 
 
-def kept(text: str | None, secret: str | None, longest: int = LONGEST_KEPT) -> str | None:
-    """Return a text as it may be kept: without the secret, and then cut; None of None."""
+def kept(text: str | None, secrets: Sequence[str], longest: int = LONGEST_KEPT) -> str | None:
+    """Return a text as it may be kept: without secrets, and then cut; None of None."""
     if text is None:
         return None
-    whole = redacted(text, secret)
+    whole = redacted(text, secrets)
     short = whole[:longest].encode(errors="replace")[: LONGEST_KEPT - len(_CUT)].decode(errors="ignore")
     return short if len(short) == len(whole) and len(text) <= _LOOKED_AT else short + _CUT
 
@@ -94,7 +100,7 @@ def described(body: bytes, content_type: str) -> str:
     return " ".join(text.decode(errors="replace").split())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _forms(secret: str) -> tuple[str, ...]:
     """Return how a secret may be written: as it is, in base64 at each of three offsets, in hex, and as in a URL."""
     if len(secret) < _PIECE:  # what stands for it would be found everywhere
@@ -109,7 +115,7 @@ def _forms(secret: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(form for form in forms if form))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _pieces(secret: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return all pieces of what a secret may be written as, and all grams of those."""
     pieces = frozenset(form[at : at + _PIECE] for form in _forms(secret) for at in range(len(form) - _PIECE + 1))

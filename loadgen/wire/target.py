@@ -1,11 +1,16 @@
-"""Where requests go: the base URL that a user gives, taken apart."""
+"""Where requests go: the base URL that a user gives, taken apart, and the paths of routes below it."""
 
 import os
+import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urlsplit
 
 from loadgen.errors import OptionError
+from loadgen.headers import check_query
+from loadgen.wire.proxy import Proxy
+
+_VERSION = re.compile(r"/v[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +20,11 @@ class Target:
     host: str
     port: int
     base_path: str = ""
+    """As it was given, without a slash at its end."""
     tls: ssl.SSLContext | None = None
+    query: str = ""
+    """Sent along with each route, as Azure's ``api-version``."""
+    proxy: Proxy | None = None
 
     @property
     def authority(self) -> str:
@@ -30,7 +39,23 @@ class Target:
     @property
     def url(self) -> str:
         """The base URL, without a trailing slash."""
-        return f"{self.origin}{self.base_path}"
+        return _with_query(f"{self.origin}{self.base_path}", self.query)
+
+    def path_of(self, route: str) -> str:
+        """Return path and query of an API's route below the base, which may have the route's version in it already."""
+        path, _, query = route.partition("?")
+        base = self.base_path
+        if _VERSION.search(base):
+            path = path.removeprefix("/v1") if path.startswith("/v1/") else path
+        return _with_query(base + path, "&".join(filter(None, (query, self.query))))
+
+    def beside(self, route: str) -> str:
+        """Return path and query of a route that is no API's, such as ``/metrics``: it lies beside a version."""
+        return _with_query(_VERSION.sub("", self.base_path) + route, self.query)
+
+
+def _with_query(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
 
 
 def _authority(host: str, port: int, *, secure: bool) -> str:
@@ -43,13 +68,25 @@ def _default_port(*, secure: bool) -> int:
 
 
 def parse_target(url: str, *, verify: bool = True) -> Target:
-    """Take a base URL apart; a path is kept, ``/v1`` at its end is not doubled.
+    """Take a base URL apart; its path and its query are kept.
 
     Raises ValueError, see :func:`_address`.
     """
     parts, host, port = _address(url)
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    return Target(host, port, path, open_context(verify=verify) if parts.scheme == "https" else None)
+    tls = open_context(verify=verify) if parts.scheme == "https" else None
+    return Target(host, port, parts.path.rstrip("/"), tls, parts.query)
+
+
+def without_route(target: Target, route: str) -> tuple[Target, str | None]:
+    """Split the route off a target that was given with all of it.
+
+    Returns the target, and the route to be used where it is not the API's own: Azure's has no version before it.
+    """
+    rest = route.removeprefix("/v1")
+    if not target.base_path.endswith(rest):
+        return target, None
+    base = target.base_path.removesuffix(rest)
+    return replace(target, base_path=base), None if _VERSION.search(base) else rest
 
 
 def origin_of(url: str) -> str:
@@ -81,8 +118,9 @@ def _address(url: str) -> tuple[SplitResult, str, int]:
         raise ValueError("it has no host name; write http://HOST:PORT.")
     if port == 0:
         raise ValueError("port 0 is not valid; choose 1 to 65535.")
-    if parts.query or parts.fragment:
-        raise ValueError("a base URL has no '?' and no '#'.")
+    if parts.fragment:
+        raise ValueError("a base URL has no '#'.")
+    check_query(parts.query)
     return parts, parts.hostname, port or _default_port(secure=parts.scheme == "https")
 
 
@@ -100,3 +138,20 @@ def open_context(*, verify: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def present(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    """Let a context present a client's certificate, from a file, whose key is in the same or in another one.
+
+    Raises ValueError, which names the files, where they cannot be used.
+    """
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(f"{certificate}{f', {key}' if key else ''}: {why}.") from None
+
+
+def _no_password() -> bytes:
+    """Refuse a key that is encrypted: asking for its password would hang a run without a terminal."""
+    raise ValueError("the key is encrypted; give one that is not, in a file that only you can read")

@@ -1,12 +1,14 @@
 """Whether everything is there."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from loadgen.clock import MS
+from loadgen.measure.causes import common_age_s
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
-from loadgen.record import Outcome, Phase
+from loadgen.record import Outcome, Phase, RequestRecord
 
 
 def run_complete(e: Evidence) -> Check:
@@ -114,12 +116,35 @@ def failures(e: Evidence) -> Check:
         )
     if not total:
         return Check(name, Status.OK, "0", "0")
+    records = [r for r in e.measured if r.outcome not in no_fault]
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
+    value += _by_step(e, records)
     status = Status.INVALID if total > FAILED_SHARE_LIMIT * len(e.measured) else Status.WARN
-    advice = "See the errors below and the server's log."
-    if failed[Outcome.ABORTED] == total:
-        advice = "They had no answer yet when they were cancelled; a longer --stop-timeout waits longer at a run's end."
+    advice = _FAILURE_ADVICE.get(failed.most_common(1)[0][0], "See the errors below and the server's log.")
+    if (age := common_age_s(records)) is not None:
+        value += f"; {age[1]} of them {age[0]:.1f} s after they were sent"
+        advice = "Something ends requests at that age: look for a time limit of a gateway or proxy, or of the server."
     return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
+
+
+_FAILURE_ADVICE = {
+    Outcome.ABORTED: "They had no answer yet when they were cancelled; a longer --stop-timeout waits longer at a run's "
+    "end.",
+    Outcome.RATE_LIMITED: "The server, or a gateway before it, limits the rate of requests: fewer --users, a lower "
+    "--rate, or a higher limit there.",
+    Outcome.CLIENT_LIMIT: "That is a limit of this machine: --keep-alive opens fewer connections, `ulimit -n` shows "
+    "how many files may be open.",
+}
+"""What to do about the most frequent outcome."""
+
+
+def _by_step(e: Evidence, failed: Sequence[RequestRecord]) -> str:
+    """Return at which steps of a sweep requests failed, as text."""
+    steps = {step.number: step.concurrency for step in e.steps}
+    counts = Counter(steps[r.step] for r in failed if r.step in steps)
+    if not counts:
+        return ""
+    return "; " + ", ".join(f"{n} at {users} user{'' if users == 1 else 's'}" for users, n in sorted(counts.items()))
 
 
 def sample_size(e: Evidence) -> Check:

@@ -13,9 +13,9 @@ import numpy as np
 from loadgen.measure import thinking
 from loadgen.measure.checks.load import excess, in_flight
 from loadgen.measure.evidence import Check, Evidence, Status
-from loadgen.measure.limits import LITTLE_INVALID, LITTLE_WARN
+from loadgen.measure.limits import FAILED_SHARE_LIMIT, LITTLE_INVALID, LITTLE_WARN
 from loadgen.measure.load import Spans, Window
-from loadgen.record import RequestRecord
+from loadgen.record import Outcome, RequestRecord
 
 _NAME = "Little's law"
 
@@ -31,6 +31,8 @@ class _Occupied:
     """For a first token, of those waiting."""
     thinking: float
     connecting: float
+    failed: float
+    """Share of the requests that had no answer."""
     senders: int | None
     """Users who sent requests; None where the records do not name them, and of users who think."""
 
@@ -77,6 +79,11 @@ def _advice(e: Evidence, worst: _Occupied) -> str:
     if worst.senders is not None and worst.senders < worst.users:
         return f"Only {worst.senders} users sent requests."
     between = worst.users - worst.waiting - worst.thinking
+    if worst.failed > FAILED_SHARE_LIMIT:
+        return (
+            f"{worst.failed:.0%} of the requests there failed, and users pause after a refusal: {between:.2f} of them "
+            "were not waiting. See the failures; this check says nothing about the client then."
+        )
     return (
         f"The other {between:.2f} were between two requests: {worst.connecting:.2f} connecting, the rest in this "
         "client or in the locustfile's own code. More --processes make the client faster."
@@ -118,6 +125,7 @@ def _occupied(e: Evidence) -> Iterator[_Occupied]:
             until_token=thinking.mean_number(map(_until_token, records), window),
             thinking=thinking.mean_number(thinking.think_spans(e.measured, e.lateness_ns), window) if e.thinks else 0,
             connecting=thinking.mean_number(_connecting(e.measured), window),
+            failed=sum(r.outcome is not Outcome.OK for r in records) / len(records),
             senders=None if e.thinks else len(thinking.users_of(records)) or None,
         )
 

@@ -7,7 +7,7 @@ from loadgen.measure import thinking
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.load import Window, peak_in_flight
-from loadgen.record import RequestRecord
+from loadgen.record import Outcome, RequestRecord
 
 
 def load_model(e: Evidence) -> Check:
@@ -111,6 +111,8 @@ def _concurrency_of_steps(name: str, e: Evidence) -> Check:
     if not wrong:
         return Check(name, Status.OK, "in every step", "equal")
     advice = "These steps had another load than their number of users says: see the log of each process."
+    if any(r.outcome is not Outcome.OK for r in e.measured):
+        advice = "Requests failed, and users pause after a refusal: see the failures."
     return Check(name, Status.WARN, ", ".join(wrong), "equal", advice)
 
 

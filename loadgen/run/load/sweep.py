@@ -5,12 +5,13 @@ from statistics import median
 
 from loadgen.clock import SECOND
 from loadgen.errors import OptionError
+from loadgen.measure.causes import causes
 from loadgen.measure.doubling import DoublingSteps, FixedSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.limits import ATTAINMENT
 from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
-from loadgen.record import RequestRecord
+from loadgen.record import Outcome, RequestRecord
 from loadgen.results.manifest import Kind
 from loadgen.run.load.model import LoadAborted, LoadModel, RunningLoad
 from loadgen.scenario import Scenario
@@ -78,6 +79,7 @@ class Sweep(LoadModel):
             note_window(facts, found)
             load.save()
             load.live.end_step(facts, found, records)
+            _check_answered(facts, records)
             counted = found.requests_per_minute if found.counts else None
             concurrency = self._policy.after(concurrency, counted, broken=self._is_broken(records))
             cycle_s = median(_cycles_s(records)) if records else cycle_s
@@ -109,6 +111,17 @@ class Sweep(LoadModel):
         if self._slo is None or not records:
             return False
         return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
+
+
+def _check_answered(facts: StepFacts, records: Sequence[RequestRecord]) -> None:
+    """Raise LoadAborted where no request of a step had an answer: more users would have none either."""
+    if not records or any(r.outcome is Outcome.OK for r in records):
+        return
+    most = causes(records)[0]
+    raise LoadAborted(
+        f"no request of the step of {facts.concurrency} users had an answer: {most.count} of {len(records)} "
+        f"{most.outcome}, {most.message}"
+    )
 
 
 def _policy(scenario: Scenario) -> StepPolicy:

@@ -1,0 +1,157 @@
+"""Failures by cause: what failed, how often and where, and what a load does about it."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import Locust, records_of
+from running import run_locustfile
+from serving import HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token
+
+from loadgen.measure.causes import causes, common_age_s, folded
+from loadgen.record import Outcome, Phase, RequestRecord
+
+TOO_LONG = b'{"error":{"message":"This model takes 4096 tokens, you asked for 5123 (request req_7f3a9c2b11d4)"}}'
+
+
+def record(outcome: Outcome, error: str | None, age_s: float = 0.1) -> RequestRecord:
+    return RequestRecord(
+        request_id="r", phase=Phase.MEASURE, outcome=outcome, error=error, sent_ns=1, end_ns=1 + int(age_s * 1e9)
+    )
+
+
+def test_failures_are_told_by_cause_the_most_frequent_first() -> None:
+    failed = [record(Outcome.HTTP_4XX, f"HTTP 400: {n} tokens are too many (req-{n}f00dcafe{n})") for n in range(3)]
+    failed += [record(Outcome.RATE_LIMITED, "HTTP 429: slow down") for _ in range(19)]
+    failed += [record(Outcome.HTTP_4XX, f"HTTP 40{n}: no") for n in range(4, 7)]
+    found = [(cause.count, cause.outcome, cause.message) for cause in causes(failed)]
+    assert found[:2] == [
+        (19, Outcome.RATE_LIMITED, "HTTP 429: slow down"),
+        (3, Outcome.HTTP_4XX, "HTTP 400: N tokens are too many (ID)"),
+    ]
+    assert len(found) == 5
+    many = [record(Outcome.BAD_PROTOCOL, "x" * (n + 1)) for n in range(30)]
+    assert len(causes(many)) == 10
+
+
+def test_ids_and_numbers_are_folded_and_a_status_is_not() -> None:
+    assert folded("HTTP 503: node 7 of 12, 3.5 s, 123e4567-e89b-12d3-a456-426614174000") == (
+        "HTTP 503: node N of N, N s, ID"
+    )
+    assert folded("the connection to somewhere-without-digits broke") == (
+        "the connection to somewhere-without-digits broke"
+    )
+
+
+def test_many_failures_at_one_age_are_told() -> None:
+    cut = [record(Outcome.BROKEN_STREAM, "cut", 60 + n / 100) for n in range(9)]
+    other = [record(Outcome.BROKEN_STREAM, "cut", 3.0)]
+    found = common_age_s([*cut, *other])
+    assert found is not None
+    assert found[0] == pytest.approx(60, abs=0.1)
+    assert found[1] == 9
+    assert common_age_s([record(Outcome.TOTAL_TIMEOUT, "ours", 60) for _ in range(9)]) is None
+    assert common_age_s([record(Outcome.BROKEN_STREAM, "cut", 7.0 * n) for n in range(1, 10)]) is None
+
+
+def test_a_run_tells_its_failures_by_status_and_message(locust: Locust) -> None:
+    def script(number: int, _request: Request) -> Sequence[Step]:
+        if number == 5:
+            return [(0.0, response(TOO_LONG, status="400 Bad Request"))]
+        limited = response(b'{"error":{"message":"Rate limit"}}', status="429 Too Many Requests")
+        return [(0.0, limited)] if number > 20 else answer(2)
+
+    with serving(script) as server:
+        done = locust("--host", server.url, "--sample", "25", "--warmup", "1", "--max-tokens", "8")
+    assert done.status == 3
+    assert [(c["count"], c["outcome"]) for c in done.summary["requests"]["causes"]] == [
+        (6, "rate_limited"),
+        (1, "http_4xx"),
+    ]
+    shown = [line.strip() for line in done.out.splitlines() if re.match(r" +\d+ (rate_limited|http_4xx):", line)]
+    assert shown[0] == "6 rate_limited: HTTP 429: Rate limit"
+    assert shown[1].startswith("1 http_4xx: HTTP 400: This model takes 4096 tokens")
+
+
+@dataclass
+class Shedding:
+    """A server that refuses beyond so many requests at once."""
+
+    most: int
+    retry_after: str = ""
+    at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, _number: int, request: Request) -> Iterable[Step]:
+        if json.loads(request.body)["max_tokens"] == 1:
+            return answer(1)
+        with self.lock:
+            refused = self.at_once >= self.most
+            self.at_once += not refused
+        if refused:
+            extra = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
+            return [(0.0, response(b"too many", status="429 Too Many Requests", extra=extra, kind="text/plain"))]
+        return self._served()
+
+    def _served(self) -> Iterable[Step]:
+        def steps() -> Iterable[Step]:
+            yield (0.0, SSE_HEAD)
+            for n in range(4):
+                yield (0.05, chunk(token("t", "stop" if n == 3 else None)))
+            with self.lock:
+                self.at_once -= 1
+            yield (0.0, b"0\r\n\r\n")
+
+        return steps()
+
+
+def test_users_leave_a_server_alone_that_refuses_them_and_the_client_is_not_blamed(locust: Locust) -> None:
+    with serving(Shedding(2)) as server:
+        done = locust("--host", server.url, "--run-time", "6s", "--warmup", "0", "--max-tokens", "8", users=8)
+    refused = [r for r in records_of(done.folder) if r.outcome is Outcome.RATE_LIMITED]
+    assert 0 < len(refused) <= 6 * 8 * 4 + 8  # each user at most four times a second
+    assert not [check for check in done.checks.values() if "--processes" in (check["advice"] or "")]
+    assert "limits the rate of requests" in done.checks["failures"]["advice"]
+
+
+def test_a_closed_loop_waits_as_long_as_the_server_asks_it_to(locust: Locust) -> None:
+    sent: list[float] = []
+
+    def script(number: int, _request: Request) -> Sequence[Step]:
+        sent.append(time.monotonic())
+        limited = response(b"{}", status="429 Too Many Requests", extra="Retry-After: 2\r\n")
+        return [(0.0, limited)] if number == 2 else answer(2)
+
+    with serving(script) as server:
+        done = locust("--host", server.url, "--sample", "4", "--warmup", "0", "--max-tokens", "8")
+    gaps = [later - earlier for earlier, later in pairwise(sent[1:])]
+    assert [gap > 1.9 for gap in gaps] == [False, True, False]
+    assert [r.retry_after_s for r in records_of(done.folder)] == [None, 2.0, None, None]
+
+
+def test_a_sweep_shows_failures_beside_its_steps_and_ends_after_one_without_an_answer(tmp_path: Path) -> None:
+    def script(_number: int, _request: Request) -> Sequence[Step]:
+        return [(0.0, HANG_UP)] if dies.is_set() else answer(4, pause=0.02)
+
+    dies = threading.Event()
+    threading.Timer(14, dies.set).start()
+    with serving(script) as server:
+        steps = ("--steps", "1,2,4,8", "--step-time", "5", "--warmup", "1", "--max-tokens", "8")
+        done = run_locustfile(tmp_path, "sweep.py", "--host", server.url, *steps, environment={"COLUMNS": "80"})
+    assert done.status in {3, 4}
+    assert len(done.summary["steps"]) <= 3
+    assert "had an answer" in done.err + done.out
+    assert re.search(r"^ +users .*\bfailed\b", done.out, re.MULTILINE)
+
+
+def test_more_users_than_files_may_be_open_is_a_mistake_that_is_named(locust: Locust) -> None:
+    done = locust("--host", "http://127.0.0.1:1", users=5_000_000)
+    assert done.status == 2
+    assert "--users 5,000,000: that takes 5,000,128 open files" in done.err
+    assert "--processes" in done.err

@@ -1,0 +1,272 @@
+"""The request is the user's: its path, its headers, its body; and what a server refuses of it is understood."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Starter
+from conftest import Finished, Locust, free_port, records_of
+from serving import MODELS, Request, Step, answer, response, serving, stream, token
+
+from loadgen.record import CountedBy
+
+FEW = ("--sample", "3", "--warmup", "1", "--max-tokens", "8", "--no-stream")
+SECRET = "sk-Secret0123456789"
+TENANT = "tenant-secret-9876"
+
+
+def whole(_number: int, _request: Request) -> Sequence[Step]:
+    said = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
+    return [(0.0, response(json.dumps(said | {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}).encode()))]
+
+
+def refusing(*fields: str, status: str = "400 Bad Request") -> Callable[[int, Request], Sequence[Step]]:
+    """A server that does not know some fields."""
+
+    def script(number: int, request: Request) -> Sequence[Step]:
+        for name in fields:
+            if name in json.loads(request.body):
+                said = {"error": {"message": f"Unsupported parameter: '{name}' is not supported with this model."}}
+                return [(0.0, response(json.dumps(said).encode(), status=status))]
+        return whole(number, request) if not json.loads(request.body)["stream"] else answer(2)
+
+    return script
+
+
+def bodies(requests: Sequence[Request]) -> list[dict[str, Any]]:
+    return [json.loads(request.body) for request in requests]
+
+
+def assert_refused(done: Finished, *words: str) -> None:
+    assert done.status == 2, done.err
+    (sentence,) = [line for line in done.err.splitlines() if line.startswith("loadgen: ")]
+    for word in words:
+        assert word in sentence
+    assert "Traceback" not in done.err + done.out
+
+
+# What is sent.
+
+
+def test_headers_body_and_path_are_those_that_were_asked_for(locust: Locust, tmp_path: Path) -> None:
+    (tmp_path / "body.json").write_text('{"chat_template_kwargs": {"enable_thinking": false}, "temperature": null}')
+    (tmp_path / "tenant").write_text(f"{TENANT}\n")
+    with serving(whole) as server:
+        done = locust(
+            *("--host", f"{server.url}/gateway?api-version=1", "--endpoint", "/chat?flavour=mild", *FEW),
+            *(
+                "--header",
+                "x-team=blue",
+                "--header",
+                "X-Flavour: mild",
+                "--header",
+                f"x-tenant-key=file:{tmp_path}/tenant",
+            ),
+            *("--header", "Cookie=session=1", "--auth", "api-key") if False else ("--auth", "api-key"),
+            *("--extra-body", f"@{tmp_path}/body.json", "--system-prompt", "Be brief.", "--top-p", "0.5"),
+            *("--max-tokens-field", "max_completion_tokens"),
+            environment={"OPENAI_API_KEY": SECRET},
+        )
+    done.assert_ended_well()
+    assert {request.path for request in server.requests} == {"/gateway/chat?flavour=mild&api-version=1"}
+    for request in server.requests:
+        assert request.headers["api-key"] == SECRET
+        assert "authorization" not in request.headers
+        assert (request.headers["x-team"], request.headers["x-flavour"]) == ("blue", "mild")
+        assert request.headers["x-tenant-key"] == TENANT
+    for body in bodies(server.requests):
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert body["top_p"] == 0.5
+        assert "temperature" not in body
+        assert "max_tokens" not in body
+        assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert {body["max_completion_tokens"] for body in bodies(server.requests)} == {1, 8}
+    scenario = json.loads((done.folder / "run.json").read_text())["scenario"]
+    assert f"x-tenant-key=file:{tmp_path}/tenant" in scenario["header"]
+    for path in (*done.results.rglob("*"), tmp_path / "locust.log"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes()
+            assert TENANT.encode() not in path.read_bytes()
+    assert SECRET not in done.err + done.out
+    assert TENANT not in done.err + done.out
+
+
+def test_headers_reach_the_list_of_models_and_the_openai_sdk(locust: Locust) -> None:
+    asked: list[dict[str, str]] = []
+    with serving(whole) as server:
+        for client in ("own", "openai"):
+            done = locust(
+                *("--host", server.url, *FEW, "--client", client, "--header", "x-team: blue", "--auth", "x-api-key"),
+                environment={"OPENAI_API_KEY": SECRET},
+            )
+            done.assert_ended_well()
+    asked = [request.headers for request in server.requests]
+    assert len(asked) == 2 * 5
+    assert {headers["x-team"] for headers in asked} == {"blue"}
+    assert {headers["x-api-key"] for headers in asked} == {SECRET}
+    assert not [headers for headers in asked if "authorization" in headers]
+
+
+def test_workers_resolve_the_references_of_their_master_themselves(start: Starter) -> None:
+    port = free_port()
+    with serving(whole) as server:
+        common = ("--host", server.url)
+        run = start.master(
+            *(port, *common, "--expect-workers", "1", *FEW, "--users", "1"),
+            *("--header", "x-tenant-key=env:TENANT", "--header", "x-team=blue", "--extra-body", '{"seed": 7}'),
+            environment={"TENANT": "masters-own-value"},
+        )
+        one = start.worker("one", port, *common, environment={"TENANT": TENANT})
+        assert run.wait() == 0, run.said
+        assert one.wait() == 0, one.said
+    measured = server.requests[-3:]
+    assert {request.headers["x-tenant-key"] for request in measured} == {TENANT}
+    assert {request.headers["x-team"] for request in measured} == {"blue"}
+    assert {body["seed"] for body in bodies(server.requests)} == {7}
+
+
+def test_a_worker_sends_its_secrets_to_no_host_that_it_was_not_told(start: Starter) -> None:
+    port = free_port()
+    with serving(whole) as server:
+        run = start.master(
+            *(port, "--host", server.url, "--expect-workers", "1", *FEW, "--users", "1"),
+            *("--header", "x-tenant-key=env:TENANT"),
+            environment={"TENANT": "masters-own-value"},
+        )
+        start.worker("one", port, environment={"TENANT": TENANT})
+        assert run.wait() == 2, run.said
+    assert "x-tenant-key of --header is not sent there" in run.said
+    assert TENANT not in str([request.headers for request in server.requests])
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--header", f"Authorization=Bearer {SECRET}"), ("--header: the value of Authorization", "env:VARIABLE")),
+        (("--header", f"x-api-token: {SECRET}"), ("x-api-token=env:VARIABLE",)),
+        (("--header", "x-tenant-key=env:NO_SUCH"), ("--header x-tenant-key", "NO_SUCH is not set")),
+        (("--header", "x-tenant-key=file:/nowhere"), ("--header x-tenant-key", "cannot read /nowhere")),
+        (("--header", "nonsense"), ("--header: write NAME=VALUE",)),
+        (("--header", "Content-Length=7"), ("Content-Length is set for each request",)),
+        (("--auth", "basic"), ("--auth must be one of bearer, api-key, x-api-key, none",)),
+        (("--endpoint", "chat"), ("--endpoint: a path begins with /",)),
+        (("--endpoint", f"/chat?key={SECRET}"), ("--endpoint: key in its query", "--header")),
+        (("--extra-body", "[1]"), ("--extra-body: a JSON object is needed",)),
+        (("--extra-body", "@/nowhere.json"), ("--extra-body: cannot read /nowhere.json",)),
+        (("--extra-body", '{"model": "x"}'), ("--extra-body: model is set by --model",)),
+        (("--max-tokens-field", "limit"), ("--max-tokens-field must be one of",)),
+        (("--top-p", "2"), ("--top-p must be above 0 and at most 1",)),
+        (("--proxy", f"http://user:{SECRET}@h"), ("--proxy: no credentials here", "--proxy env")),
+        (("--proxy", "http://10.0.0.1:3128"), ("--proxy: 127.0.0.1 is this machine",)),
+        (("--client-key", "key.pem"), ("--client-key needs --client-cert",)),
+    ],
+    ids=lambda value: " ".join(value)[:40].replace(SECRET, "...") if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_named_without_its_secret(
+    locust: Locust, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    with serving(whole) as server:
+        done = locust("--host", server.url, *FEW, *options)
+    assert_refused(done, *words)
+    assert SECRET not in done.err + done.out
+    assert not done.results.exists()
+
+
+def test_a_query_with_a_secret_is_refused(locust: Locust) -> None:
+    done = locust("--host", f"http://127.0.0.1:1/v1?api_key={SECRET}", *FEW)
+    assert_refused(done, "--host", "would show in process lists")
+    assert SECRET not in done.err
+
+
+# What a server refuses.
+
+
+def test_the_other_name_of_the_limit_is_found_and_told(locust: Locust) -> None:
+    with serving(refusing("max_tokens")) as server:
+        done = locust("--host", server.url, *FEW)
+    done.assert_ended_well()
+    assert "The server refuses max_tokens: answers are limited by max_completion_tokens." in done.err
+    assert {"max_completion_tokens" in body for body in bodies(server.requests)[1:]} == {True}
+    manifest = json.loads((done.folder / "run.json").read_text())
+    assert manifest["scenario"]["max_tokens_field"] == "max_completion_tokens"
+    assert len(manifest["server"]["adapted"]) == 1
+
+
+def test_a_name_of_the_limit_that_was_chosen_stays(locust: Locust) -> None:
+    with serving(refusing("max_tokens")) as server:
+        done = locust("--host", server.url, *FEW, "--max-tokens-field", "max_tokens")
+    assert_refused(done, "the server refuses the field max_tokens", "--extra-body")
+
+
+def test_another_field_that_is_refused_is_named_with_the_way_to_leave_it_out(locust: Locust) -> None:
+    with serving(refusing("temperature", status="422 Unprocessable Entity")) as server:
+        done = locust("--host", server.url, *FEW)
+        assert_refused(done, "refuses the field temperature", """--extra-body '{"temperature": null}'""")
+        locust("--host", server.url, *FEW, "--extra-body", '{"temperature": null}').assert_ended_well()
+
+
+def test_stream_options_are_left_out_where_usage_comes_all_the_same(locust: Locust) -> None:
+    streamed = FEW[:-1]
+    with serving(refusing("stream_options")) as server:
+        done = locust("--host", server.url, *streamed)
+    done.assert_ended_well()
+    assert "refuses stream_options: it is left out" in done.err
+    assert {r.counted_by for r in records_of(done.folder)} == {CountedBy.USAGE}
+
+    def without_usage(number: int, request: Request) -> Sequence[Step]:
+        if "stream_options" in json.loads(request.body):
+            return refusing("stream_options")(number, request)
+        return stream(token("a"), token("b", "stop"))
+
+    with serving(without_usage) as server:
+        done = locust("--host", server.url, *streamed)
+    assert_refused(done, "refuses stream_options", "--tokenizer", '{"stream_options":null}')
+
+
+def test_a_403_is_quoted_and_no_cause_guessed(locust: Locust) -> None:
+    forbidden = response(b"upstream connect error", status="403 Forbidden", kind="text/plain")
+    with serving([(0.0, forbidden)]) as server:
+        done = locust("--host", server.url, *FEW)
+    assert_refused(done, "HTTP 403: upstream connect error", "No key was sent")
+    assert "wants a key" not in done.err
+
+
+# A server that loads.
+
+
+def loading_until(ready_at: int) -> Callable[[int, Request], Sequence[Step]]:
+    def script(number: int, request: Request) -> Sequence[Step]:
+        if number < ready_at:
+            return [(0.0, response(b'{"error":{"message":"Loading model"}}', status="503 Service Unavailable"))]
+        return whole(number, request)
+
+    return script
+
+
+def test_a_server_that_is_loading_is_named_as_such_or_waited_for(locust: Locust) -> None:
+    with serving(loading_until(1_000)) as server:
+        assert_refused(locust("--host", server.url, *FEW), "is not ready", "Loading model", "--wait-ready")
+    everywhere = response(b'{"error":{"message":"Loading model"}}', status="503 Service Unavailable")
+    with serving(loading_until(1_000), models=everywhere) as server:
+        assert_refused(locust("--host", server.url, *FEW), "is not ready", "Loading model", "--wait-ready")
+    with serving(loading_until(2)) as server:
+        done = locust("--host", server.url, *FEW, "--wait-ready", "60")
+    done.assert_ended_well()
+    assert len(re.findall("Waiting up to 60 s for the server: HTTP 503: Loading model", done.err)) == 1
+
+
+def test_a_warm_up_that_failed_entirely_ends_the_run_before_it_uses_up_the_sample(locust: Locust) -> None:
+    def script(number: int, request: Request) -> Sequence[Step]:
+        return whole(number, request) if number == 0 else [(0.0, response(b"busy", status="503 Service Unavailable"))]
+
+    with serving(script, models=response(MODELS)) as server:
+        done = locust("--host", server.url, "--sample", "20", "--warmup", "3", "--no-stream")
+    assert done.status in {3, 4}
+    assert len(server.requests) == 4
+    assert "all 3 requests of the warm-up failed: HTTP 503: busy" in done.err + done.out
