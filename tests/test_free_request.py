@@ -162,7 +162,7 @@ def test_a_worker_sends_its_secrets_to_no_host_that_it_was_not_told(start: Start
         (("--extra-body", '{"model": "x"}'), ("--extra-body: model is set by --model",)),
         (("--max-tokens-field", "limit"), ("--max-tokens-field must be one of",)),
         (("--top-p", "2"), ("--top-p must be above 0 and at most 1",)),
-        (("--proxy", f"http://user:{SECRET}@h"), ("--proxy: no credentials here", "--proxy env")),
+        (("--proxy", f"http://user:{SECRET}@h"), ("--proxy: no credentials here", "write 'env' here")),
         (("--proxy", "http://10.0.0.1:3128"), ("--proxy: 127.0.0.1 is this machine",)),
         (("--client-key", "key.pem"), ("--client-key needs --client-cert",)),
     ],

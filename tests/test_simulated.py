@@ -126,7 +126,7 @@ def test_a_stream_that_never_closes_is_complete_with_its_end_mark(tmp_path: Path
 def test_scripted_failures_become_outcomes(tmp_path: Path) -> None:
     with simulated(tmp_path, ttft_ms=1, itl_ms=1, fail_at=3) as server:
         assert ask(server)[0].outcome is Outcome.BROKEN_STREAM
-    for status, outcome in ((429, Outcome.HTTP_4XX), (500, Outcome.HTTP_5XX)):
+    for status, outcome in ((429, Outcome.RATE_LIMITED), (500, Outcome.HTTP_5XX)):
         with simulated(tmp_path, status=status) as server:
             assert ask(server)[0].outcome is outcome
 

@@ -1,7 +1,7 @@
 """``python -m loadgen.exporter ADDR PORT NAMES``: serves what it is told on its standard input, until that ends.
 
-It prints its address, taking the next free port where that one is taken. After the end it stays as long as somebody
-scrapes it, two intervals at most, so that Prometheus has the last of it.
+It prints its address, taking the next free port where that one is taken. After the end it stays until those who scrape
+it have come once more, for two of their intervals or 5 s at most, so that Prometheus has the last of it.
 """
 
 import errno

@@ -15,6 +15,9 @@ PATH = "/metrics"
 _SCRAPER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
 """Prometheus sends this header, and so do those that do as it does; a person who looks does not."""
 
+PATIENCE_S = 5.0
+"""A scraper may be late by this, on a machine that is busy."""
+
 StartResponse = Callable[..., Any]
 
 
@@ -36,9 +39,10 @@ class Scrapers:
             self.interval[who] = at - before
 
     def wait_for_each(self, longest_s: float) -> None:
-        """Wait until each has come once more, for two of its intervals at most."""
+        """Wait until each has come once more, for two of its intervals at most, or :data:`PATIENCE_S` if that is more."""
         seen, now = dict(self.last), time.monotonic()
-        due = {who: min(seen[who] + 2 * interval, now + longest_s) for who, interval in self.interval.items()}
+        waits = {who: max(2 * interval, PATIENCE_S) for who, interval in self.interval.items()}
+        due = {who: min(seen[who] + wait, now + longest_s) for who, wait in waits.items()}
         while any(self.last[who] == seen[who] and time.monotonic() < at for who, at in due.items()):
             time.sleep(0.05)
 
