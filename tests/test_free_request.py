@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from cluster import Starter
 from conftest import Finished, Locust, free_port, records_of
+from launching import Home
 from serving import MODELS, Request, Step, answer, response, serving, stream, token
+from test_matrix import ONE
 
 from loadgen.record import CountedBy
 
@@ -270,3 +272,29 @@ def test_a_warm_up_that_failed_entirely_ends_the_run_before_it_uses_up_the_sampl
     assert done.status in {3, 4}
     assert len(server.requests) == 4
     assert "all 3 requests of the warm-up failed: HTTP 503: busy" in done.err + done.out
+
+
+def test_a_column_of_a_matrix_has_a_request_of_its_own(home: Home) -> None:
+    with serving(whole) as server:
+        text = ONE.replace("./mine.py", "elsewhere").replace("tiny-llama", "m").replace("warmup = 2", "warmup = 0")
+        text += f'[model.m]\nsource = "me/m"\n[engine.elsewhere]\nengine = "endpoint"\nhost = "{server.url}"\n'
+        text += 'model = "m"\nheader = ["x-team=blue", "x-tenant-key=env:TENANT"]\nendpoint = "/chat"\n'
+        text += 'extra_body = {reasoning = {effort = "low"}}\n'
+        (home.folder / "matrix.toml").write_text(text)
+        home.more = {"TENANT": TENANT}
+        home.assert_ended_well(home.loadgen("matrix", "matrix.toml"))
+    assert {request.path for request in server.requests} == {"/chat"}
+    assert {request.headers["x-tenant-key"] for request in server.requests} == {TENANT}
+    assert {request.headers["x-team"] for request in server.requests} == {"blue"}
+    assert {body["reasoning"]["effort"] for body in bodies(server.requests)} == {"low"}
+    for path in home.folder.rglob("*"):
+        assert not path.is_file() or TENANT.encode() not in path.read_bytes()
+
+
+def test_a_key_of_a_column_that_no_request_can_have_is_named(home: Home) -> None:
+    text = ONE.replace("./mine.py", "elsewhere").replace("tiny-llama", "m")
+    text += '[model.m]\nsource = "me/m"\n[engine.elsewhere]\nengine = "endpoint"\nhost = "http://h"\nauth = "basic"\n'
+    (home.folder / "matrix.toml").write_text(text)
+    done = home.loadgen("matrix", "matrix.toml", "--dry-run")
+    assert done.returncode == 2
+    assert "engine 'elsewhere': --auth must be one of" in done.stderr

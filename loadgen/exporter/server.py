@@ -39,7 +39,7 @@ class Scrapers:
             self.interval[who] = at - before
 
     def wait_for_each(self, longest_s: float) -> None:
-        """Wait until each has come once more, for two of its intervals at most, or :data:`PATIENCE_S` if that is more."""
+        """Wait until each has come once more, for two of its intervals or :data:`PATIENCE_S` at most."""
         seen, now = dict(self.last), time.monotonic()
         waits = {who: max(2 * interval, PATIENCE_S) for who, interval in self.interval.items()}
         due = {who: min(seen[who] + wait, now + longest_s) for who, wait in waits.items()}

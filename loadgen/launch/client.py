@@ -29,11 +29,13 @@ def start_client(
 ) -> "subprocess.Popen[bytes]":
     """Start it headless in a folder, with its standard error on a descriptor or, without one, on ours.
 
-    ``options``: Locust's and ours by flag; a flag whose value is True stands alone. ``environment``: more variables.
+    ``options``: Locust's and ours by flag; a flag whose value is True stands alone, one whose
+    value is a tuple is repeated. ``environment``: more variables.
     """
     command = [*locust_command(shipped()[load]), "--headless"]
     for flag, value in options.items():
-        command += [flag] if value is True else [flag, str(value)]
+        values = value if isinstance(value, tuple) else (value,)
+        command += [flag] if value is True else [word for one in values for word in (flag, str(one))]
     return subprocess.Popen(  # noqa: S603 our own
         command,
         cwd=folder,

@@ -15,6 +15,7 @@ from loadgen.models.model import Model
 from loadgen.models.shape import Dtype, Shape
 from loadgen.models.table import MODELS
 from loadgen.models.template import template_path
+from loadgen.scenario import flag
 
 Part = Literal["speed", "throughput"]
 
@@ -47,10 +48,33 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What it calls the model there."""
     key: str | None = None
     """Environment variable that has its API key; None: OPENAI_API_KEY."""
+    endpoint: str | None = None
+    header: list[str] = []
+    auth: str | None = None
+    extra_body: dict[str, Any] = {}
+    system_prompt: str | None = None
+    max_tokens_field: str | None = None
+    proxy: str | None = None
+    """As the options of these names."""
     reference: str | None = None
     """Engine of the specification whose figures stand beside; None: its own, if it has any."""
     throughput: dict[str, Any] = {}
     """What is different from ``[throughput]`` for it."""
+
+
+_REQUEST_OPTIONS = ("endpoint", "auth", "system_prompt", "max_tokens_field", "proxy")
+
+
+def request_options(said: EngineConfig) -> dict[str, object]:
+    """Return the options by which the requests of a column differ from those of others."""
+    options: dict[str, object] = {
+        flag(name): value for name in _REQUEST_OPTIONS if (value := getattr(said, name)) is not None
+    }
+    if said.header:
+        options["--header"] = tuple(said.header)
+    if said.extra_body:
+        options["--extra-body"] = msgspec.json.encode(said.extra_body).decode()
+    return options
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.errors import ConfigFileError
+from loadgen.errors import ConfigFileError, OptionError
 from loadgen.launch.options import check_options
 from loadgen.matrix.config import (
     Config,
@@ -21,10 +21,11 @@ from loadgen.matrix.config import (
     ThroughputConfig,
     engine_of,
     model_of,
+    request_options,
     throughput_of,
 )
 from loadgen.models.shape import Shape
-from loadgen.scenario import SHORTEST_STEP_S
+from loadgen.scenario import SHORTEST_STEP_S, resolve
 from loadgen.slo import parse_slo
 from loadgen.steps import parse_precision, parse_steps
 from loadgen.wire.target import parse_target
@@ -139,6 +140,7 @@ def _check_column(config: Config, column: str, name: str) -> None:
     except msgspec.ValidationError as error:
         raise ConfigFileError(f"{where}: {error}") from None
     _check_throughput(throughput, f"{where}: throughput:")
+    _check_request(said, where)
     if said.host is not None:
         _check_host(said.host, where)
     if not engine.launches and said.host is None:
@@ -149,6 +151,15 @@ def _check_column(config: Config, column: str, name: str) -> None:
         )
     if said.key is not None and not os.environ.get(said.key):
         raise ConfigFileError(f"{where}: the environment variable {said.key}, which key names, is not set.")
+
+
+def _check_request(said: EngineConfig, where: str) -> None:
+    """Raise ConfigFileError for a key whose value the option of its name does not take."""
+    options = {name.removeprefix("--").replace("-", "_"): value for name, value in request_options(said).items()}
+    try:
+        resolve(options)
+    except OptionError as error:
+        raise ConfigFileError(f"{where}: {error}") from None
 
 
 def _check_throughput(throughput: ThroughputConfig, where: str) -> None:

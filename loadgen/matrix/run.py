@@ -16,7 +16,7 @@ from loadgen.launch.readiness import last_words
 from loadgen.launch.registry import registered
 from loadgen.live.status import Status
 from loadgen.matrix.cell import Cell, Part
-from loadgen.matrix.config import Config, throughput_of
+from loadgen.matrix.config import Config, request_options, throughput_of
 from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import Planned, look
 from loadgen.results.report import summary_of
@@ -169,6 +169,7 @@ def _options(config: Config, planned: Planned, part: Part, host: str) -> tuple[L
         options["--ignore-eos"] = True
     if planned.said.model is not None:
         options["--model"] = planned.said.model
+    options |= request_options(planned.said)
     if part == "throughput":
         asked = throughput_of(config, planned.cell.column)
         options |= {"--steps": asked.steps, "--step-time": asked.step_time, "--precision": asked.precision}

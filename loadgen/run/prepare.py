@@ -73,6 +73,8 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     """
     check_writable(Path(scenario.results))
     plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
+    if same := plan.same_text():
+        logger.warning("--dataset: %d of the %d prompts have the text of another", len(same), len(plan.sample))
     launched = None if engine else launched_at(host)
     name = ENGINE if engine else _engine_of(scenario, launched)
     if engine and scenario.engine not in {"endpoint", ENGINE}:
