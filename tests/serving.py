@@ -114,12 +114,15 @@ def serving(
     context: ssl.SSLContext | None = None,
     keep_open: bool = False,
     close_after: float = 0.0,
+    address: str = "127.0.0.1",
 ) -> Iterator[ScriptServer]:
     """Serve a script on loopback until the block ends. ``keep_open`` serves more requests on a connection."""
     plan = script if callable(script) else (lambda _number, _request: script)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family, backlog=256)
     scheme = "https" if context else "http"
-    server = ScriptServer(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
+    host = f"[{address}]" if ":" in address else address
+    server = ScriptServer(f"{scheme}://{host}:{listener.getsockname()[1]}")
     stopped = threading.Event()
     lock = threading.Lock()
 

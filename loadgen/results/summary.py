@@ -62,6 +62,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         "embedded": manifest.embedded,
         "launched": engine_facts(manifest.launched),
         "client": manifest.scenario.get("client"),
+        "proxy": manifest.server.get("proxy"),
         "stream": not manifest.scenario.get("no_stream"),
         "streamed": _streamed(evidence.ok),
         "verdict": _verdict(verdict, checks),

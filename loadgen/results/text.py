@@ -93,4 +93,6 @@ def reservations(summary: Mapping[str, Any]) -> list[str]:
         found.append("random weights")
     if summary.get("client") == "openai":
         found.append("through the openai SDK")
+    if summary.get("proxy"):
+        found.append(f"through the proxy {summary['proxy']}")
     return found

@@ -100,7 +100,7 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         engine=simulated.ENGINE if is_simulated else engine_there.name,
         model=found.model,
         called=called,
-        server=found.server | ({"adapted": list(accepted.notes)} if accepted.notes else {}),
+        server=found.server | _way_there(settings, accepted),
         plan=plan,
         chat=chat,
         embedded=LABEL if engine else None,
@@ -108,6 +108,13 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
         metrics=engine_there.metrics,
         launched=launched,
     )
+
+
+def _way_there(settings: Settings, accepted: Accepted) -> dict[str, Any]:
+    """Return what is between us and the server, and what was changed for it."""
+    proxy = settings.target.proxy
+    found: dict[str, Any] = {} if proxy is None else {"proxy": proxy.address}
+    return found | ({"adapted": list(accepted.notes)} if accepted.notes else {})
 
 
 def _as_accepted(scenario: Scenario, settings: Settings, accepted: Accepted) -> tuple[Scenario, Settings]:
