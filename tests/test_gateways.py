@@ -74,7 +74,7 @@ def test_nginx_before_the_engine_is_measured(locust: Locust, tmp_path: Path, eng
 @pytest.mark.skipif(TINYPROXY is None, reason="needs tinyproxy, which scripts/test installs")
 def test_what_is_tested_behind_a_proxy_holds(tmp_path: Path) -> None:
     """Loopback is not measured through a proxy, so there is a network with another address, of this test alone."""
-    tests = f"{sys.executable} -m pytest -q -p no:cacheprovider --basetemp {tmp_path}/inside {ROOT / 'tests' / 'inside_network.py'}"
+    tests = f"{sys.executable} -m pytest -q -p no:cacheprovider --basetemp {tmp_path}/inside tests/inside_network.py"
     network = "ip link set lo up && ip addr add 10.99.0.1/24 dev lo"
     command = ["unshare", "-rn", "sh", "-c", f"{network} && exec {tests}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)

@@ -44,7 +44,7 @@ class GeventWaiter:
     def __init__(self) -> None:
         self._hub = get_hub()
         epoll = _original_epoll()
-        self._loop = ReadLoop(PollPoller() if epoll is None else epoll)
+        self._loop = ReadLoop(PollPoller(gevent.monkey.get_original("select", "poll")) if epoll is None else epoll)
         loop = self._hub.loop
         self._ready = None if epoll is None else loop.io(epoll.fileno(), _READ)
         self._tick = loop.timer(TICK_S, TICK_S)

@@ -43,6 +43,8 @@ class Settings:
     api: Api
     timeouts: Timeouts
     keep_alive: bool = False
+    drains_lazily: bool = True
+    """Whether streams may be drained in large reads: the system has to hold back reads for that."""
     api_key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers of each request, that of the key among them."""
@@ -167,7 +169,8 @@ class Client:
             transcript.silent = connection.check_silence()
             due = deadline(now(), min(timeouts.first_byte, timeouts.total))
             transcript.sent = connection.send(data, due)
-            connection.receive(transcript, timeouts, has_token, self._shows_token if request.lazy else None)
+            shows_token = self._shows_token if request.lazy and self._settings.drains_lazily else None
+            connection.receive(transcript, timeouts, has_token, shows_token)
         except BaseException:
             connection.close()
             raise

@@ -261,6 +261,7 @@ def _window(evidence: Evidence, summary: Summary) -> Window | None:
 def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
     return {
         **_health(manifest.instruments, ok),
+        "lacks": manifest.environment.get("lacks", []),
         "timestamp_source": "+".join(sorted({r.stamp for r in ok})) or None,
         "interval_ms": {
             "first_token": _widths(r.first_token_interval_ns for r in ok),

@@ -215,6 +215,7 @@ def _instrument(summary: Summary) -> Table:
     lag, delay = i["loop_lag_ms"] or {}, i["read_delay_ms"] or {}
     rows = (
         ("receive times taken by", i["timestamp_source"] or ABSENT),
+        *(("this system does not have", lack) for lack in i.get("lacks", ())),
         ("kernel to user space, ms: p50, max", f"{number(delay.get('p50'), 3)}, {number(delay.get('max'), 3)}"),
         ("loop lag, ms: p50, p99, max", ", ".join(number(lag.get(key), 3) for key in ("p50", "p99", "max"))),
         (

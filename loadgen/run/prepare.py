@@ -27,6 +27,7 @@ from loadgen.run.key_hosts import KeyHosts
 from loadgen.run.refusals import Accepted
 from loadgen.run.request_settings import extra_body_of, headers_of
 from loadgen.scenario import LIMIT_OPTIONS, Scenario
+from loadgen.wire.capability import capability
 from loadgen.wire.proxy import proxy_of
 from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import Target, parse_target, present, without_route
@@ -178,6 +179,7 @@ def settings_of(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),
         keep_alive=scenario.keep_alive,
+        drains_lazily=capability().low_water,
         api_key=key,
         headers=headers,
         secrets=secrets,

@@ -17,6 +17,7 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.messages import RunAssignment
 from loadgen.run.prepare import Prepared
 from loadgen.run.result import wall_time
+from loadgen.wire.capability import capability
 from loadgen.workload.defaults import UserClass
 
 
@@ -43,7 +44,7 @@ def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) 
         server=prepared.server,
         versions={"loadgen": machine.loadgen, "python": machine.python}
         | {name: version(name) for name in ("locust", "gevent", "httptools", "msgspec", "openai")},
-        environment={"platform": machine.platform, "cpus": machine.cpus, "cpu": machine.cpu},
+        environment={"platform": machine.platform, "cpus": machine.cpus, "cpu": machine.cpu, "lacks": _lacks()},
         started_at=wall_time(),
         anchor={"realtime_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
         calibration=calibration,
@@ -89,6 +90,13 @@ def whole_run(
 def without_users(whole: RunAssignment) -> RunAssignment:
     """Return the assignment of a master, whose workers have all users: at most it sends the warm-up itself."""
     return msgspec.structs.replace(whole, planned=0, warm_up=[])
+
+
+def _lacks() -> list[str]:
+    """Return what this system does not do, as reports say it."""
+    can = capability()
+    stamps = [] if can.stamps else ["receive times of the kernel: those of user space are used"]
+    return stamps + ([] if can.low_water else ["reads that are held back: all streams are read token by token"])
 
 
 def _run_id(kind: str, model: str) -> str:

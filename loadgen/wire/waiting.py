@@ -4,7 +4,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from loadgen.clock import MS, SECOND, Ns, now
 from loadgen.wire.read_loop import ReadLoop
@@ -77,8 +77,9 @@ class PollWaiter:
 class PollPoller:
     """``select.poll`` with the face of epoll, for systems without epoll."""
 
-    def __init__(self) -> None:
-        self._poll = select.poll()
+    def __init__(self, poll: Callable[[], Any] = select.poll) -> None:
+        """``poll``: makes the object that polls, where :mod:`select` does not have the system's own."""
+        self._poll = poll()
 
     def register(self, fd: int, events: int) -> None:
         """Watch a descriptor."""
@@ -90,7 +91,8 @@ class PollPoller:
 
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:  # noqa: ARG002 it returns all
         """Return ready descriptors."""
-        return self._poll.poll(timeout * 1000)
+        ready: list[tuple[int, int]] = self._poll.poll(timeout * 1000)
+        return ready
 
 
 def lookup(host: str, port: int) -> list[Address]:
