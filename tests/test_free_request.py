@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 from cluster import Starter
 from conftest import Finished, Locust, free_port, records_of
 from launching import Home
+from scraping import url_of
 from serving import MODELS, Request, Step, answer, response, serving, stream, token
+from test_embedded import children_of
 from test_matrix import ONE
 
 from loadgen.record import CountedBy
@@ -298,3 +302,33 @@ def test_a_key_of_a_column_that_no_request_can_have_is_named(home: Home) -> None
     done = home.loadgen("matrix", "matrix.toml", "--dry-run")
     assert done.returncode == 2
     assert "engine 'elsewhere': --auth must be one of" in done.stderr
+
+
+def test_no_secret_is_on_a_page_in_a_metric_or_in_a_process_list(start: Starter) -> None:
+    port = free_port()
+    web = ("--web-host", "127.0.0.1", "--web-port", str(port), "--autostart", "--autoquit", "60", "--users", "1")
+    with serving(stream(*[token("a")] * 4, token("b", "stop"), pause=0.02)) as server:
+        run = start(
+            *(*web, "--host", server.url, *FEW[:-1], "--requests", "100000", "--metrics", "127.0.0.1:0"),
+            *("--header", "x-tenant-key=env:TENANT", "--header", "Authorization=Bearer env:TENANT"),
+            environment={"TENANT": TENANT, "OPENAI_API_KEY": SECRET},
+        )
+        due = time.monotonic() + 120
+        while not any(b'"measure"' in path.read_bytes() for path in run.results.glob("*/records-0.jsonl")):
+            assert time.monotonic() < due, run.said
+            time.sleep(0.05)
+        pages = [f"http://127.0.0.1:{port}{path}" for path in ("/", "/llm", "/llm/data", "/stats/requests", "/logs")]
+        texts = [fetched(url) for url in (*pages, url_of(run))]
+        processes = [Path(f"/proc/{pid}") for pid in (run.process.pid, *children_of(run.process.pid))]
+        texts += [(process / "cmdline").read_text() for process in processes]
+        children = [(process / "environ").read_bytes() for process in processes[1:]]
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {TENANT}"}
+    assert len(children) == 1  # the exporter
+    assert not [text for text in texts if TENANT in text or SECRET in text]
+    assert not [variables for variables in children if TENANT.encode() in variables or SECRET.encode() in variables]
+
+
+def fetched(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        text: str = reply.read().decode()
+        return text
