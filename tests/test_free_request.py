@@ -92,6 +92,7 @@ def test_headers_body_and_path_are_those_that_were_asked_for(locust: Locust, tmp
     assert {body["max_completion_tokens"] for body in bodies(server.requests)} == {1, 8}
     scenario = json.loads((done.folder / "run.json").read_text())["scenario"]
     assert f"x-tenant-key=file:{tmp_path}/tenant" in scenario["header"]
+    assert scenario["system_prompt"].startswith("9 characters, sha256 ")
     for path in (*done.results.rglob("*"), tmp_path / "locust.log"):
         if path.is_file():
             assert SECRET.encode() not in path.read_bytes()

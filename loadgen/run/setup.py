@@ -1,5 +1,6 @@
 """What a run begins with: its manifest, and the assignment for each process."""
 
+import hashlib
 import re
 import secrets
 import time
@@ -7,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,6 +19,7 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.messages import RunAssignment
 from loadgen.run.prepare import Prepared
 from loadgen.run.result import wall_time
+from loadgen.scenario import Scenario
 from loadgen.wire.capability import capability
 from loadgen.workload.defaults import UserClass
 
@@ -34,7 +37,7 @@ def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) 
         simulated=prepared.simulated,
         embedded=prepared.embedded,
         launched=prepared.launched,
-        scenario=asdict(prepared.scenario),
+        scenario=_kept(prepared.scenario),
         users=load.users,
         run_time_s=run_time_s,
         planned_requests=load.planned_requests(run_time_s),
@@ -68,7 +71,7 @@ def whole_run(
         number=0,
         shard=0,
         shards=1,
-        scenario=manifest.scenario,
+        scenario=asdict(prepared.scenario),
         engine=prepared.engine_spec,
         model=prepared.model,
         host=prepared.settings.target.url,
@@ -90,6 +93,15 @@ def whole_run(
 def without_users(whole: RunAssignment) -> RunAssignment:
     """Return the assignment of a master, whose workers have all users: at most it sends the warm-up itself."""
     return msgspec.structs.replace(whole, planned=0, warm_up=[])
+
+
+def _kept(scenario: Scenario) -> dict[str, Any]:
+    """Return the scenario as results have it: no prompt is kept, so of a system prompt only what tells two apart."""
+    kept = asdict(scenario)
+    if scenario.system_prompt is not None:
+        digest = hashlib.sha256(scenario.system_prompt.encode()).hexdigest()
+        kept["system_prompt"] = f"{len(scenario.system_prompt):,} characters, sha256 {digest}"
+    return kept
 
 
 def _lacks() -> list[str]:
