@@ -206,7 +206,7 @@ def test_an_answer_that_is_not_streamed_has_a_round_trip_and_no_first_token() ->
 
 def test_the_request_is_what_the_record_says() -> None:
     with serving(answer()) as server:
-        settings = replace(settings_for(server.url + "/some/path/v1/"), api_key="sk-secret")
+        settings = replace(settings_for(server.url + "/some/path/v1/"), headers={"Authorization": "Bearer sk-secret"})
         ask(Client(settings, PollWaiter()), request_id="run-000001")
     (request,) = server.requests
     assert request.path == "/some/path/v1/chat/completions"

@@ -36,7 +36,7 @@ from loadgen.protocol.client import Client, Settings
 from loadgen.record import CountedBy, Outcome, RequestRecord, to_line
 from loadgen.scenario import LIMIT_OPTIONS
 from loadgen.wire.fault import WireError
-from loadgen.wire.get import get
+from loadgen.wire.get import Reply, get
 from loadgen.wire.response_reader import Timeouts
 from loadgen.wire.target import parse_target
 from loadgen.wire.waiting import Address, PollWaiter
@@ -316,12 +316,17 @@ def pieces_of(text: str) -> set[str]:
 def test_what_is_asked_outside_the_measurement_is_without_the_key_too() -> None:
     models = response(f'{{"data":[{{"id":"{KEY}"}}]}}'.encode(), extra=f"Server: {KEY}/1.0\r\n")
     with serving(answer(), models=models) as server:
-        reply = get(parse_target(server.url), "/v1/models", PollWaiter(), timeout=30, api_key=KEY)
+        reply = asked_apart(server)
     assert reply.headers["server"] == "[key]/1.0"
     assert reply.body == b'{"data":[{"id":"[key]"}]}'
     with serving(answer(), models=f"{KEY} is not HTTP\r\n\r\n".encode()) as server, pytest.raises(WireError) as failed:
-        get(parse_target(server.url), "/v1/models", PollWaiter(), timeout=30, api_key=KEY)
+        asked_apart(server)
     assert KEY not in failed.value.message
+
+
+def asked_apart(server: ScriptServer) -> Reply:
+    target = parse_target(server.url)
+    return get(target, "/v1/models", PollWaiter(), timeout=30, headers={"Authorization": KEY}, secrets=(KEY,))
 
 
 # Time-outs.

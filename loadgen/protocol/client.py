@@ -77,6 +77,11 @@ class Settings:
         body = self.api.body(request)
         return merged(body, self.extra_body) if self.extra_body else body
 
+    @property
+    def kept_out(self) -> tuple[str, ...]:
+        """What is taken out of all that is kept: the secrets, and the key in any case."""
+        return (*self.secrets, self.api_key) if self.api_key and self.api_key not in self.secrets else self.secrets
+
     def path(self, *, stream: bool) -> str:
         """Return path and query of a request."""
         return self.target.path_of(self.shown_route(stream=stream))
@@ -198,7 +203,7 @@ def conclude(settings: Settings, request: Request, transcript: Transcript) -> Ex
     completion.outcome, completion.error = decide(fault, transcript.response.status, completion)
     if completion.outcome is Outcome.OK and fault is not None:
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
-    completion.redact(settings.secrets)
+    completion.redact(settings.kept_out)
     return Exchange(record_of(request, transcript, arrivals, completion, settings.count_tokens), completion)
 
 

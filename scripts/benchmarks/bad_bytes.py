@@ -262,8 +262,8 @@ def read_apart(data: bytes) -> None:
     from loadgen.measure.counters import parse
 
     error_message(data)
-    kept(described(data, "text/html"), KEY)
-    redacted_bytes(data, KEY)
+    kept(described(data, "text/html"), (KEY,))
+    redacted_bytes(data, (KEY,))
     parse(data[:20_000].decode(errors="replace"), at_ns=0, names={"running": ("vllm:num_requests_running",)})
     for engine in ("endpoint", "tgi-1.0.1"):
         api = _api(engine)
