@@ -36,11 +36,6 @@ class Header:
             return None
         return Reference(match["source"], match["place"], "" if match["scheme"] is None else f"{match['scheme']} ")
 
-    @property
-    def shown(self) -> str:
-        """As it may stand in results."""
-        return f"{self.name}: {self.value}"
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:

@@ -220,7 +220,7 @@ def test_the_request_is_what_the_record_says() -> None:
 def test_a_secret_is_not_recorded_in_part_either(length: int) -> None:
     body = b"x" * length + b"sk-secret" + b"y" * 100
     with serving([(0, response(body, status="400 Bad Request", kind="text/plain"))]) as server:
-        record = ask(Client(replace(settings_for(server), api_key="sk-secret"), PollWaiter()))
+        record = ask(Client(replace(settings_for(server), secrets=("sk-secret",)), PollWaiter()))
     assert "sk-" not in (record.error or "")
 
 
@@ -241,7 +241,7 @@ def test_a_count_of_zero_for_an_answer_with_text_is_no_count() -> None:
 def test_a_secret_that_the_server_repeats_is_not_recorded() -> None:
     body = b'{"error":{"message":"Incorrect API key provided: sk-secret."}}'
     with serving([(0, response(body, status="401 Unauthorized"))]) as server:
-        record = ask(Client(replace(settings_for(server), api_key="sk-secret"), PollWaiter()))
+        record = ask(Client(replace(settings_for(server), secrets=("sk-secret",)), PollWaiter()))
     assert record.error == "HTTP 401: Incorrect API key provided: [key]."
 
 

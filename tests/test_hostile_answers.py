@@ -50,7 +50,7 @@ KEY = "sk-proj-0123456789abcdef"
 def settings_for(server: ScriptServer | str, engine: str = "endpoint", timeouts: Timeouts = PATIENT) -> Settings:
     url = server if isinstance(server, str) else server.url
     return Settings(
-        parse_target(url, verify=False), ENGINES[engine].api, timeouts, api_key=KEY, limit_options=LIMIT_OPTIONS
+        parse_target(url, verify=False), ENGINES[engine].api, timeouts, secrets=(KEY,), limit_options=LIMIT_OPTIONS
     )
 
 

@@ -87,7 +87,7 @@ def test_requests_go_round_the_sample_in_a_seeded_order(set_otherwise: Seen) -> 
     assert [r.round for r in measured] == [0] * 4 + [1] * 4 + [2] * 2
     assert [r.prompt_row for r in measured[:4]] == done.manifest["dataset"]["sample_rows"]
     assert sorted(r.prompt_row for r in measured[4:8]) == sorted(r.prompt_row for r in measured[:4])
-    assert "gone round" in (done.folder / "report.md").read_text()
+    assert "times, in a seeded order" in (done.folder / "report.md").read_text()
 
 
 ENDING = """

@@ -47,8 +47,11 @@ def test_an_endpoint_takes_the_place_of_the_route(base: str, endpoint: str, expe
 
 
 @pytest.mark.parametrize("base", ["http://h", "http://h/v1", "http://h/api/v1", "http://h/api"])
-def test_metrics_lie_beside_the_version(base: str) -> None:
-    assert parse_target(base).beside("/metrics") == base.removeprefix("http://h").removesuffix("/v1") + "/metrics"
+def test_metrics_are_found_without_the_version(base: str) -> None:
+    assert (
+        parse_target(base).unversioned_path_of("/metrics")
+        == base.removeprefix("http://h").removesuffix("/v1") + "/metrics"
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -
     try:
         reply = get(
             settings.target,
-            settings.target.beside(metrics.path),
+            settings.target.unversioned_path_of(metrics.path),
             waiter,
             timeout=COUNTERS_TIMEOUT_S,
             headers=settings.headers,

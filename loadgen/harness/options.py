@@ -11,18 +11,23 @@ from locust.argument_parser import LocustArgumentParser
 
 from loadgen.engines.catalogue import find_engine
 from loadgen.errors import OptionError, UsageError
-from loadgen.harness import open_files, ports
+from loadgen.harness import ports
 from loadgen.harness.locust_users import evenly
+from loadgen.launch.open_files import allow_open_files
 from loadgen.protocol.chat import ChatApi
 from loadgen.run.key_hosts import allowed_by_variable
 from loadgen.run.load.catalogue import LOAD_MODELS
 from loadgen.run.load.model import LoadModel, check_options
 from loadgen.scenario import Scenario, flag, resolve
+from loadgen.steps import parse_steps
 
 LOOPBACK = "127.0.0.1"
 
 LEAVE_RUNNING = -1
 """The value of ``--autoquit`` if it is not given."""
+
+SPARE_FILES = 128
+"""Files open in addition to connections: results, logs, pipes, timers, modules while they are imported."""
 
 STOP_TIMEOUT_S = 60
 WORKERS_S = 120
@@ -66,7 +71,7 @@ def _add_option(group: "argparse._ArgumentGroup", f: "Field[Any]") -> None:
     action = group.add_argument(
         flag(f.name),
         dest=f.name,
-        default=f.default or None if value_type is list else f.default,
+        default=None if value_type is list else f.default,  # argparse appends to what is there
         help=(f.metadata["help"] + _default(f.default)).replace("%", "%%"),
         env_var="LOADGEN_" + f.name.upper(),
         **value,
@@ -142,13 +147,32 @@ def check_command(options: Namespace, load_model: type[LoadModel]) -> None:
     if options.headless:
         load_model.check_processes(evenly(options.num_users or 1, options.processes or 1))
     if not options.master:
-        open_files.provide(scenario, options.num_users or 1, options.processes or 1)
+        _check_open_files(scenario, options.num_users or 1, options.processes or 1)
     if options.processes and options.master_port != options.master_bind_port:
         raise OptionError(
             f"--master-bind-port {options.master_bind_port}: with --processes give --master-port "
             f"{options.master_bind_port} too, or the workers look for their master at {options.master_port}."
         )
     _hold_ports(options)
+
+
+def _check_open_files(scenario: Scenario, users: int, processes: int) -> None:
+    """Raise the limit of open files to what a process needs; raises OptionError if the system allows less."""
+    flag_of_most, most = _most_connections(scenario, users)
+    needed = -(-most // processes) + SPARE_FILES
+    if (allowed := allow_open_files(needed)) < needed:
+        raise OptionError(
+            f"{flag_of_most} {most:,}: that takes {needed:,} open files in a process, and `ulimit -Hn` allows "
+            f"{allowed:,}. Raise that limit, or spread the users over more --processes."
+        )
+
+
+def _most_connections(scenario: Scenario, users: int) -> tuple[str, int]:
+    """Return the option that sets the most connections at once, of all processes, and their number."""
+    if scenario.rate is not None:
+        return "--max-in-flight", scenario.max_in_flight
+    listed = parse_steps(scenario.steps)
+    return ("--steps", max(listed)) if listed is not None and max(listed) > users else ("--users", users)
 
 
 def _hold_ports(options: Namespace) -> None:

@@ -146,7 +146,7 @@ class Session(RunSupervisor, LocustProcess):
         """Check workers before a run of ``total`` users; return their ids, none for a run of one process."""
         if self.pool is None:
             return []
-        with_key = prepared.settings.api_key is not None
+        with_key = prepared.settings.has_key
         workers = self.pool.check_workers(forked=bool(self.options.processes), with_key=with_key)
         self._load_model.check_processes(self.users.by_process(total, len(workers)))
         return workers

@@ -1,7 +1,6 @@
 """Running the grid: real Locust processes against the truth server, one cell after another."""
 
 import os
-import resource
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from loadgen.errors import EngineError, RunError
 from loadgen.launch.client import NO_KEY, start_client
+from loadgen.launch.open_files import allow_open_files
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.live.cells import CellProgress
 from loadgen.measure.envelope import Asked, Cell, CellStatus, Sweep, envelope, judged, streams_text
@@ -60,7 +60,7 @@ class Grid:
 
 def measure(grid: Grid, progress: CellProgress) -> Calibration:
     """Measure the grid; raises EngineError if the truth server does not start, RunError if a run of Locust fails."""
-    most = _allow_open_files() - _OTHER_FILES
+    most = allow_open_files(_MOST_OPEN_FILES) - _OTHER_FILES
     deadline = time.monotonic() + grid.seconds
     climbs = [Climb(grid, rate, most, deadline, progress) for rate in grid.rates]
     for climb in climbs:
@@ -196,13 +196,3 @@ def _pin(pid: int, cores: Sequence[int]) -> None:
     """Keep a process on some cores, if it leaves others for its peer."""
     if cores and len(_cores()) > 1:
         os.sched_setaffinity(pid, cores)
-
-
-def _allow_open_files() -> int:
-    """Raise the limit of open files, which our processes inherit, as far as is allowed and needed; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return _MOST_OPEN_FILES if soft == resource.RLIM_INFINITY else soft

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from loadgen.engines.engine import Engine
 from loadgen.errors import EngineError, OptionError
 from loadgen.models.model import Model
@@ -16,6 +18,7 @@ from loadgen.request import Message, Place, Request
 from loadgen.results.launched import Launched
 from loadgen.results.manifest import MadeBy
 from loadgen.scenario import Scenario
+from loadgen.workload.defaults import RequestDefaults
 from loadgen.workload.prompts import Prompt
 
 
@@ -31,17 +34,8 @@ class Chat:
 
     def shortest(self, model: str, scenario: Scenario) -> Request:
         """Return a request like those of a scenario, for an answer of one token."""
-        return Request(
-            id="preflight",
-            input="Hello.",
-            model=model,
-            max_tokens=1,
-            temperature=scenario.temperature,
-            stream=scenario.stream,
-            stop=self.stop,
-            body={} if scenario.top_p is None else {"top_p": scenario.top_p},
-            place=Place(phase=Phase.WARMUP),
-        )
+        request = RequestDefaults.of_run(scenario, model, self.stop).request("Hello.", Place(phase=Phase.WARMUP))
+        return msgspec.structs.replace(request, id="preflight", max_tokens=1)
 
     def check(self, prompts: Iterable[Prompt]) -> None:
         """Raise EngineError if the chat template is applied here and fails on one of the prompts."""

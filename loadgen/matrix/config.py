@@ -15,7 +15,6 @@ from loadgen.models.model import Model
 from loadgen.models.shape import Dtype, Shape
 from loadgen.models.table import MODELS
 from loadgen.models.template import template_path
-from loadgen.scenario import flag
 
 Part = Literal["speed", "throughput"]
 
@@ -66,14 +65,14 @@ _REQUEST_OPTIONS = ("endpoint", "auth", "system_prompt", "max_tokens_field", "pr
 
 
 def request_options(said: EngineConfig) -> dict[str, object]:
-    """Return the options by which the requests of a column differ from those of others."""
+    """Return the options of the scenario, by field, that shape the requests of this column alone."""
     options: dict[str, object] = {
-        flag(name): value for name in _REQUEST_OPTIONS if (value := getattr(said, name)) is not None
+        name: value for name in _REQUEST_OPTIONS if (value := getattr(said, name)) is not None
     }
     if said.header:
-        options["--header"] = tuple(said.header)
+        options["header"] = tuple(said.header)
     if said.extra_body:
-        options["--extra-body"] = msgspec.json.encode(said.extra_body).decode()
+        options["extra_body"] = msgspec.json.encode(said.extra_body).decode()
     return options
 
 

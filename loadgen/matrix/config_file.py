@@ -155,9 +155,8 @@ def _check_column(config: Config, column: str, name: str) -> None:
 
 def _check_request(said: EngineConfig, where: str) -> None:
     """Raise ConfigFileError for a key whose value the option of its name does not take."""
-    options = {name.removeprefix("--").replace("-", "_"): value for name, value in request_options(said).items()}
     try:
-        resolve(options)
+        resolve(request_options(said))
     except OptionError as error:
         raise ConfigFileError(f"{where}: {error}") from None
 

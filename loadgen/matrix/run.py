@@ -21,6 +21,7 @@ from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import Planned, look
 from loadgen.results.report import summary_of
 from loadgen.results.tables import answers
+from loadgen.scenario import flag
 from loadgen.workload import datasets
 from loadgen.workload.plan import draw
 
@@ -169,7 +170,7 @@ def _options(config: Config, planned: Planned, part: Part, host: str) -> tuple[L
         options["--ignore-eos"] = True
     if planned.said.model is not None:
         options["--model"] = planned.said.model
-    options |= request_options(planned.said)
+    options |= {flag(name): value for name, value in request_options(planned.said).items()}
     if part == "throughput":
         asked = throughput_of(config, planned.cell.column)
         options |= {"--steps": asked.steps, "--step-time": asked.step_time, "--precision": asked.precision}

@@ -12,6 +12,11 @@ from loadgen.record import Outcome, RequestRecord
 MOST_CAUSES = 10
 """Lines that a report has for them."""
 
+CLIENT_LIMIT_ADVICE = (
+    "That is a limit of this machine: --keep-alive opens fewer connections, closed ones free their ports after a "
+    "minute, and `ulimit -n` shows how many files may be open."
+)
+
 _UUID = r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
 _ID = r"\b(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{12,}\b"
 _FOLDED = re.compile(rf"(?P<id>{_UUID}|{_ID})|[0-9]+(?:\.[0-9]+)?")
@@ -20,7 +25,7 @@ _STATUS = re.compile(r"HTTP [0-9]{3}")
 _OURS = frozenset(
     {Outcome.FIRST_BYTE_TIMEOUT, Outcome.IDLE_TIMEOUT, Outcome.TOTAL_TIMEOUT, Outcome.CONNECT_TIMEOUT, Outcome.ABORTED}
 )
-"""Outcomes whose age is a limit of our own."""
+"""Outcomes of requests that were ended by a limit of the client."""
 
 _FEWEST, _MOST_ALIKE, _SHORTEST_S = 5, 0.8, 5.0
 _WITHIN, _WITHIN_S = 0.02, 0.5
@@ -59,7 +64,7 @@ def folded(message: str) -> str:
 def common_age_s(failed: Sequence[RequestRecord]) -> tuple[float, int] | None:
     """Return the age, in s, at which most requests failed, and how many did; None where there is no such age.
 
-    Time-outs of our own are left out. Gateways cut requests at round times.
+    Requests that the client gave up are left out. Gateways cut requests at round times.
     """
     ages = [
         (r.end_ns - r.sent_ns) / SECOND

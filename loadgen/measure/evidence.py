@@ -52,9 +52,9 @@ class Evidence:
     users: int
     """Users that were asked for when the run began; of a sweep the most."""
     users_changed: bool
+    """Whether the number of users was changed during the run, so that ``users`` describes no part of it."""
     shaped: bool
-    """Whether it was a LoadTestShape that changed their number, too often for figures of each."""
-    """Whether somebody changed their number during the run: then ``users`` describes no part of it."""
+    """Whether it was a LoadTestShape that changed the number, too often for figures of each stage."""
     max_tokens: int
     loop_lag_p99_ms: float | None
     """Of the worst process, as the next two."""

@@ -141,7 +141,7 @@ class ChatApi:
         )
 
     def _usage(self, usage: CountedUsage) -> Usage:
-        """Return the server's counts, completed by those that it leaves out of ``completion_tokens``."""
+        """Return the server's counts, plus the tokens that it leaves out of ``completion_tokens``."""
         given_by = "prompt_tokens" if bytes(usage.prompt_tokens) else "input_tokens"
         counted_by = "completion_tokens" if bytes(usage.completion_tokens) else "output_tokens"
         counts, rejected = counts_of(
@@ -155,8 +155,9 @@ class ChatApi:
         given, counted, reasoning = counts[given_by], counts[counted_by], counts["reasoning_tokens"]
         left_out = 0
         if counted is not None:
-            is_beside = reasoning and given is not None and _total(usage) == given + counted + reasoning
-            left_out = self.uncounted_tokens + (reasoning or 0 if is_beside else 0)
+            left_out = self.uncounted_tokens
+            if reasoning and given is not None and _total(usage) == given + counted + reasoning:
+                left_out += reasoning
         return Usage(
             given,
             None if counted is None else counted + left_out,

@@ -202,7 +202,7 @@ _PARTS_WITHIN = 8
 
 
 def text_in(value: object, levels: int = _PARTS_WITHIN) -> str:
-    """Return the text of a field that is text, or a list of parts, each with its text or with parts of its own.
+    """Return the text of a field: a string, or a list of parts that hold text or further parts.
 
     Mistral's reasoning models and Databricks' gpt-oss send ``[{"type": "thinking", "thinking": [{"text": ...}]}]``.
     """

@@ -45,17 +45,16 @@ class Settings:
     keep_alive: bool = False
     drains_lazily: bool = True
     """Whether streams may be drained in large reads: the system has to hold back reads for that."""
-    api_key: str | None = None
+    has_key: bool = False
+    """Whether the API key is among the headers."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers of each request, that of the key among them."""
+    """Headers of each request in addition to the client's, including the API key's."""
     secrets: tuple[str, ...] = ()
-    """What may not be kept, in whatever a server says: the key, and secrets in headers. None is empty."""
+    """Secrets in those headers, without prefixes; they are removed from every text of a server that is kept."""
     route: str | None = None
     """Route below the base URL, with its query, that replaces the API's own."""
-    keeps_limit_field: bool = False
-    """Whether the user has chosen what the limit of an answer is called."""
     system_prompt: str | None = None
-    """Put before the messages of each chat that has none of its own."""
+    """Prepended as a system message to each chat without one."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Merged over each body: the last word."""
     count_tokens: TokenCounter | None = None
@@ -77,11 +76,6 @@ class Settings:
         body = self.api.body(request)
         return merged(body, self.extra_body) if self.extra_body else body
 
-    @property
-    def kept_out(self) -> tuple[str, ...]:
-        """What is taken out of all that is kept: the secrets, and the key in any case."""
-        return (*self.secrets, self.api_key) if self.api_key and self.api_key not in self.secrets else self.secrets
-
     def path(self, *, stream: bool) -> str:
         """Return path and query of a request."""
         return self.target.path_of(self.shown_route(stream=stream))
@@ -91,8 +85,10 @@ class Settings:
         return self.route or self.api.path(stream=stream)
 
     def _with_system_prompt(self, request: Request) -> Request:
+        if self.system_prompt is None:
+            return request
         messages = request.messages
-        if self.system_prompt is None or any(message.role in _SYSTEM_ROLES for message in messages):
+        if any(message.role in _SYSTEM_ROLES for message in messages):
             return request
         return replace(request, input=(Message("system", self.system_prompt), *messages))
 
@@ -203,7 +199,7 @@ def conclude(settings: Settings, request: Request, transcript: Transcript) -> Ex
     completion.outcome, completion.error = decide(fault, transcript.response.status, completion)
     if completion.outcome is Outcome.OK and fault is not None:
         transcript.end_with_last_byte(arrivals)  # the answer was complete, only its framing was not
-    completion.redact(settings.kept_out)
+    completion.redact(settings.secrets)
     return Exchange(record_of(request, transcript, arrivals, completion, settings.count_tokens), completion)
 
 

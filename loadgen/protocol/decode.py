@@ -71,7 +71,8 @@ def _read(completion: Completion, transcript: Transcript, arrivals: Arrivals, ap
         _add(completion, api.read_events(events), ends, lookup)
     usage = completion.usage
     if usage is not None and usage.reasoning_tokens is not None:
-        completion.hidden_tokens = 0 if api.has_reasoning(body) else usage.reasoning_tokens
+        is_shown = not usage.reasoning_tokens or api.has_reasoning(body)
+        completion.hidden_tokens = 0 if is_shown else usage.reasoning_tokens
 
 
 def _read_whole(completion: Completion, api: Api, body: bytes) -> None:

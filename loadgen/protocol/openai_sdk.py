@@ -111,7 +111,7 @@ class OpenAIClient:
         transcript.end = now()
         settings = self._settings
         completion.outcome, completion.error = decide(transcript.fault, transcript.response.status, completion)
-        completion.redact(settings.kept_out)
+        completion.redact(settings.secrets)
         arrivals = transcript.arrivals()
         record = record_of(request, transcript, arrivals, completion, settings.count_tokens, client="openai")
         return Exchange(record, completion)

@@ -206,4 +206,4 @@ def rounds_note(summary: Summary) -> str:
     sample = summary["sample"]
     if sample["rounds"] <= 1:
         return ""
-    return f" The sample of {sample['prompts']} prompts was gone round {sample['rounds']} times, in a seeded order."
+    return f" The sample of {sample['prompts']} prompts was sent {sample['rounds']} times, in a seeded order."

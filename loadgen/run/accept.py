@@ -60,7 +60,7 @@ def settings(assignment: RunAssignment, scenario: Scenario, options: WorkerOptio
 
     Raises WorkerError where that needs code that this worker was not given, or its key for a host it is not for.
     """
-    key_hosts = options.key_hosts if assignment.with_secrets or assignment.with_key else None
+    key_hosts = options.key_hosts if assignment.with_secrets else None
     engine = _engine(assignment, options)
     made = settings_of(scenario, assignment.host, engine, key_hosts, with_key=assignment.with_key)
     if assignment.template is not None:

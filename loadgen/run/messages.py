@@ -70,8 +70,8 @@ class RunAssignment(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_s: float
     with_key: bool = False
     """Whether requests carry the API key. Each worker uses its own, and decides itself whether it is for this host."""
-    with_secrets: bool = False
-    """Whether requests carry the secret headers of the scenario, which each worker finds itself, for this host."""
+    with_secrets: bool = True
+    """Whether requests may carry secrets: the embedded engine gets none."""
     folder: str
     """The run's folder on the master; the worker writes there if it sees the same disk."""
     manifest: bytes

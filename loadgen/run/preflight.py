@@ -9,6 +9,7 @@ import msgspec
 
 from loadgen.clock import SECOND, Ns, now
 from loadgen.errors import EndpointError
+from loadgen.measure.causes import CLIENT_LIMIT_ADVICE
 from loadgen.protocol.client import Client, Settings
 from loadgen.protocol.errors import error_message
 from loadgen.record import Outcome, RequestRecord
@@ -16,6 +17,7 @@ from loadgen.request import Request
 from loadgen.run.refusals import Accepted, accepted_body
 from loadgen.wire.fault import WireError
 from loadgen.wire.get import Reply, get
+from loadgen.wire.kept import LONGEST_ERROR, kept
 from loadgen.wire.response_reader import deadline
 from loadgen.wire.waiting import Waiter
 
@@ -33,12 +35,6 @@ _LOADING = re.compile("load|start|ready|initiali|warm", re.IGNORECASE)
 _READY_POLL_S = 1.0
 _NOT_THERE_YET = {Outcome.REFUSED, Outcome.CONNECT_TIMEOUT, Outcome.BROKEN_STREAM}
 """Faults of a server that is being started: its port is closed, or what forwards to it resets connections."""
-
-
-CLIENT_LIMIT_ADVICE = (
-    "That is a limit of this machine: --keep-alive opens fewer connections, closed ones free their ports after a "
-    "minute, and `ulimit -n` shows how many files may be open."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +56,28 @@ class _Models(msgspec.Struct):
 
 
 class Readiness:
-    """Waits for a server that is still loading, as long as it may."""
+    """Waits for a server that is still loading, up to a time that all questions share."""
 
     def __init__(self, seconds: float, waiter: Waiter) -> None:
         self._due, self._waiter = deadline(now(), seconds), waiter
         self._seconds = seconds
-        self._is_told = False
+        self._is_logged = False
 
     def wait(self, why: str) -> bool:
         """Wait a moment, and return True; or return False where the time is up."""
         left = self._due - now()
         if left <= 0:
             return False
-        if not self._is_told:
+        if not self._is_logged:
             logger.info("Waiting up to %g s for the server: %s", self._seconds, why)
-            self._is_told = True
+            self._is_logged = True
         self._waiter.sleep_until(Ns(now() + min(left, int(_READY_POLL_S * SECOND))))
         return True
 
 
-def find(settings: Settings, model: str | None, waiter: Waiter, wait_ready_s: float = 0.0) -> ServerInfo:
+def find(settings: Settings, model: str | None, waiter: Waiter, readiness: Readiness) -> ServerInfo:
     """Ask for the models; raises EndpointError naming the flag and the way out."""
-    reply = _get_models(settings, waiter, Readiness(wait_ready_s, waiter))
+    reply = _get_models(settings, waiter, readiness)
     models = _models_of(reply)
     name = model or _first(models, reply, settings)
     server: dict[str, Any] = {"models": [m.id for m in models]}
@@ -109,7 +105,7 @@ def _get_models(settings: Settings, waiter: Waiter, readiness: Readiness) -> Rep
 
 
 def _said(reply: Reply) -> str:
-    return f"HTTP {reply.status}: {error_message(reply.body) or 'no message'}"
+    return f"HTTP {reply.status}: {kept(error_message(reply.body), (), LONGEST_ERROR) or 'no message'}"
 
 
 def _unreachable(settings: Settings, error: WireError) -> str:
@@ -154,19 +150,19 @@ def _first(models: list[_Model], reply: Reply, settings: Settings) -> str:
     )
 
 
-def try_one(settings: Settings, request: Request, waiter: Waiter, wait_ready_s: float = 0.0) -> Accepted:
-    """Make one request; return what the server accepts of it. Raises EndpointError naming the flag and the way out."""
-    settings = replace(settings, keep_alive=False)
-    readiness = Readiness(wait_ready_s, waiter)
+def try_one(
+    settings: Settings, request: Request, waiter: Waiter, readiness: Readiness, *, may_rename_limit: bool
+) -> Accepted:
+    """Make one request; return it as the server accepts it. Raises EndpointError naming the flag and the way out."""
 
-    def send(with_settings: Settings) -> RequestRecord:
+    def send(changed: Settings) -> RequestRecord:
         while True:
-            record = Client(with_settings, waiter).send(request).record
+            record = Client(replace(changed, keep_alive=False), waiter).send(request).record
             is_loading = record.http_status == _UNAVAILABLE or record.outcome in _NOT_THERE_YET
             if not is_loading or not readiness.wait(record.error or ""):
                 return record
 
-    accepted = accepted_body(settings, request, send)
+    accepted = accepted_body(settings, request, send, may_rename_limit=may_rename_limit)
     _check_first(settings, request, accepted.record)
     return accepted
 
@@ -207,10 +203,10 @@ def _not_ready(settings: Settings, said: str) -> str:
 
 
 def _key_advice(settings: Settings, message: str) -> str:
-    has = "does not accept the key in OPENAI_API_KEY" if settings.api_key else "wants a key: set OPENAI_API_KEY"
+    has = "does not accept the key in OPENAI_API_KEY" if settings.has_key else "wants a key: set OPENAI_API_KEY"
     return f"--host {settings.target.url}: the server {has}. It said: {message}"
 
 
 def _sent_key(settings: Settings) -> str:
     """Say whether a key was sent: a refusal may be about its rights, or of something before the server."""
-    return "A key was sent." if settings.api_key else "No key was sent: OPENAI_API_KEY is not set."
+    return "A key was sent." if settings.has_key else "No key was sent: OPENAI_API_KEY is not set."

@@ -84,24 +84,28 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     scenario = _with_tokenizer(scenario, engine_there, launched)
     settings = settings_of(scenario, host, name, None if engine else key_hosts)
     wanted = scenario.model or (MODEL if engine else launched.serves if launched else None)
-    found = preflight.find(settings, wanted, waiter, scenario.wait_ready)
+    readiness = preflight.Readiness(scenario.wait_ready, waiter)
+    found = preflight.find(settings, wanted, waiter, readiness)
     is_simulated = found.server.get("server_header") == simulated.ENGINE
     called = launched.model if launched and found.model == launched.serves else found.model
     chat = chat_for(engine_there, launched, called, scenario)
     chat.check([*plan.sample, *plan.warmup])
     settings = with_template(settings, chat.template)
-    accepted = preflight.try_one(settings, chat.shortest(found.model, scenario), waiter, scenario.wait_ready)
-    scenario, settings = _as_accepted(scenario, settings, accepted)
+    may_rename = scenario.max_tokens_field == "auto"
+    shortest = chat.shortest(found.model, scenario)
+    accepted = preflight.try_one(settings, shortest, waiter, readiness, may_rename_limit=may_rename)
     for note in accepted.notes:
         logger.warning(note)
+    if accepted.notes:
+        scenario = _as_accepted(scenario, accepted.settings)
     return Prepared(
         scenario=scenario,
-        settings=settings,
+        settings=accepted.settings,
         engine_spec=name,
         engine=simulated.ENGINE if is_simulated else engine_there.name,
         model=found.model,
         called=called,
-        server=found.server | _way_there(settings, accepted),
+        server=found.server | _way_there(accepted),
         plan=plan,
         chat=chat,
         embedded=LABEL if engine else None,
@@ -111,23 +115,19 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     )
 
 
-def _way_there(settings: Settings, accepted: Accepted) -> dict[str, Any]:
-    """Return what is between us and the server, and what was changed for it."""
-    proxy = settings.target.proxy
+def _way_there(accepted: Accepted) -> dict[str, Any]:
+    """Return the proxy to the server, and what was changed for the server."""
+    proxy = accepted.settings.target.proxy
     found: dict[str, Any] = {} if proxy is None else {"proxy": proxy.address}
     return found | ({"adapted": list(accepted.notes)} if accepted.notes else {})
 
 
-def _as_accepted(scenario: Scenario, settings: Settings, accepted: Accepted) -> tuple[Scenario, Settings]:
-    """Return scenario and settings by which a server accepts requests: workers are told them by the scenario."""
-    if accepted.limit_field is not None:
-        scenario = replace(scenario, max_tokens_field=accepted.limit_field)
-        settings = replace(settings, api=_with_limit_field(settings.api, scenario))
-    if accepted.extra_body:
-        body = {**settings.extra_body, **accepted.extra_body}
-        scenario = replace(scenario, extra_body=msgspec.json.encode(body).decode())
-        settings = replace(settings, extra_body=body)
-    return scenario, settings
+def _as_accepted(scenario: Scenario, settings: Settings) -> Scenario:
+    """Return a scenario that has what the server accepts: workers make their settings from it."""
+    body, api = settings.extra_body, settings.api
+    if isinstance(api, ChatApi):
+        scenario = replace(scenario, max_tokens_field=api.limit_field)
+    return replace(scenario, extra_body=msgspec.json.encode(body).decode() if body else None)
 
 
 def _engine_of(scenario: Scenario, launched: Launched | None) -> str:
@@ -174,13 +174,12 @@ def settings_of(
     return Settings(
         target=target,
         api=_with_limit_field(engine.api, scenario),
-        keeps_limit_field=scenario.max_tokens_field != "auto",
         timeouts=Timeouts(
             scenario.connect_timeout, scenario.first_byte_timeout, scenario.idle_timeout, scenario.total_timeout
         ),
         keep_alive=scenario.keep_alive,
         drains_lazily=capability().low_water,
-        api_key=key,
+        has_key=key is not None,
         headers=headers,
         secrets=secrets,
         route=scenario.endpoint or route,

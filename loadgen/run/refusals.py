@@ -5,14 +5,12 @@ is left out. What else is refused is the user's to decide.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from loadgen.errors import EndpointError
-from loadgen.merge_patch import merged
 from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.client import Settings
 from loadgen.record import CountedBy, Outcome, RequestRecord
@@ -25,29 +23,27 @@ _LIMIT_FIELDS = {"max_tokens": "max_completion_tokens", "max_completion_tokens":
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The first request as it was accepted, or refused for good."""
+    """The first request: its record, and the settings by which it was sent in the end."""
 
     record: RequestRecord
-    limit_field: str | None = None
-    """Name of the limit that the server takes in place of ours."""
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """To be merged into each body beside what the user gives."""
+    settings: Settings
     notes: tuple[str, ...] = ()
     """What was changed, in sentences."""
 
 
-def accepted_body(settings: Settings, request: Request, send: Callable[[Settings], RequestRecord]) -> Accepted:
+def accepted_body(
+    settings: Settings, request: Request, send: Callable[[Settings], RequestRecord], *, may_rename_limit: bool
+) -> Accepted:
     """Send a request, and again without what the server names as refused, where that can be left out.
 
     Raises EndpointError, which names the option, where the server refuses a field that only the user can give up.
     """
-    accepted = Accepted(send(settings))
-    if (refused := _refused_field(settings, request, accepted.record)) in _LIMIT_FIELDS:
-        settings, accepted = _with_other_limit(settings, accepted, send)
-        refused = _refused_field(settings, request, accepted.record)
-    if refused == "stream_options":
-        accepted = _without_stream_options(settings, accepted, send)
-        refused = _refused_field(settings, request, accepted.record)
+    accepted = Accepted(send(settings), settings)
+    if may_rename_limit and _refused_field(accepted, request) in _LIMIT_FIELDS:
+        accepted = _with_other_limit(accepted, send)
+    if _refused_field(accepted, request) == "stream_options":
+        accepted = _without_stream_options(accepted, send)
+    refused = _refused_field(accepted, request)
     if refused is not None:
         raise EndpointError(
             f"--host {settings.target.url}, model {request.model!r}: the server refuses the field {refused}. It said: "
@@ -56,44 +52,44 @@ def accepted_body(settings: Settings, request: Request, send: Callable[[Settings
     return accepted
 
 
-def _refused_field(settings: Settings, request: Request, record: RequestRecord) -> str | None:
+def _refused_field(accepted: Accepted, request: Request) -> str | None:
     """Return the field of the body that a refusal names first; None where it names none."""
-    if record.http_status not in _REFUSALS or record.error is None:
+    error = accepted.record.error
+    if accepted.record.http_status not in _REFUSALS or error is None:
         return None
-    named = {
-        found.start(): name
-        for name in settings.body(request)
-        if name not in _ALWAYS and (found := re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", record.error))
+    positions = {
+        match.start(): name
+        for name in accepted.settings.body(request)
+        if name not in _REQUIRED and (match := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", error))
     }
-    return named[min(named)] if named else None
+    return positions[min(positions)] if positions else None
 
 
-_ALWAYS = {"model", "messages", "stream", "inputs", "parameters", "prompt"}
+_REQUIRED = {"model", "messages", "stream", "inputs", "parameters", "prompt"}
 """Fields without which there is no request."""
 
 
-def _with_other_limit(
-    settings: Settings, before: Accepted, send: Callable[[Settings], RequestRecord]
-) -> tuple[Settings, Accepted]:
-    """Call the limit by its other name, unless the user has chosen one; as before where that is refused, too."""
+def _with_other_limit(before: Accepted, send: Callable[[Settings], RequestRecord]) -> Accepted:
+    """Call the limit by its other name; unchanged where the server refuses that, too."""
+    settings = before.settings
     api = settings.api
-    if not isinstance(api, ChatApi) or settings.keeps_limit_field:
-        return settings, before
+    if not isinstance(api, ChatApi):
+        return before
     other = _LIMIT_FIELDS[api.limit_field]
     changed = replace(settings, api=replace(api, limit_field=other))
     record = send(changed)
     if record.http_status in _REFUSALS and re.search(rf"\b{other}\b", record.error or ""):
-        return settings, before
+        return before
     note = f"The server refuses {api.limit_field}: answers are limited by {other}."
-    return changed, replace(before, record=record, limit_field=other, notes=(*before.notes, note))
+    return Accepted(record, changed, (*before.notes, note))
 
 
-def _without_stream_options(
-    settings: Settings, before: Accepted, send: Callable[[Settings], RequestRecord]
-) -> Accepted:
+def _without_stream_options(before: Accepted, send: Callable[[Settings], RequestRecord]) -> Accepted:
     """Do not ask for usage, where it comes all the same, or a tokenizer counts."""
+    settings = before.settings
     removal = {"stream_options": None}
-    record = send(replace(settings, extra_body=merged(settings.extra_body, {}) | removal))
+    changed = replace(settings, extra_body={**settings.extra_body, **removal})
+    record = send(changed)
     if record.http_status in _REFUSALS:
         return before
     counted = record.counted_by in {CountedBy.USAGE, CountedBy.USAGE_CORRECTED, CountedBy.TOKENIZER}
@@ -104,4 +100,4 @@ def _without_stream_options(
             f"--extra-body '{msgspec.json.encode(removal).decode()}'. It said: {before.record.error}"
         )
     note = "The server refuses stream_options: it is left out, as usage comes without it."
-    return replace(before, record=record, extra_body=removal, notes=(*before.notes, note))
+    return Accepted(record, changed, (*before.notes, note))

@@ -36,8 +36,8 @@ def headers_of(
             key_hosts.check(target, f"{header.name} of --header")
             headers[header.name] = resolved(header)
             secrets.append(headers[header.name].removeprefix(reference.prefix))
-    if target.proxy is not None and target.proxy.authorization is not None:
-        secrets.append(target.proxy.authorization.removeprefix("Basic "))
+    if target.proxy is not None and target.proxy.credentials is not None:
+        secrets.append(target.proxy.credentials)
     return headers, tuple(secrets)
 
 

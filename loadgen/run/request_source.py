@@ -80,14 +80,7 @@ class RequestSource:
         """Whether no more are handed out."""
         self._assignment, self._scenario = assignment, scenario
         self._recorder, self._listener, self._runtime = recorder, listener, runtime
-        self._defaults = RequestDefaults(
-            model=assignment.model,
-            max_tokens=scenario.max_tokens,
-            temperature=scenario.temperature,
-            stream=scenario.stream,
-            stop=assignment.stop,
-            body={} if scenario.top_p is None else {"top_p": scenario.top_p},
-        )
+        self._defaults = RequestDefaults.of_run(scenario, assignment.model, assignment.stop)
         shard_number, shards = assignment.shard, assignment.shards
         self._source = source_of(scenario, assignment.sample, self._defaults, shard_number, shards)
         self._warm_up = _warm_up_share(assignment)

@@ -83,7 +83,7 @@ def whole_run(
         stop=prepared.chat.stop,
         planned=manifest.planned_requests,
         stop_timeout_s=stop_timeout_s,
-        with_key=prepared.settings.api_key is not None,
+        with_key=prepared.settings.has_key,
         with_secrets=prepared.embedded is None,
         folder=str(folder),
         manifest=to_json(manifest),

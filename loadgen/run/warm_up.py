@@ -4,10 +4,11 @@ In a closed loop the first requests of the users are the warm-up, whatever they 
 make it: there, the process that conducts the run sends prompts from outside the sample.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadgen.measure.causes import causes
 from loadgen.measure.metrics import e2e_ms, tpot_ms
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.run.runtime import Runtime
@@ -43,14 +44,13 @@ class WarmUp:
         self.records += [r for r in records if r.phase is Phase.WARMUP]
 
     def failure(self) -> str | None:
-        """Say how all its requests failed; None where any did not, or there were none.
+        """Return why all requests failed; None where one succeeded, or there were none.
 
         A server that is not ready would otherwise use up the sample within seconds.
         """
         if not self.records or any(r.outcome is Outcome.OK for r in self.records):
             return None
-        most = Counter(r.error for r in self.records).most_common(1)[0][0]
-        return f"all {len(self.records)} requests of the warm-up failed: {most}"
+        return f"all {len(self.records)} requests of the warm-up failed: {causes(self.records)[0].message}"
 
     def result(self) -> WarmUpResult:
         """Return what it showed so far."""

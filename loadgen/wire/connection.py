@@ -3,6 +3,7 @@
 import _socket
 import errno
 import os
+import re
 import socket
 import ssl
 import sys
@@ -25,6 +26,9 @@ SO_TIMESTAMPNS = 35
 FIRST_TRIES_S = 2.0
 """Longest time for one address of a host that has several; the last address gets the remaining time. A lost SYN is sent
 again after 1 s (RFC 6298)."""
+
+_CONNECTED = re.compile(rb"HTTP/1\.[01] 2[0-9][0-9]\b")
+"""Status line of a proxy that has opened a tunnel (RFC 9110, 9.3.6)."""
 
 _HANDSHAKE_BYTES = 16_384
 _PLAINTEXT_BYTES = 65_536
@@ -132,7 +136,8 @@ class Connection:
     @property
     def _peer(self) -> tuple[str, int]:
         """Host and port that is connected to."""
-        return next((one.host, one.port) for one in (self.target.proxy, self.target) if one is not None)
+        peer = self.target.proxy or self.target
+        return peer.host, peer.port
 
     def _open_tunnel(self, proxy: Proxy, deadline: Ns) -> None:
         """Ask a proxy to connect to the target (RFC 9110, 9.3.6)."""
@@ -149,9 +154,9 @@ class Connection:
             if not data or len(reply) > LONGEST_REPLY:
                 raise WireError(Outcome.REFUSED, f"the proxy {proxy.address} did not answer CONNECT {where}")
             reply += data
-        status = reply.partition(b"\r\n")[0].split(b" ", 2)
-        if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1] != b"200":  # noqa: PLR2004 protocol, status
-            said = described(reply.partition(b"\r\n")[0], "")
+        status_line = reply.partition(b"\r\n")[0]
+        if not _CONNECTED.match(status_line):
+            said = described(status_line, "")
             raise WireError(Outcome.REFUSED, f"the proxy {proxy.address} does not connect to {where}: {said:.200}")
 
     def _clock_stepped(self) -> bool:

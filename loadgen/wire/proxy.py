@@ -17,8 +17,13 @@ class Proxy:
 
     host: str
     port: int
-    authorization: str | None = None
-    """Value of ``Proxy-Authorization``; a secret."""
+    credentials: str | None = None
+    """``USER:PASSWORD``; a secret."""
+
+    @property
+    def authorization(self) -> str | None:
+        """Value of ``Proxy-Authorization`` (RFC 7617)."""
+        return None if self.credentials is None else f"Basic {b64encode(self.credentials.encode()).decode()}"
 
     @property
     def address(self) -> str:
@@ -45,8 +50,7 @@ def parse_proxy(url: str, *, with_credentials: bool) -> Proxy:
         raise ValueError(way_out)
     if parts.username is None:
         return Proxy(host, port)
-    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-    return Proxy(host, port, f"Basic {b64encode(credentials).decode()}")
+    return Proxy(host, port, f"{unquote(parts.username)}:{unquote(parts.password or '')}")
 
 
 def proxy_of(setting: str, scheme: Literal["http", "https"], host: str) -> Proxy | None:

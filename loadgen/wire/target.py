@@ -49,8 +49,8 @@ class Target:
             path = path.removeprefix("/v1") if path.startswith("/v1/") else path
         return _with_query(base + path, "&".join(filter(None, (query, self.query))))
 
-    def beside(self, route: str) -> str:
-        """Return path and query of a route that is no API's, such as ``/metrics``: it lies beside a version."""
+    def unversioned_path_of(self, route: str) -> str:
+        """Return path and query of a route outside the API, such as ``/metrics``: the base's version is dropped."""
         return _with_query(_VERSION.sub("", self.base_path) + route, self.query)
 
 

@@ -1,11 +1,12 @@
 """What requests have in common: all of a run, and all of a user class."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from loadgen.request import Input, Place, Request
+from loadgen.scenario import Scenario
 
 
 class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +19,18 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     body: Mapping[str, Any] = {}
     """Further fields of the body."""
+
+    @classmethod
+    def of_run(cls, scenario: Scenario, model: str, stop: tuple[str, ...]) -> Self:
+        """Return the defaults of a run: its options, the model that was found, and the texts that end an answer."""
+        return cls(
+            model=model,
+            max_tokens=scenario.max_tokens,
+            temperature=scenario.temperature,
+            stream=scenario.stream,
+            stop=stop,
+            body={} if scenario.top_p is None else {"top_p": scenario.top_p},
+        )
 
     def request(self, content: Input, place: Place) -> Request:
         """Return a request."""

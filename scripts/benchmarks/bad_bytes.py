@@ -253,7 +253,7 @@ def read_bytes(
         reader.read_once(None)
     transcript.fault = reader.ended
     request = Request(id="r", input="?", model="tiny", max_tokens=8, stream=stream)
-    settings = Settings(Target("127.0.0.1", 1), api, _TIMEOUTS, api_key=KEY)
+    settings = Settings(Target("127.0.0.1", 1), api, _TIMEOUTS, secrets=(KEY,))
     return from_line(to_line(conclude(settings, request, transcript).record))
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loadgen.clock import MS
-from loadgen.measure.causes import common_age_s
+from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
@@ -132,8 +132,7 @@ _FAILURE_ADVICE = {
     "end.",
     Outcome.RATE_LIMITED: "The server, or a gateway before it, limits the rate of requests: fewer --users, a lower "
     "--rate, or a higher limit there.",
-    Outcome.CLIENT_LIMIT: "That is a limit of this machine: --keep-alive opens fewer connections, `ulimit -n` shows "
-    "how many files may be open.",
+    Outcome.CLIENT_LIMIT: CLIENT_LIMIT_ADVICE,
 }
 """What to do about the most frequent outcome."""
 
