@@ -1,5 +1,6 @@
 """Runs in a network of its own, which has the address 10.99.0.1: servers there, and tinyproxy before them."""
 
+import re
 import shutil
 import ssl
 import subprocess
@@ -149,6 +150,37 @@ def test_a_certificate_of_the_client_is_presented(run: Run, tmp_path: Path, auth
     assert wrong.returncode == 2
     assert f"--client-cert: {key}" in wrong.stderr
     assert "Traceback" not in refused.stderr + wrong.stderr
+
+
+@contextmanager
+def ports(first: int, last: int) -> Iterator[None]:
+    """Let connections leave from these ports only."""
+    files = [Path("/proc/sys/net/ipv4") / name for name in ("ip_local_port_range", "tcp_tw_reuse")]
+    before = [file.read_text() for file in files]
+    for file, text in zip(files, (f"{first} {last}", "0"), strict=True):
+        file.write_text(text)
+    try:
+        yield
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
+
+
+def test_ports_that_are_used_up_are_a_limit_of_the_client_and_no_fault_of_the_server(run: Run) -> None:
+    def script(_number: int, _request: Request) -> Sequence[Step]:
+        return answer(3)
+
+    with serving(script, keep_open=True) as server, ports(40_000, 40_099):
+        many = ("--host", server.url, "--users", "4", "--requests", "300", "--run-time", "60s")
+        done, again = run(*many), run(*many)
+    assert done.returncode == 3, done.stderr
+    assert re.search(r"\d+ client_limit: no address or port is left here", done.stdout)
+    assert "refused" not in done.stdout
+    assert "That is a limit of this machine: --keep-alive" in done.stdout
+    assert again.returncode == 2
+    assert "no address or port is left here" in again.stderr
+    assert "limit of this machine: --keep-alive" in again.stderr
+    assert "Is the server running" not in again.stderr
 
 
 def test_ipv6_is_measured_as_well(run: Run) -> None:

@@ -53,25 +53,31 @@ def ask_all(client: Sender, count: int, max_tokens: int) -> list[RequestRecord]:
 
 
 def test_the_engines_own_clock_agrees(settings: Settings, record_property: Callable[[str, str], None]) -> None:
-    records = ask_all(Client(settings, PollWaiter()), 20, 32)
-    assert {r.outcome for r in records} == {Outcome.OK}
-    ttft = [metrics.ttft_ms(r) or 0 for r in records]
-    # What the engine does not count in prompt_ms: taking the request, tokenizing, and the first token's way out.
-    ttft_over = [ours - (r.server_prefill_ms or 0) for ours, r in zip(ttft, records, strict=True)]
-    tpot_ratio = [(metrics.tpot_ms(r) or 0) / (r.server_tpot_ms or 1) for r in records]
+    """A role chunk taken for the first token would come at about 0 ms, before the prefill is over.
+
+    A usage chunk taken for the last token, or a token counted too many or too few, shifts TPOT by 1/31: the engine
+    divides by n, we by n - 1 gaps between n tokens. Other work on the machine scatters the figures, and brings none of
+    them closer together: they are looked at while a quarter of the answers is undisturbed, which may take some tries.
+    """
+    for _ in range(20):
+        records = ask_all(Client(settings, PollWaiter()), 20, 32)
+        assert {r.outcome for r in records} == {Outcome.OK}
+        assert all(r.output_tokens == r.chunks == 32 for r in records)
+        assert all(r.counted_by is CountedBy.USAGE for r in records)
+        # What the engine does not count in prompt_ms: taking the request, tokenizing, and the first token's way out.
+        ttft_over = [(metrics.ttft_ms(r) or 0) - (r.server_prefill_ms or 0) for r in records]
+        tpot_ratio = [(metrics.tpot_ms(r) or 0) / (r.server_tpot_ms or 1) for r in records]
+        assert min(ttft_over) > -0.5
+        if min(ttft_over) < 5 and sum(abs(ratio - 1) < 1 / 31 / 3 for ratio in tpot_ratio) >= len(tpot_ratio) / 4:
+            break
+    else:
+        pytest.fail(f"no quarter of the answers agrees: {tpot_ratio}, {ttft_over}")
     differences = {
         "TTFT - prompt_ms, ms: median, min, max": (statistics.median(ttft_over), min(ttft_over), max(ttft_over)),
         "TPOT / predicted_per_token_ms": (statistics.median(tpot_ratio), min(tpot_ratio), max(tpot_ratio)),
     }
     for name, (median, low, high) in differences.items():
         record_property(FIGURE, f"{name}: {median:.3f} {low:.3f} {high:.3f}")
-    # A role chunk taken for the first token would come at about 0 ms, before the prefill is over; a usage chunk taken
-    # for the last one, or a token counted too many or too few, shifts TPOT by 1/31. The engine divides by n, we by
-    # n - 1 gaps between n tokens. Other work on the machine disturbs some answers, in both directions, but not most.
-    assert -0.5 < min(ttft_over) < 5  # the least disturbed one: on a busy machine others are later
-    assert sum(abs(ratio - 1) < 1 / 31 / 3 for ratio in tpot_ratio) >= len(tpot_ratio) / 4
-    assert all(r.output_tokens == r.chunks == 32 for r in records)
-    assert all(r.counted_by is CountedBy.USAGE for r in records)
 
 
 def test_the_sdk_and_the_own_client_agree_on_tokens(settings: Settings) -> None:

@@ -2,10 +2,11 @@
 
 import re
 import signal
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from cluster import FEW, Starter, engine
 from conftest import Locust, free_port
 from scraping import ANY_PORT, children, followed, of_outcomes, samples, url_of
 from serving import answer, serving
+
+from loadgen.exporter.server import TIMEOUT, Scrapers
 
 
 def test_off_starts_nothing_and_a_run_nobody_scrapes_ends_at_once(start: Starter, tmp_path: Path) -> None:
@@ -41,16 +44,18 @@ def test_a_taken_port_is_no_obstacle_and_is_told(start: Starter, tmp_path: Path)
 
 
 def test_two_runs_at_once_have_a_port_and_figures_of_their_own(start: Starter, tmp_path: Path) -> None:
-    port, runs, lasts = free_port(), [], []
+    port, runs, lasts = "0", [], []
     with engine(tmp_path, ttft_ms=5, itl_ms=1) as server, ThreadPoolExecutor() as pool:
-        common = ("--headless", "--host", server.host, *FEW, "--metrics", f"127.0.0.1:{port}")
+        common = ("--headless", "--host", server.host, *FEW)
         for name, requests in (("first", "400"), ("second", "100")):
-            runs.append(start(*common, "--users", "2", "--requests", requests, name=name))
-            url_of(runs[-1])
+            metrics = ("--metrics", f"127.0.0.1:{port}")
+            runs.append(start(*common, *metrics, "--users", "2", "--requests", requests, name=name))
+            port = url_of(runs[-1]).removesuffix("/metrics").rpartition(":")[2]
             lasts.append(pool.submit(lambda run: list(followed(run))[-1], runs[-1]))
         assert {run.wait() for run in runs} <= {0, 3}
-    assert url_of(runs[0]) == f"http://127.0.0.1:{port}/metrics"
-    assert f"http://127.0.0.1:{port + 1}/metrics ({port} is taken)" in runs[1].said
+    first, second = (int(url_of(run).removesuffix("/metrics").rpartition(":")[2]) for run in runs)
+    assert second > first
+    assert f"http://127.0.0.1:{second}/metrics ({first} is taken)" in runs[1].said
     assert [of_outcomes(samples(last.result()))["ok"] for last in lasts] == [400, 100]
 
 
@@ -69,6 +74,28 @@ def test_the_run_after_one_that_was_killed_has_its_port_and_begins_at_nought(sta
     assert f'run_id="{again.manifest["run_id"]}"' in texts[-1]
     assert killed.results.exists()
     assert killed.manifest["run_id"] not in texts[-1]
+
+
+def test_the_exporter_waits_for_a_scrape_that_was_answered_before_its_own_timeout() -> None:
+    """An answer that came too late is thrown away by Prometheus: what it has last would be the run's middle."""
+    scrapers = Scrapers()
+
+    def came(timeout: str) -> Callable[[], None]:
+        return scrapers.came({"REMOTE_ADDR": "127.0.0.1", "HTTP_USER_AGENT": "Prometheus", TIMEOUT: timeout})
+
+    came("10")()
+    under_way = came("10")
+    scrapers.interval = dict.fromkeys(scrapers.interval, 60.0)  # so long that a slow machine does not end it
+    waiting = threading.Thread(target=scrapers.wait_for_each, args=(120.0,), daemon=True)
+    waiting.start()
+    time.sleep(0.1)
+    for answered in (under_way, came("1e-9")):
+        answered()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+    came("10")()
+    waiting.join(60)
+    assert not waiting.is_alive()
 
 
 def test_a_scraper_that_goes_away_delays_the_end_by_two_intervals_at_most(start: Starter, tmp_path: Path) -> None:

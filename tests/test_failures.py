@@ -2,8 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,9 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import Locust, records_of
 from running import run_locustfile
-from serving import HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token
+from serving import DONE, HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token, usage
 
-from loadgen.measure.causes import causes, common_age_s, folded
+from loadgen.measure.causes import causes, common_age_s, folded, refused_since_s
 from loadgen.record import Outcome, Phase, RequestRecord
 
 TOO_LONG = b'{"error":{"message":"This model takes 4096 tokens, you asked for 5123 (request req_7f3a9c2b11d4)"}}'
@@ -60,6 +63,18 @@ def test_many_failures_at_one_age_are_told() -> None:
     assert common_age_s([record(Outcome.BROKEN_STREAM, "cut", 7.0 * n) for n in range(1, 10)]) is None
 
 
+def test_a_server_that_listens_no_more_is_told_with_the_time() -> None:
+    def sent(second: int, outcome: Outcome) -> RequestRecord:
+        return RequestRecord(request_id="r", phase=Phase.MEASURE, outcome=outcome, end_ns=second * 10**9)
+
+    served = [sent(n, Outcome.OK) for n in range(1, 8)]
+    gone = [sent(n, Outcome.REFUSED) for n in range(8, 18)]
+    assert refused_since_s([*gone, *served]) == (7.0, 10)
+    assert refused_since_s([*served, *gone, sent(30, Outcome.OK)]) is None
+    assert refused_since_s([*served, *gone[:2]]) is None
+    assert refused_since_s(gone) is None
+
+
 def test_a_run_tells_its_failures_by_status_and_message(locust: Locust) -> None:
     def script(number: int, _request: Request) -> Sequence[Step]:
         if number == 5:
@@ -84,7 +99,7 @@ class Shedding:
     """A server that refuses beyond so many requests at once."""
 
     most: int
-    retry_after: str = ""
+    status: str = "429 Too Many Requests"
     at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -95,8 +110,7 @@ class Shedding:
             refused = self.at_once >= self.most
             self.at_once += not refused
         if refused:
-            extra = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
-            return [(0.0, response(b"too many", status="429 Too Many Requests", extra=extra, kind="text/plain"))]
+            return [(0.05, response(b"overloaded", status=self.status, kind="text/plain"))]
         return self._served()
 
     def _served(self) -> Iterable[Step]:
@@ -162,6 +176,71 @@ def test_a_sweep_shows_failures_for_each_step_and_ends_after_one_without_an_answ
     assert len(done.summary["steps"]) == 3
     assert "no request of the step of 4 users had an answer" in done.err + done.out
     assert re.search(r"^ +users .*\bfailed\b", done.out, re.MULTILINE)
+
+
+def test_a_server_that_sheds_load_has_its_failures_beside_the_steps_that_had_them(tmp_path: Path) -> None:
+    with serving(Shedding(4, "503 Service Unavailable")) as server:
+        steps = ("--steps", "2,8", "--step-time", "6", "--warmup", "1", "--max-tokens", "8")
+        done = run_locustfile(tmp_path, "sweep.py", "--host", server.url, *steps, environment={"COLUMNS": "80"})
+    users = {step["step"]: step["concurrency"] for step in done.summary["steps"]}
+    failed = Counter(users[r.step] for r in records_of(done.folder) if r.outcome is Outcome.HTTP_5XX)
+    assert set(failed) == {8}
+    assert f"{failed[8]} at 8 users" in done.checks["failures"]["value"]
+    assert re.search(r"^ +users .* failed *$", done.out, re.MULTILINE)
+    rows = re.findall(r"^ +([28]) .* (\d+) *$", done.out, re.MULTILINE)
+    shown = {int(users): int(count) for users, count in rows}
+    assert shown[2] == 0
+    assert 0 < shown[8] <= failed[8]
+    assert not [check for check in done.checks.values() if "--processes" in (check["advice"] or "")]
+
+
+DIES_AT_4 = """
+import http.server, json, os, threading
+there, lock = [0], threading.Lock()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def say(self, body, kind="application/json"):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.say(json.dumps({"data": [{"id": "fake"}]}).encode())
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with lock:
+            there[0] += 1
+            if there[0] == 4:
+                os._exit(1)
+        threading.Event().wait(0.1)
+        with lock:
+            there[0] -= 1
+        self.say(STREAM, "text/event-stream")
+    def log_message(self, *_):
+        pass
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64
+server = Server(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_an_engine_that_dies_ends_the_sweep_and_the_client_is_not_blamed(tmp_path: Path) -> None:
+    body = token("a") + token("b", "stop") + usage(2) + DONE
+    program = f"STREAM = {body!r}\n{DIES_AT_4}"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as engine:
+        assert engine.stdout is not None
+        host = f"http://127.0.0.1:{engine.stdout.readline().strip()}"
+        steps = ("--steps", "1,2,4,8,16", "--step-time", "5", "--warmup", "1", "--max-tokens", "8")
+        done = run_locustfile(tmp_path, "sweep.py", "--host", host, *steps)
+    assert done.status in {3, 4}
+    assert [step["concurrency"] for step in done.summary["steps"]] == [1, 2, 4]
+    assert "no request of the step of 4 users had an answer" in done.err + done.out
+    assert "connection refused" in done.checks["failures"]["value"] + done.out
+    said = " ".join((check["advice"] or "") for check in done.checks.values() if check["status"] != "ok")
+    assert "did the engine die" in said
+    for blame in ("connecting, is slow", "Users could not start", "--processes"):
+        assert blame not in said
 
 
 def test_more_users_than_files_may_be_open_is_a_mistake_that_is_named(locust: Locust) -> None:

@@ -63,15 +63,8 @@ def test_headers_body_and_path_are_those_that_were_asked_for(locust: Locust, tmp
     with serving(whole) as server:
         done = locust(
             *("--host", f"{server.url}/gateway?api-version=1", "--endpoint", "/chat?flavour=mild", *FEW),
-            *(
-                "--header",
-                "x-team=blue",
-                "--header",
-                "X-Flavour: mild",
-                "--header",
-                f"x-tenant-key=file:{tmp_path}/tenant",
-            ),
-            *("--header", "Cookie=session=1", "--auth", "api-key") if False else ("--auth", "api-key"),
+            *("--header", "x-team=blue", "--header", "X-Flavour: mild", "--auth", "api-key"),
+            *("--header", f"x-tenant-key=file:{tmp_path}/tenant"),
             *("--extra-body", f"@{tmp_path}/body.json", "--system-prompt", "Be brief.", "--top-p", "0.5"),
             *("--max-tokens-field", "max_completion_tokens"),
             environment={"OPENAI_API_KEY": SECRET},

@@ -1,10 +1,12 @@
 """What stands between a client and an engine: nginx before the embedded engine, and proxies of a real program."""
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from getpass import getuser
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ NGINX, TINYPROXY = shutil.which("nginx", path="/usr/sbin:/usr/bin"), shutil.whic
 FEW = ("--sample", "6", "--warmup", "1", "--max-tokens", "48", "--model", "random-llama")
 
 CONFIGURATION = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
+user {user}; daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
 events {{ worker_connections 64; }}
 http {{
     access_log off; gzip_types *; gzip_min_length 1;
@@ -46,7 +48,7 @@ def nginx(folder: Path, upstream: str, more: str) -> Iterator[str]:
     assert NGINX is not None
     port = free_port()
     file = folder / "nginx.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, port=port, upstream=upstream, more=more))
+    file.write_text(CONFIGURATION.format(user=getuser(), folder=folder, port=port, upstream=upstream, more=more))
     with subprocess.Popen([NGINX, "-c", str(file)], stderr=subprocess.DEVNULL) as process:
         try:
             listening(port)
@@ -69,6 +71,18 @@ def test_nginx_before_the_engine_is_measured(locust: Locust, tmp_path: Path, eng
     assert done.checks["answers streamed as asked"]["status"] == "ok"
     assert done.summary["tokens"]["output"] == 6 * 48
     assert done.manifest["server"]["server_header"].startswith("nginx")
+
+
+@pytest.mark.skipif(NGINX is None, reason="needs nginx, which scripts/test installs")
+def test_a_gateway_that_collects_tokens_is_told(locust: Locust, tmp_path: Path, engine: str) -> None:
+    """With a limit of its rate nginx sends a second's worth at once: the tokens in between wait in its buffer."""
+    with nginx(tmp_path, engine, "proxy_buffering on; limit_rate 4k;") as host:
+        done = locust("--host", host, *FEW, "--sample", "3")
+    check = done.checks["answers streamed as asked"]
+    assert check["status"] == "warn"
+    assert re.fullmatch(r"\d+ tokens came at a time", check["value"])
+    assert "a proxy before it, collects tokens before it sends them" in check["advice"]
+    assert done.summary["tokens"]["output"] == 3 * 48
 
 
 @pytest.mark.skipif(TINYPROXY is None, reason="needs tinyproxy, which scripts/test installs")

@@ -71,6 +71,24 @@ def check(done: Finished, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+def test_headers_path_and_body_of_the_command_line_reach_users_of_ones_own(
+    tmp_path: Path, server: ScriptServer
+) -> None:
+    tenant = tmp_path / "tenant"
+    tenant.write_text("tenant-secret-9876\n")
+    options = ("--endpoint", "/gateway/chat?api-version=1", "--header", f"x-tenant-key=file:{tenant}", "--top-p", "0.5")
+    more = ("--auth", "none", "--extra-body", '{"chat_template_kwargs": {"enable_thinking": false}}')
+    done = run(tmp_path, SUPPORT, *options, *more, "--users", "2", "--requests", "12", host=server.url)
+    assert done.status in {0, 3}, done.err
+    assert {request.path for request in server.requests} == {"/gateway/chat?api-version=1"}
+    assert {request.headers["x-tenant-key"] for request in server.requests} == {"tenant-secret-9876"}
+    assert not [request for request in server.requests if "authorization" in request.headers]
+    for body in bodies(server):
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert body["top_p"] == 0.5  # the command line wins over the class
+    assert "tenant-secret-9876" not in done.err + done.out
+
+
 def test_users_ask_what_their_tasks_say_and_figures_are_by_name(tmp_path: Path, server: ScriptServer) -> None:
     port = str(free_port())
     two = ("--processes", "2", "--master-bind-port", port, "--master-port", port, "--users", "4", "--requests", "60")

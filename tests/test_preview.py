@@ -19,7 +19,7 @@ from conftest import ROOT, free_port
 from dashboards import DASHBOARDS, GRAFANA, Json, panels
 from matplotlib.image import imread
 from prometheus import Prometheus, prometheus
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -68,7 +68,10 @@ class Page:
 
     def wait(self, until: Callable[[], Any], seconds: float = 120) -> Any:
         waiting = WebDriverWait(self.browser, seconds, 0.1, ignored_exceptions=[WebDriverException])
-        return waiting.until(lambda _: until())
+        try:
+            return waiting.until(lambda _: until())
+        except TimeoutException:
+            raise AssertionError(f"not seen in {seconds:g} s on this page:\n{self.text()}") from None
 
     def all(self, selector: str) -> list[WebElement]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)

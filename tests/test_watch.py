@@ -225,7 +225,7 @@ def test_what_ended_before_the_load_was_there_is_forgotten() -> None:
     watch = StepWatch(BEGAN, BEGAN + SECOND, 10.0, 0.02)
     late = record(1, BEGAN, BEGAN + 3 * SECOND)
     watch.add([record(0, BEGAN - SECOND, BEGAN), late])
-    assert watch.sent_in(Window(0, BEGAN + 10 * SECOND)) == [late]
+    assert watch.belonging_to(Window(0, BEGAN + 10 * SECOND)) == [late]
 
 
 def test_a_look_costs_as_many_calls_however_many_requests_there_were() -> None:

@@ -290,7 +290,8 @@ def _errors() -> Row:
             graph(
                 "Errors by kind",
                 "Measured requests that did not end well. Aborted ones ended with the run; dropped ones were never "
-                "sent.",
+                "sent; rate_limited is HTTP 429 or 529; with client_limit this machine had no local port or open file "
+                "left.",
                 "suffix: req/min",
                 [kinds],
                 stacked=True,

@@ -1,13 +1,12 @@
 """``python -m loadgen.exporter ADDR PORT NAMES``: serves what it is told on its standard input, until that ends.
 
 It prints its address, taking the next free port where that one is taken. After the end it stays until those who scrape
-it have come once more, for two of their intervals or 5 s at most, so that Prometheus has the last of it.
+it have had one more answer in time, for two of their intervals or 5 s at most, so that Prometheus has the last of it.
 """
 
 import errno
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -62,8 +61,6 @@ class Exported:
     def linger(self) -> None:
         """Wait until each that scrapes has come once more."""
         self.scrapers.wait_for_each(LONGEST_LINGER_S)
-        if self.scrapers.interval:
-            time.sleep(0.1)  # the last answer is on its way
 
 
 def serve(address: str, port: int, registry: CollectorRegistry, scrapers: Scrapers) -> int:

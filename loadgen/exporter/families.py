@@ -19,6 +19,10 @@ STATES = ("warming up", "measuring", "draining", "ended")
 SILENT_S = 10.0
 """A process that has told nothing for so long is not known to do what it did."""
 
+_ERRORS = (
+    "Measured requests that did not end well; among the kinds, rate_limited is HTTP 429 or 529, and client_limit means "
+    "that this machine had no local port or open file left"
+)
 _NAMES = ("run_id", "model", "engine")
 _OBJECTIONS = (Status.WARN.value, Status.INVALID.value, Status.INCONCLUSIVE.value)
 _CHECK = ("check", "status")
@@ -75,7 +79,7 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     by_outcome = {outcome.value: totals.outcomes[outcome] for outcome in Outcome}
     yield _counters_by("requests", "Measured requests that have ended", own, "outcome", by_outcome)
     errors = {outcome: count for outcome, count in by_outcome.items() if outcome != Outcome.OK.value}
-    yield _counters_by("errors", "Measured requests that did not end well", own, "kind", errors)
+    yield _counters_by("errors", _ERRORS, own, "kind", errors)
     tokens = {kind: sizes.total for kind, sizes in totals.sizes.items() if sizes.known}
     tokens |= {} if totals.cached is None else {"cached": totals.cached}
     yield _counters_by("tokens", "Tokens of measured requests", own, "type", tokens)

@@ -1,8 +1,9 @@
 """Serves ``/metrics``, and notes who scrapes it."""
 
+import math
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 PATH = "/metrics"
 
-_SCRAPER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
+TIMEOUT = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
 """Prometheus sends this header, and so do those that do as it does; a person who looks does not."""
 
 PATIENCE_S = 5.0
@@ -29,22 +30,54 @@ class Scrapers:
     """When each came last, monotonic s."""
     interval: dict[str, float] = field(default_factory=dict)
     """Time between its last two scrapes, s."""
+    answered: dict[str, float] = field(default_factory=dict)
+    """When each came last and had its answer before its own timeout, monotonic s."""
 
-    def came(self, environ: dict[str, Any]) -> None:
-        """Note one scrape."""
+    def came(self, environ: dict[str, Any]) -> Callable[[], None]:
+        """Note one scrape; return what is to be called once it has been answered."""
         who = f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
         at, before = time.monotonic(), self.last.get(who)
         self.last[who] = at
         if before is not None:
             self.interval[who] = at - before
+        timeout_s = _seconds(environ[TIMEOUT])
+
+        def answered() -> None:
+            if time.monotonic() - at < timeout_s:
+                self.answered[who] = at
+
+        return answered
 
     def wait_for_each(self, longest_s: float) -> None:
-        """Wait until each has come once more, for two of its intervals or :data:`PATIENCE_S` at most."""
-        seen, now = dict(self.last), time.monotonic()
+        """Wait until each has come and been answered once more, for two intervals or :data:`PATIENCE_S` at most."""
+        now = time.monotonic()
         waits = {who: max(2 * interval, PATIENCE_S) for who, interval in self.interval.items()}
-        due = {who: min(seen[who] + wait, now + longest_s) for who, wait in waits.items()}
-        while any(self.last[who] == seen[who] and time.monotonic() < at for who, at in due.items()):
+        due = {who: min(self.last[who] + wait, now + longest_s) for who, wait in waits.items()}
+        while any(self.answered.get(who, 0.0) < now and time.monotonic() < at for who, at in due.items()):
             time.sleep(0.05)
+
+
+def _seconds(text: str) -> float:
+    """Return the timeout that a scraper states; one that is no number is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.inf
+
+
+class _Answer:
+    """The body of an answer, which tells when it has been sent; its length lets the server state the size."""
+
+    def __init__(self, parts: Sequence[bytes], sent: Callable[[], None]) -> None:
+        self._parts = parts
+        self._sent = sent
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._parts  # each is asked for when the one before has been sent
+        self._sent()
 
 
 def application(registry: CollectorRegistry, scrapers: Scrapers) -> Callable[..., Iterable[bytes]]:
@@ -55,9 +88,10 @@ def application(registry: CollectorRegistry, scrapers: Scrapers) -> Callable[...
         if environ["PATH_INFO"] != PATH:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [f"metrics are at {PATH}\n".encode()]
-        if _SCRAPER in environ:
-            scrapers.came(environ)
-        return metrics(environ, start_response)
+        if TIMEOUT not in environ:
+            return metrics(environ, start_response)
+        answered = scrapers.came(environ)
+        return _Answer(list(metrics(environ, start_response)), answered)
 
     return answer
 

@@ -57,13 +57,16 @@ def lacks(environment: Environment, name: str) -> list[str]:
 
 
 def make(environment: Environment, name: str, status: Status) -> None:
-    """Create an environment unless it exists; raises EngineError with the last lines of pip's output if that fails."""
+    """Create an environment unless it exists, or wait for another process that does.
+
+    Raises EngineError with the last lines of pip's output if that fails.
+    """
     if is_made(environment, name):
         return
     place = folder(environment, name)
     made(place.parent, "XDG_DATA_HOME")
     lock = place.with_name(place.name + ".lock")
-    with locked(lock, f"the environment of {name} is being made by {{}}", "installing") as held:
+    with locked(lock, f"waiting for the environment of {name}, made by {{}}", "installing", status.say) as held:
         if is_made(environment, name):  # somebody else has made it meanwhile
             return
         _check_disk(environment, name, place.parent)

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -25,11 +25,11 @@ def exclusive(gpus: Sequence[GpuFacts], purpose: str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, message: str, purpose: str) -> Iterator[int]:
+def locked(path: Path, message: str, purpose: str, wait: Callable[[str], None] | None = None) -> Iterator[int]:
     """Hold one lock and yield its file descriptor; a child that inherits the descriptor keeps the lock after our end.
 
-    Raises EngineError if another process holds the lock. ``message`` begins the text of the error; its ``{}`` is
-    replaced by the purpose and the id of that process.
+    ``message`` says what it means that another process holds the lock; its ``{}`` is replaced by the purpose and the id
+    of that process. ``wait`` gets the message, and the lock is waited for; without it that raises EngineError.
     """
     made(path.parent, "XDG_STATE_HOME")
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -38,7 +38,10 @@ def locked(path: Path, message: str, purpose: str) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
-            raise EngineError(f"{message.format(holder)}: wait for it, or end it.") from None
+            if wait is None:
+                raise EngineError(f"{message.format(holder)}: wait for it, or end it.") from None
+            wait(message.format(holder))
+            fcntl.flock(file, fcntl.LOCK_EX)
         os.ftruncate(file, 0)
         os.pwrite(file, f"{purpose} (pid {os.getpid()})".encode(), 0)
         yield file

@@ -84,7 +84,7 @@ class LiveStats:
         self._step_began, self._step_time_s = time.monotonic(), step_time_s
 
     def end_step(self, facts: StepFacts, found: StepWindow, records: Sequence[RequestRecord]) -> None:
-        """Take what was found in a step; ``records``: those sent in its window."""
+        """Take what was found in a step; ``records``: those of its window."""
         ttft = [value for r in records if (value := metrics.ttft_ms(r)) is not None]
         tpot = [value for r in records if (value := metrics.tpot_ms(r)) is not None]
         rate, speed = found.throughput.requests_per_minute, found.throughput.tokens_per_second
@@ -92,6 +92,7 @@ class LiveStats:
             {
                 "step": facts.number,
                 "concurrency": facts.concurrency,
+                "failed": sum(r.outcome is not Outcome.OK for r in records),
                 "requests_per_minute": None if rate is None else {"value": rate.value, "ci95": rate.ci95},
                 "output_tokens_per_second": None if speed is None else speed.value,
                 "ttft_p50_ms": _known(ttft, "p50"),

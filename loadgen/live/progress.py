@@ -122,11 +122,12 @@ def _told(step: dict[str, object]) -> str:
     """Say in a line what was found in a step."""
     text = f"step {int(str(step['step'])) + 1}: {_users(int(str(step['concurrency'])))}: "
     rate, speed = step["requests_per_minute"], step["output_tokens_per_second"]
+    failures = f", {step['failed']} failed" if step["failed"] else ""
     if rate is None:
-        return f"{text}too short for a throughput"
+        return f"{text}no throughput{failures}" if failures else f"{text}too short for a throughput"
     assert isinstance(rate, dict)
     text += f"{rate['value']:,.1f} requests/min"
     if rate["ci95"] is not None:
         text += f" [{rate['ci95'][0]:,.1f}, {rate['ci95'][1]:,.1f}]"
-    text += "" if speed is None else f", {speed:,.0f} output tokens/s"
+    text += ("" if speed is None else f", {speed:,.0f} output tokens/s") + failures
     return text + " (not steady)" if step["steady"] is False else text

@@ -1,4 +1,4 @@
-"""Failures by their cause: what was said, how often, and after which time."""
+"""Failures by their cause: what was said, how often, after which time, and since when."""
 
 import re
 from collections import Counter
@@ -76,3 +76,15 @@ def common_age_s(failed: Sequence[RequestRecord]) -> tuple[float, int] | None:
     middle = median(ages)
     alike = sum(abs(age - middle) <= max(_WITHIN * middle, _WITHIN_S) for age in ages)
     return (middle, alike) if middle >= _SHORTEST_S and alike >= _MOST_ALIKE * len(ages) else None
+
+
+def refused_since_s(measured: Sequence[RequestRecord]) -> tuple[float, int] | None:
+    """Return since when every connection was refused, in s after the first request ended, and how many were.
+
+    None where the server still listened at the end, or never did.
+    """
+    ends = sorted((r.end_ns, r.outcome is Outcome.REFUSED) for r in measured if r.end_ns is not None)
+    last = next((i for i in reversed(range(len(ends))) if not ends[i][1]), None)
+    if last is None or len(ends) - 1 - last < _FEWEST:
+        return None
+    return (ends[last + 1][0] - ends[0][0]) / SECOND, len(ends) - 1 - last

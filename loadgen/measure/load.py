@@ -53,6 +53,16 @@ def full_window(records: Sequence[RequestRecord], users: int) -> Window | None:
     return Window(start, end)
 
 
+def belonging_to(window: Window, records: Sequence[RequestRecord]) -> list[RequestRecord]:
+    """Return the requests sent in a window, in order; one that could not be sent is placed where it ended."""
+
+    def at(r: RequestRecord) -> int | None:
+        return r.end_ns if r.sent_ns is None else r.sent_ns
+
+    placed = [(when, i) for i, r in enumerate(records) if (when := at(r)) is not None]
+    return [records[i] for when, i in sorted(placed) if window.start <= when < window.end]
+
+
 def answers_in(records: Sequence[RequestRecord], window: Window) -> int:
     """Return how many complete answers ended in the window."""
     return sum(window.start < (r.end_ns or 0) <= window.end for r in records if r.outcome is Outcome.OK)

@@ -15,7 +15,7 @@ from loadgen.clock import SECOND
 from loadgen.measure.intervals import may_be_narrow, narrow_enough
 from loadgen.measure.knee import grew
 from loadgen.measure.limits import ENOUGH_REQUESTS, FAILED_SHARE_LIMIT, SHORTEST_WINDOW
-from loadgen.measure.load import Series, Window
+from loadgen.measure.load import Series, Window, belonging_to
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.steady import mser5, steady
 from loadgen.measure.throughput import Bins, Throughput, throughput
@@ -109,9 +109,9 @@ class StepWatch:
         self._failed += sum(r.outcome is not Outcome.OK for r in new)
         self._timeline.add(new)
 
-    def sent_in(self, window: Window) -> list[RequestRecord]:
-        """Return the requests sent in a window."""
-        return [r for r in self._records if r.sent_ns is not None and window.start <= r.sent_ns < window.end]
+    def belonging_to(self, window: Window) -> list[RequestRecord]:
+        """Return the requests that were sent in a window, or could not be."""
+        return belonging_to(window, self._records)
 
     def judged(self, end: int) -> StepWindow:
         """Return the window of a step that was ended at a time by somebody else."""

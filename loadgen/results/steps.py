@@ -11,7 +11,7 @@ from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.intervals import distribution_of_series, effective_sample_size, share
 from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
-from loadgen.measure.load import Spans, Window, edges_of
+from loadgen.measure.load import Spans, Window, belonging_to, edges_of
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.throughput import Bins, Throughput
 from loadgen.measure.throughput import throughput as throughput_of
@@ -89,11 +89,8 @@ def _of_thinking(found: Throughput, bins: Bins) -> Summary:
 def of_those_sent(
     window: Window, measured: Sequence[RequestRecord], slo: Slo | None, *, thinks: bool = False
 ) -> Summary:
-    """Return latencies, failures and goodput of the requests sent in a window."""
-    sent = sorted(
-        (r for r in measured if r.sent_ns is not None and window.start <= r.sent_ns < window.end),
-        key=lambda r: r.sent_ns or 0,
-    )
+    """Return latencies, failures and goodput of the requests sent in a window, or that could not be sent in it."""
+    sent = belonging_to(window, measured)
     ok = [r for r in sent if r.outcome is Outcome.OK]
     return {
         "requests": len(sent),

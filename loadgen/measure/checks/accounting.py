@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loadgen.clock import MS
-from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s
+from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s, refused_since_s
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
@@ -124,6 +124,9 @@ def failures(e: Evidence) -> Check:
     if (age := common_age_s(records)) is not None:
         value += f"; {age[1]} of them {age[0]:.1f} s after they were sent"
         advice = "Something ends requests at that age: look for a time limit of a gateway or proxy, or of the server."
+    if (since := refused_since_s(e.measured)) is not None:
+        value += f"; the last {since[1]} were refused, from {since[0]:.1f} s after the first answer on"
+        advice = "Nothing listened there any more: did the engine die? See its log."
     return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
 
 

@@ -85,7 +85,7 @@ class Sweep(LoadModel):
             cycle_s = median(_cycles_s(records)) if records else cycle_s
 
     def _step(self, load: RunningLoad, facts: StepFacts, cycle_s: float) -> tuple[StepWindow, Sequence[RequestRecord]]:
-        """Bring the users up, and watch until enough is known; return the window and the requests sent in it.
+        """Bring the users up, and watch until enough is known; return the window and its requests.
 
         ``cycle_s``: a user's time from answer to answer, over which the starts are spread.
         """
@@ -104,7 +104,7 @@ class Sweep(LoadModel):
                     f"a request of the step of {facts.concurrency} users was still in flight after "
                     f"{MOST_WAIT} times --step-time"
                 )
-        return found, watch.sent_in(found.window)
+        return found, watch.belonging_to(found.window)
 
     def _is_broken(self, records: Sequence[RequestRecord]) -> bool:
         """Whether the limits of ``--slo`` are no longer met."""
