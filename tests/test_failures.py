@@ -17,6 +17,7 @@ from conftest import Locust, records_of
 from running import run_locustfile
 from serving import DONE, HANG_UP, SSE_HEAD, Request, Step, answer, chunk, response, serving, token, usage
 
+from loadgen.clock import SECOND
 from loadgen.measure.causes import causes, common_age_s, folded, refused_since_s
 from loadgen.record import Outcome, Phase, RequestRecord
 
@@ -65,7 +66,9 @@ def test_many_failures_at_one_age_are_told() -> None:
 
 def test_a_server_that_listens_no_more_is_told_with_the_time() -> None:
     def sent(second: int, outcome: Outcome) -> RequestRecord:
-        return RequestRecord(request_id="r", phase=Phase.MEASURE, outcome=outcome, end_ns=second * 10**9)
+        at = second * SECOND
+        was_sent = None if outcome is Outcome.REFUSED else at
+        return RequestRecord(request_id="r", phase=Phase.MEASURE, outcome=outcome, sent_ns=was_sent, end_ns=at)
 
     served = [sent(n, Outcome.OK) for n in range(1, 8)]
     gone = [sent(n, Outcome.REFUSED) for n in range(8, 18)]

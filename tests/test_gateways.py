@@ -74,7 +74,7 @@ def test_nginx_before_the_engine_is_measured(locust: Locust, tmp_path: Path, eng
 
 
 @pytest.mark.skipif(NGINX is None, reason="needs nginx, which scripts/test installs")
-def test_a_gateway_that_collects_tokens_is_told(locust: Locust, tmp_path: Path, engine: str) -> None:
+def test_a_gateway_that_collects_tokens_is_reported(locust: Locust, tmp_path: Path, engine: str) -> None:
     """With a limit of its rate nginx sends a second's worth at once: the tokens in between wait in its buffer."""
     with nginx(tmp_path, engine, "proxy_buffering on; limit_rate 4k;") as host:
         done = locust("--host", host, *FEW, "--sample", "3")

@@ -34,7 +34,7 @@ class Scrapers:
     """When each came last and had its answer before its own timeout, monotonic s."""
 
     def came(self, environ: dict[str, Any]) -> Callable[[], None]:
-        """Note one scrape; return what is to be called once it has been answered."""
+        """Note the arrival of a scrape; return a function to call once its answer has been sent."""
         who = f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
         at, before = time.monotonic(), self.last.get(who)
         self.last[who] = at
@@ -58,7 +58,7 @@ class Scrapers:
 
 
 def _seconds(text: str) -> float:
-    """Return the timeout that a scraper states; one that is no number is none."""
+    """Return a scraper's timeout, s; infinity where its header is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -66,7 +66,7 @@ def _seconds(text: str) -> float:
 
 
 class _Answer:
-    """The body of an answer, which tells when it has been sent; its length lets the server state the size."""
+    """A response body that calls ``sent`` after its last part; with its length wsgiref sets Content-Length."""
 
     def __init__(self, parts: Sequence[bytes], sent: Callable[[], None]) -> None:
         self._parts = parts
@@ -76,7 +76,7 @@ class _Answer:
         return len(self._parts)
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._parts  # each is asked for when the one before has been sent
+        yield from self._parts  # wsgiref asks for the next part after it has sent this one
         self._sent()
 
 

@@ -79,12 +79,13 @@ def common_age_s(failed: Sequence[RequestRecord]) -> tuple[float, int] | None:
 
 
 def refused_since_s(measured: Sequence[RequestRecord]) -> tuple[float, int] | None:
-    """Return since when every connection was refused, in s after the first request ended, and how many were.
+    """Return since when every connection was refused, in s after the first request was sent, and how many were.
 
     None where the server still listened at the end, or never did.
     """
     ends = sorted((r.end_ns, r.outcome is Outcome.REFUSED) for r in measured if r.end_ns is not None)
+    first = min((r.sent_ns for r in measured if r.sent_ns is not None), default=None)
     last = next((i for i in reversed(range(len(ends))) if not ends[i][1]), None)
-    if last is None or len(ends) - 1 - last < _FEWEST:
+    if first is None or last is None or len(ends) - 1 - last < _FEWEST:
         return None
-    return (ends[last + 1][0] - ends[0][0]) / SECOND, len(ends) - 1 - last
+    return (ends[last + 1][0] - first) / SECOND, len(ends) - 1 - last

@@ -54,7 +54,7 @@ def full_window(records: Sequence[RequestRecord], users: int) -> Window | None:
 
 
 def belonging_to(window: Window, records: Sequence[RequestRecord]) -> list[RequestRecord]:
-    """Return the requests sent in a window, in order; one that could not be sent is placed where it ended."""
+    """Return the requests of a window in the order they were sent; one that could not be sent counts at its end."""
 
     def at(r: RequestRecord) -> int | None:
         return r.end_ns if r.sent_ns is None else r.sent_ns

@@ -128,17 +128,14 @@ class ChatApi:
         timings = None if chunk.timings is None else _timings(chunk.timings)
         if not chunk.choices:
             return Delta(usage=counted, timings=timings, error=error)
-        said = [choice.delta or choice.message for choice in chunk.choices]
-        reasons = (choice.finish_reason for choice in chunk.choices)
-        return Delta(
-            "".join(_text(one) for one in said if one is not None),
-            next(filter(None, reasons), None),
-            counted,
-            error,
-            timings=timings,
-            is_whole=all(choice.delta is None for choice in chunk.choices),
-            choices=max(len(chunk.choices), *((choice.index or 0) + 1 for choice in chunk.choices)),
-        )
+        texts, reason, is_whole, choices = [], None, True, len(chunk.choices)
+        for choice in chunk.choices:  # a loop, as generators would cost more than all that they go through
+            message = choice.delta or choice.message
+            texts.append("" if message is None else _text(message))
+            reason = reason or choice.finish_reason
+            is_whole = is_whole and choice.delta is None
+            choices = max(choices, (choice.index or 0) + 1)
+        return Delta("".join(texts), reason, counted, error, timings=timings, is_whole=is_whole, choices=choices)
 
     def _usage(self, usage: CountedUsage) -> Usage:
         """Return the server's counts, plus the tokens that it leaves out of ``completion_tokens``."""
@@ -218,10 +215,14 @@ def _reasoning(said: Message) -> str | None:
 
 def _text(said: Message) -> str:
     """Return all that was generated; nearly always it is content and nothing else."""
-    reasoning = _reasoning(said) or (text_in(said.reasoning_details) if said.reasoning_details else "")
-    called = [call.function or call.custom for call in said.tool_calls or ()]
-    heard = _heard(said.audio) if said.audio else ""
-    return "".join((reasoning, said.content or "", said.refusal or "", heard, _called([*called, said.function_call])))
+    texts = [_reasoning(said) or (text_in(said.reasoning_details) if said.reasoning_details else "")]
+    texts += (said.content or "", said.refusal or "")
+    if said.audio:
+        texts.append(_heard(said.audio))
+    if said.tool_calls or said.function_call:
+        called = [call.function or call.custom for call in said.tool_calls or ()]
+        texts.append(_called([*called, said.function_call]))
+    return "".join(texts)
 
 
 def _called(calls: Sequence[Function | None]) -> str:

@@ -55,7 +55,7 @@ class UserClass(msgspec.Struct, frozen=True, kw_only=True):
     """Further fields of the body."""
 
     def applied_to(self, defaults: RequestDefaults) -> RequestDefaults:
-        """Return the run's defaults with this class's values; the run's further fields are options, which win."""
+        """Return the run's defaults with this class's values; body fields set by an option override the class."""
         given = {"max_tokens": self.max_tokens, "temperature": self.temperature}
         changed = {name: value for name, value in given.items() if value is not None}
         return msgspec.structs.replace(defaults, body={**self.extra_body, **defaults.body}, **changed)

@@ -125,7 +125,7 @@ def failures(e: Evidence) -> Check:
         value += f"; {age[1]} of them {age[0]:.1f} s after they were sent"
         advice = "Something ends requests at that age: look for a time limit of a gateway or proxy, or of the server."
     if (since := refused_since_s(e.measured)) is not None:
-        value += f"; the last {since[1]} were refused, from {since[0]:.1f} s after the first answer on"
+        value += f"; all of the last {since[1]} were refused, the first of them {since[0]:.1f} s into the measurement"
         advice = "Nothing listened there any more: did the engine die? See its log."
     return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
 
