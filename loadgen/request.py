@@ -59,6 +59,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Texts that end an answer."""
     body: Mapping[str, Any] = {}
     """Further fields of the body; the API's own fields take precedence."""
+    row_fields: Mapping[str, Any] = {}
+    """Fields that the row of the data set asks for; they are applied already."""
     place: Place = Place()
     not_before: Ns | None = None
     """Earliest time to send it; its connection is opened just before. None: at once."""

@@ -12,12 +12,14 @@ import pytest
 from cluster import Starter
 from conftest import Finished, Locust, free_port, records_of
 from launching import Home
+from running import run_locustfile
 from scraping import url_of
 from serving import MODELS, Request, Step, answer, response, serving, stream, token
 from test_embedded import children_of
 from test_matrix import ONE
 
 from loadgen.record import CountedBy
+from loadgen.workload.prompts import read_jsonl
 
 FEW = ("--sample", "3", "--warmup", "1", "--max-tokens", "8", "--no-stream")
 SECRET = "sk-Secret0123456789"
@@ -92,6 +94,73 @@ def test_headers_body_and_path_are_those_that_were_asked_for(locust: Locust, tmp
             assert TENANT.encode() not in path.read_bytes()
     assert SECRET not in done.err + done.out
     assert TENANT not in done.err + done.out
+
+
+def test_fields_of_a_row_go_between_the_options_and_the_extra_body(locust: Locust, tmp_path: Path) -> None:
+    row = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]}
+    answered = [*row["messages"], {"role": "assistant", "content": "Because."}]
+    rows: list[dict[str, Any]] = [
+        row | {"model": "another", "stream": False, "max_completion_tokens": 5, "temperature": 0.7, "seed": 7},
+        {"messages": answered, "max_tokens": 6, "top_p": 0.1, "stop": ["."]},
+        row | {"stream": True},
+        {"prompt": "Plain.", "seed": 9},
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--dataset", str(data), "--sample", "4", "--warmup", "0", "--top-p", "0.5", "--max-tokens", "8")
+    with serving(whole) as server:
+        done = locust("--host", server.url, "--no-stream", *options, "--extra-body", '{"seed": 1, "temperature": null}')
+    done.assert_ended_well()
+    sent = {body["max_tokens"]: body for body in bodies(server.requests[1:])}
+    assert set(sent) == {5, 6, 8}
+    assert {body["model"] for body in sent.values()} == {"scripted"}
+    assert not [
+        body for body in bodies(server.requests) if body["stream"] or "temperature" in body or body["seed"] != 1
+    ]
+    assert (sent[5]["top_p"], sent[6]["top_p"]) == (0.5, 0.1)
+    assert sent[6]["stop"] == ["."]
+    assert sent[5]["messages"] == sent[6]["messages"] == row["messages"]
+    assert "max_completion_tokens" not in sent[5]
+    assert sorted(r.max_tokens or 0 for r in records_of(done.folder)) == [5, 6, 8, 8]
+    assert done.manifest["dataset"]["ignored_fields"] == {"model": 1, "stream": 2}
+    assert "stream of 2 rows is ignored" in done.err
+
+
+def test_users_of_ones_own_send_a_row_with_its_fields(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "Why?"}], "max_tokens": 5, "seed": 7}
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for _ in range(4)))
+    (tmp_path / "own.py").write_text(
+        "from locust import task\nfrom loadgen import LLMUser\n\n\nclass Own(LLMUser):\n    max_tokens = 9\n"
+        "    extra_body = {'seed': 3, 'top_k': 1}\n\n    @task\n    def ask(self):\n"
+        "        self.llm.chat(self.llm.next_prompt())\n"
+    )
+    with serving(answer(2)) as server:
+        options = ("--dataset", str(data), "--sample", "2", "--warmup", "1", "--users", "1")
+        done = run_locustfile(tmp_path, str(tmp_path / "own.py"), "--host", server.url, *options)
+    assert done.status in {0, 3}, done.err
+    for body in bodies(server.requests[1:]):
+        assert (body["max_tokens"], body["seed"], body["top_k"]) == (5, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"messages": "Why?"}, '"messages" must be a list'),
+        ({"messages": [{"role": "user"}]}, '"role" and "content" of a message must be texts'),
+        ({"messages": [{"role": "assistant", "content": "Because."}]}, '"messages" holds no question'),
+        ({"messages": [{"role": "user", "content": "\ud83d"}]}, "unpaired surrogate"),
+        ({"messages": [{"role": "user", "content": "?"}], "max_tokens": 0}, "max_tokens must be a whole number"),
+        ({"messages": [{"role": "user", "content": "?"}], "temperature": "hot"}, "temperature must be a number"),
+        ({"messages": [{"role": "user", "content": "?"}], "stop": [1]}, "stop must be a text or a list of texts"),
+    ],
+)
+def test_a_row_that_no_request_can_be_made_of_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "fine"}\n' + json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=re.escape(f"{data}, line 2: ")) as raised:
+        read_jsonl(data, "rows")
+    assert words in str(raised.value)
 
 
 def test_headers_reach_the_list_of_models_and_the_openai_sdk(locust: Locust) -> None:

@@ -14,7 +14,7 @@ from loadgen.models.table import find_model
 from loadgen.models.template import render_chat, template_text
 from loadgen.protocol.client import Template
 from loadgen.record import Phase
-from loadgen.request import Message, Place, Request
+from loadgen.request import Place, Request
 from loadgen.results.launched import Launched
 from loadgen.results.manifest import MadeBy
 from loadgen.scenario import Scenario
@@ -44,7 +44,7 @@ class Chat:
         template = applied(self.template)
         try:
             for prompt in prompts:
-                template((Message("user", prompt.text),))
+                template(prompt.input)
         except Exception as error:  # noqa: BLE001 a template may do anything
             said = f"{type(error).__name__}: {error}"
             raise EngineError(f"the model's chat template cannot be rendered here: {said}.") from None

@@ -16,6 +16,7 @@ from loadgen.run.chat_input import ChatInput, messages_of
 from loadgen.run.request_source import Permit
 from loadgen.run.runtime import Runtime
 from loadgen.run.share import FlowControl, RunShare, Sender, ShareHost
+from loadgen.workload.defaults import with_row_fields
 
 AFTER_REFUSAL_S = 0.25
 """A user pauses this long after a refusal, or a server that refuses would be asked thousands of times a second."""
@@ -162,7 +163,8 @@ class LLMClient:
         _check_body(body)
         defaults = self._defaults
         if isinstance(content, SamplePrompt):
-            request = replace(content.request, max_tokens=defaults.max_tokens, temperature=defaults.temperature)
+            given = {"max_tokens": defaults.max_tokens, "temperature": defaults.temperature, "body": defaults.body}
+            request = with_row_fields(replace(content.request, **given))
         else:
             parts = content if isinstance(content, str | bytes) or not isinstance(content, Iterable) else tuple(content)
             request = defaults.request(messages_of(parts), _place(parts))
@@ -170,7 +172,7 @@ class LLMClient:
             request = replace(request, max_tokens=_checked_limit(max_tokens))
         temperature, stop = body.pop("temperature", request.temperature), body.pop("stop", request.stop)
         stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        body = {**defaults.body, **body}
+        body = {**request.body, **body}
         return replace(request, temperature=_checked_temperature(temperature), stop=stop, body=body)
 
     def _take_permit(self) -> Permit:

@@ -74,6 +74,8 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     """
     check_writable(Path(scenario.results))
     plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
+    for name, count in plan.dataset.ignored.items():
+        logger.warning("--dataset: %s of %d rows is ignored: a run measures one model, in one way", name, count)
     if same := plan.same_text():
         logger.warning("--dataset: %d of the %d prompts have the text of another", len(same), len(plan.sample))
     launched = None if engine else launched_at(host)

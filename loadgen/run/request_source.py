@@ -27,7 +27,7 @@ from loadgen.scenario import Scenario
 from loadgen.workload.arrivals import arrival_times, shard
 from loadgen.workload.defaults import RequestDefaults, UserClass
 from loadgen.workload.prompts import Prompt
-from loadgen.workload.source import input_of, source_of
+from loadgen.workload.source import source_of
 
 OPEN_AHEAD_MS = 50
 """The connection of a request with a due time is opened this long before it, so that connecting does not delay it."""
@@ -273,7 +273,7 @@ class RequestSource:
         changed.set()
 
     def _warm_up_request(self, prompt: Prompt) -> Request:
-        return self._defaults.request(input_of(prompt), Place(phase=Phase.WARMUP, prompt_row=prompt.row))
+        return self._defaults.request(prompt.input, Place(phase=Phase.WARMUP, prompt_row=prompt.row), prompt.fields)
 
     def _hand_out(self, request: Request, number: int) -> Request:
         """Return a request with its id, worker, step and timing; ``number`` is its permit's."""

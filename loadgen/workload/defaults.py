@@ -32,9 +32,9 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
             body={} if scenario.top_p is None else {"top_p": scenario.top_p},
         )
 
-    def request(self, content: Input, place: Place) -> Request:
-        """Return a request."""
-        return Request(
+    def request(self, content: Input, place: Place, row_fields: Mapping[str, Any] = {}) -> Request:
+        """Return a request; ``row_fields`` are those of a row of the data set, and override these."""
+        request = Request(
             input=content,
             model=self.model,
             max_tokens=self.max_tokens,
@@ -42,8 +42,23 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
             stream=self.stream,
             stop=self.stop,
             body=self.body,
+            row_fields=row_fields,
             place=place,
         )
+        return with_row_fields(request) if row_fields else request
+
+
+def with_row_fields(request: Request) -> Request:
+    """Return a request with the fields of its row of the data set over its own."""
+    fields = dict(request.row_fields)
+    stop = fields.pop("stop", None)
+    return msgspec.structs.replace(
+        request,
+        max_tokens=fields.pop("max_tokens", None) or request.max_tokens,
+        temperature=request.temperature if (given := fields.pop("temperature", None)) is None else given,
+        stop=request.stop if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
+        body={**request.body, **fields},
+    )
 
 
 class UserClass(msgspec.Struct, frozen=True, kw_only=True):

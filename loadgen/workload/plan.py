@@ -21,7 +21,7 @@ class Plan:
     seed: int
 
     def describe(self) -> dict[str, object]:
-        """Return what the manifest keeps: where the prompts are from, which they are, and a hash of their texts."""
+        """Return what the manifest keeps: where the prompts are from, which they are, and a hash of them."""
         rows = [p.row for p in self.sample]
         return {
             "name": self.dataset.name,
@@ -31,7 +31,9 @@ class Plan:
             "sample_rows_sha256": hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest(),
             "sample_sha256": content_hash(self.sample),
             "warmup_rows": [p.row for p in self.warmup],
-        } | ({"same_text": same} if (same := self.same_text()) else {})
+            **({"same_text": same} if (same := self.same_text()) else {}),
+            **({"ignored_fields": self.dataset.ignored} if self.dataset.ignored else {}),
+        }
 
     def same_text(self) -> dict[str, int]:
         """Return the rows whose text is that of an earlier row of the sample or the warm-up, and which one that is."""

@@ -1,23 +1,43 @@
-"""Prompts, and reading them from a file in LIMA's schema."""
+"""Prompts, and reading them from a file: rows in LIMA's schema, rows with a prompt, and rows with a chat's messages."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from loadgen.request import Message
+from loadgen.workload.messages_row import check_encodable, prompt_fields, prompt_messages
 
 MULTI_TURN = "multi_turn"
 """LIMA's label of its 30 dialogues, rows 1000 to 1029: not among the 1,000 that single prompts are drawn from."""
 
 
+MESSAGES = "messages"
+"""Key of a row that is the body of a chat completion: its messages, and other fields of the request."""
+
+_OF_RUN = ("model", "stream")
+"""Fields of such a row that are ignored: a run measures one model, in one way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The first user turn of one row of a data set."""
+    """What one row of a data set asks: its first user turn, or the messages of a chat."""
 
     row: int
     text: str
+    """All of it; the contents of several messages one per line."""
     source: str = ""
+    messages: tuple[Message, ...] = ()
+    """Empty: the text as one user message."""
+    fields: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Further fields of the request's body, which override those of the run."""
+
+    @property
+    def input(self) -> tuple[Message, ...]:
+        """The messages of a chat."""
+        return self.messages or (Message("user", self.text),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,8 @@ class Dataset:
 
     name: str
     prompts: tuple[Prompt, ...]
+    ignored: dict[str, int] = field(default_factory=dict)
+    """How many rows have a field that is ignored, by its name."""
 
     @property
     def single_turn(self) -> tuple[Prompt, ...]:
@@ -34,26 +56,33 @@ class Dataset:
 
 
 def content_hash(prompts: Sequence[Prompt]) -> str:
-    """Return the SHA-256 of the prompts' texts, in order, as a JSON list in UTF-8."""
-    texts = json.dumps([p.text for p in prompts], ensure_ascii=False, separators=(",", ":"))
+    """Return the SHA-256 of the prompts, in order, as a JSON list in UTF-8.
+
+    A prompt is its text; one of a row with messages is an object with them and the row's other fields.
+    """
+    contents = [
+        {MESSAGES: [[m.role, m.content] for m in p.messages], **p.fields} if p.messages else p.text for p in prompts
+    ]
+    texts = json.dumps(contents, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(texts.encode()).hexdigest()
 
 
 def read_jsonl(path: Path, name: str) -> Dataset:
     """Read a file with one JSON object a line.
 
-    An object is ``{"conversations": [user, assistant, ...], "source": ...}``, as in LIMA, or ``{"prompt": ...}``.
-    Raises OSError if the file cannot be read, and ValueError, which names the line, if a line is not valid.
+    An object is ``{"conversations": [user, assistant, ...], "source": ...}``, as in LIMA, ``{"prompt": ...}``, or
+    ``{"messages": [...]}`` with further fields of a chat completion's body. Raises OSError if the file cannot be read,
+    and ValueError, which names the line, if a line is not valid.
     """
     lines = path.read_bytes().splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise ValueError(f"{path} is empty; it needs one JSON object a line.")
-    prompts = (
-        prompt_of(_decoded(line, path, number), row, f"{path}, line {number}")
-        for row, (number, line) in enumerate(numbered)
-    )
-    return Dataset(name, tuple(prompts))
+    rows = [(_decoded(line, path, number), f"{path}, line {number}") for number, line in numbered]
+    prompts = (prompt_of(row, index, where) for index, (row, where) in enumerate(rows))
+    chats = [row for row, _ in rows if MESSAGES in row]
+    ignored = {name: count for name in _OF_RUN if (count := sum(name in row for row in chats))}
+    return Dataset(name, tuple(prompts), ignored)
 
 
 def prompts_of(rows: Iterable[dict[str, Any]], where: str) -> tuple[Prompt, ...]:
@@ -65,15 +94,16 @@ def prompts_of(rows: Iterable[dict[str, Any]], where: str) -> tuple[Prompt, ...]
 
 
 def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
-    """Return the first user turn of a row; raises ValueError, whose text begins with ``where``, if there is none."""
+    """Return what a row asks; raises ValueError, whose text begins with ``where``, if that is nothing."""
+    if MESSAGES in row:
+        messages = prompt_messages(row[MESSAGES], where)
+        given = {name: value for name, value in row.items() if name not in {MESSAGES, *_OF_RUN}}
+        return Prompt(index, "\n".join(m.content for m in messages), "", messages, prompt_fields(given, where))
     turns = row.get("conversations")
     text = turns[0] if isinstance(turns, list) and turns else row.get("prompt")
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f'{where}: needs "conversations": ["...", ...] or "prompt": "...".')
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{where}: unpaired surrogate; it cannot be encoded as UTF-8.") from None
+        raise ValueError(f'{where}: needs "conversations": ["...", ...], "prompt": "..." or "messages": [...].')
+    check_encodable(text, where)
     source = row.get("source")
     return Prompt(index, text, source if isinstance(source, str) else "")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from loadgen.protocol.completion import Exchange
-from loadgen.request import Input, Message, Place, Request
+from loadgen.request import Place, Request
 from loadgen.scenario import Scenario
 from loadgen.workload.defaults import RequestDefaults
 from loadgen.workload.plan import rounds
@@ -32,7 +32,7 @@ class Source(Protocol):
 
 
 class SampleSource:
-    """Sends each prompt as one user message; after the last it starts again, in another seeded order."""
+    """Sends each prompt; after the last it starts again, in another seeded order."""
 
     def __init__(
         self, sample: Sequence[Prompt], defaults: RequestDefaults, seed: int, shard: int = 0, shards: int = 1
@@ -43,7 +43,8 @@ class SampleSource:
     def next(self, user: int | None) -> Request:
         """Return the request of the next prompt, whichever user asks."""
         prompt, number = next(self._rounds)
-        return self._defaults.request(input_of(prompt), Place(user=user, prompt_row=prompt.row, round=number))
+        place = Place(user=user, prompt_row=prompt.row, round=number)
+        return self._defaults.request(prompt.input, place, prompt.fields)
 
     def done(self, request: Request, exchange: Exchange) -> None:
         """Do nothing: no prompt depends on an answer."""
@@ -54,8 +55,3 @@ def source_of(
 ) -> Source:
     """Return the source of one process's requests."""
     return SampleSource(sample, defaults, scenario.seed, shard, shards)
-
-
-def input_of(prompt: Prompt) -> Input:
-    """Return a prompt as a chat of one user message."""
-    return (Message("user", prompt.text),)

@@ -80,7 +80,7 @@ def play(model: Model, plan: StepPolicy, rng: np.random.Generator, step_s: float
         watch = StepWatch(began, began + round(spread_s * SECOND), step_s, PRECISION, plan.best)
         found = _watched(watch, loop, records, began / SECOND + 2 * MOST_STEP_TIMES * step_s)
         _note(facts[-1], found)
-        ended, sent = records[at:], watch.sent_in(found.window)
+        ended, sent = records[at:], watch.belonging_to(found.window)
         steps.append(_summary(facts[-1], found, ended))
         users = plan.after(users, found.requests_per_minute if found.counts else None, broken=False)
         round_trip_s = median(_seconds(sent)) if sent else round_trip_s
