@@ -29,7 +29,8 @@ from loadgen.results import store
 
 Victim = Literal["worker", "master", "all workers", "exporter", "engine"]
 
-_OF_TEN: tuple[Victim, ...] = (*["worker"] * 3, *["master"] * 2, *["all workers"] * 2, *["exporter"] * 2, "engine")
+_KILLS_OF_TEN: Mapping[Victim, int] = {"worker": 3, "master": 2, "all workers": 2, "exporter": 2, "engine": 1}
+_OF_TEN = tuple(victim for victim, kills in _KILLS_OF_TEN.items() for _ in range(kills))
 """Victims of ten kills, in an order that the seed says; the embedded engine takes longest to start."""
 
 WORKERS = 2

@@ -60,7 +60,7 @@ def _round(name: str, references: Mapping[Key, Reference], off: list[float]) -> 
         if usage.timed_out or usage.status not in _USABLE:
             raise RunError(f"loadgen matrix ended with status {usage.status}: {usage.tail}")
         found = {(r.reference or "", r.model): r for r in results(reopen(None, Path(place)))}
-    figures: Figures = {}
+    figures: dict[str, float] = {}
     for key, reference in references.items():
         if key in found and (value := measured_value(found[key])) is not None:
             off.append(value / reference.value - 1)

@@ -136,7 +136,7 @@ def _exporter(records: Sequence[RequestRecord]) -> Figures:
     exported = Exported(families)
     exported.totals = Totals(begun)
     registry = CollectorRegistry()
-    registry.register(exported)  # type: ignore[arg-type]  # it is a collector by its methods
+    registry.register(exported)
     report = ProcessReport(
         run_id="run",
         worker=0,

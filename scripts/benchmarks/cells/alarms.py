@@ -193,7 +193,7 @@ def _rate(
 
 def _a_worker_sends_less(rng: np.random.Generator) -> Run:
     manifest, whole = _rate(_ENGINE.model, _LOAD * capacity(_ENGINE), _RATE_REQUESTS, rng)
-    parts = [replace(r, worker=1 + r.prompt_row % 3) for r in whole]
+    parts = [replace(r, worker=1 + (r.prompt_row or 0) % 3) for r in whole]
     records = [r for r in parts if r.worker > 1 or rng.random() < 0.7]  # noqa: PLR2004 the fault
     started = [sum(r.worker == number for r in records) for number in range(4)]
     more: dict[str, Any] = {"workers": [simulated.worker(number, n) for number, n in enumerate(started)]}
