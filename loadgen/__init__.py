@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loadgen.harness.users import LLMUser, OpenLoopUser, SweepUser
     from loadgen.record import Outcome, RequestRecord
     from loadgen.request import Message, Request
-    from loadgen.results.store import read_run
+    from loadgen.results.run_data import Run, read_run
     from loadgen.run.answer import Answer, ChatFailed
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "Request",
     "RequestRecord",
+    "Run",
     "SweepUser",
     "last_result",
     "read_run",
@@ -39,9 +40,10 @@ _HOMES = {
     "Outcome": "loadgen.record",
     "Request": "loadgen.request",
     "RequestRecord": "loadgen.record",
+    "Run": "loadgen.results.run_data",
     "SweepUser": "loadgen.harness",
     "last_result": "loadgen.harness.library",
-    "read_run": "loadgen.results.store",
+    "read_run": "loadgen.results.run_data",
 }
 
 moved.announce()

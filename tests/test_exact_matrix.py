@@ -182,7 +182,7 @@ def test_records_have_the_tokens_that_the_engine_generated(measured: Measured, n
     runs = measured.runs(name)
     assert set(runs) == {"speed", "streaming", "throughput"}
     for part, folder in runs.items():
-        ended = [r for r in store.read_run(folder)[1] if r.outcome is not Outcome.ABORTED]
+        ended = [r for r in store.read_folder(folder)[1] if r.outcome is not Outcome.ABORTED]
         assert len(ended) >= 30
         assert {r.outcome for r in ended} == {Outcome.OK}
         by_text = name == "vllm-0.1.3" and part != "speed"
@@ -213,7 +213,7 @@ def test_tgi_1_0_1_is_sent_the_text_of_our_template(measured: Measured) -> None:
     posted = measured.of("tgi-1.0.1", "POST")
     assert {n["path"] for n in posted} == {"/generate", "/generate_stream"}
     expected = {render(template_text("vicuna_v1.1"), prompt.text) for prompt in load("samples").prompts}
-    sent = {r.request_id for folder in measured.runs("tgi-1.0.1").values() for r in store.read_run(folder)[1]}
+    sent = {r.request_id for folder in measured.runs("tgi-1.0.1").values() for r in store.read_folder(folder)[1]}
     inputs = [n["body"]["inputs"] for n in posted if n["request_id"] in sent]
     assert len(inputs) > 60
     assert set(inputs) <= expected
@@ -222,7 +222,7 @@ def test_tgi_1_0_1_is_sent_the_text_of_our_template(measured: Measured) -> None:
 def test_all_engines_see_the_same_prompts(measured: Measured) -> None:
     page = (measured.matrix.folder / "matrix.md").read_text()
     assert f"The same prompt tokens on all engines, row by row: {MODEL}" in page
-    speed = {name: store.read_run(measured.runs(name)["speed"])[1] for name in NAMES}
+    speed = {name: store.read_folder(measured.runs(name)["speed"])[1] for name in NAMES}
     noted = {n["request_id"]: n["prompt_tokens"] for n in measured.noted if "prompt_tokens" in n}
     seen = {name: {r.prompt_row: noted[r.request_id] for r in records} for name, records in speed.items()}
     assert all(rows == seen["sglang"] for rows in seen.values())
@@ -245,7 +245,9 @@ def test_nothing_is_asked_of_an_engine_during_a_measurement_but_answers(measured
     when = {n["request_id"]: n["at"] for n in measured.of(name, "POST") if n["request_id"]}
     for folder in measured.runs(name).values():
         times = [
-            when[r.request_id] for r in store.read_run(folder)[1] if r.phase is Phase.MEASURE and r.request_id in when
+            when[r.request_id]
+            for r in store.read_folder(folder)[1]
+            if r.phase is Phase.MEASURE and r.request_id in when
         ]
         during = [n["path"] for n in measured.of(name, "GET") if min(times) < n["at"] < max(times)]
         assert during == []

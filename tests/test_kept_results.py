@@ -32,7 +32,7 @@ from loadgen.measure.verdict import Verdict
 from loadgen.record import RequestRecord
 from loadgen.results.compare import compare
 from loadgen.results.report import report
-from loadgen.results.store import read_run
+from loadgen.results.store import read_folder
 from loadgen.scenario import Scenario, flag
 
 KEPT = Path(__file__).parent / "kept"
@@ -96,13 +96,13 @@ def test_an_older_folder_has_the_summary_it_had(kind: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("kind", RUNS)
 def test_each_of_its_records_is_read_field_by_field(kind: str) -> None:
     lines = (KEPT / kind / "records.jsonl").read_bytes().splitlines()
-    records = [msgspec.to_builtins(record) for record in read_run(KEPT / kind)[1]]
+    records = [msgspec.to_builtins(record) for record in read_folder(KEPT / kind)[1]]
     assert len(records) == len(lines) > 0
     assert_alike(records, [msgspec.json.decode(line) for line in lines])
 
 
 def test_two_older_folders_can_be_compared() -> None:
-    table = compare(read_run(KEPT / "throughput"), read_run(KEPT / "distributed"))
+    table = compare(read_folder(KEPT / "throughput"), read_folder(KEPT / "distributed"))
     assert len(table.rows) >= 3
     assert all(cell.strip() for row in table.rows for cell in row)
 
@@ -178,7 +178,7 @@ def test_checks_and_statuses_are_those_of_the_list(tmp_path: Path) -> None:
 
 def exported() -> Totals:
     """What an exporter is told of a run of a rate with an SLO, all of whose figures are there."""
-    manifest, records = read_run(KEPT / "rate")
+    manifest, records = read_folder(KEPT / "rate")
     totals = Totals(
         Begin(
             run_id=manifest.run_id,

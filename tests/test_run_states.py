@@ -13,7 +13,7 @@ from support.virtual_run import VirtualLocust
 from loadgen.clock import SECOND
 from loadgen.exit_status import ExitStatus
 from loadgen.record import from_line
-from loadgen.results.store import merge_late, read_run
+from loadgen.results.store import merge_late, read_folder
 from loadgen.run.exporting import Exporter
 from loadgen.run.load.closed_loop import ClosedLoop
 from loadgen.run.load.model import LoadModel
@@ -140,7 +140,7 @@ def test_who_ended_a_run_is_named_only_where_it_is_known(
 ) -> None:
     locust = VirtualLocust(tmp_path, closed, run_time_s=10.0)
     result = locust.run((5.5, lambda: end(locust)))
-    ended = read_run(result.folder)[0].ended
+    ended = read_folder(result.folder)[0].ended
     assert ended is not None
     assert (ended.reason, ended.sigint) == ("interrupted", sigint)
     (check,) = [check for check in result.summary["verdict"]["checks"] if check["name"] == "run complete"]

@@ -313,7 +313,7 @@ def test_the_page_holds_its_pictures_and_refers_to_nothing_outside() -> None:
 
 
 def test_pictures_are_written_beside_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports.store, "read_run", lambda _: (None, []))
+    monkeypatch.setattr(reports.store, "read_folder", lambda _: (None, []))
     monkeypatch.setattr(reports.store, "merge_late", lambda _: None)
     monkeypatch.setattr(reports, "summarise", lambda *_: summary())
     reports.report(tmp_path)

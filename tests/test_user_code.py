@@ -10,7 +10,7 @@ from test_verdict import GOOD, check_of, evidence, status_of
 from loadgen.measure.evidence import Status
 from loadgen.measure.facts import UserCode
 from loadgen.measure.process_report import ProcessReport
-from loadgen.results.store import read_run
+from loadgen.results.store import read_folder
 from loadgen.run.load.closed_loop import ClosedLoop
 from loadgen.run.share import RunShare
 from loadgen.run.user_code import UserCodeCounter, together
@@ -76,7 +76,7 @@ def test_the_counts_of_all_workers_are_in_the_manifest_and_in_the_verdict(tmp_pa
 
     result = locust.run((3.0, lambda: tasks(0, 0)), (4.0, lambda: tasks(1, 2)))
     counted = UserCode(tasks=100, errors=2, first_error="ValueError: my own check failed")
-    assert read_run(result.folder)[0].user_code == counted
+    assert read_folder(result.folder)[0].user_code == counted
     (check,) = [check for check in result.summary["verdict"]["checks"] if check["name"] == CHECK]
     assert (check["status"], check["value"]) == (
         "warn",

@@ -103,11 +103,22 @@ def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui, metrics:
     for number in (1, 2):
         assert ui.swarm()["success"]
         ui.wait_for_runs(number)
-        with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=20) as reply:
-            text = reply.read().decode()
-        assert set(re.findall(r'run_id="([^"]+)"', text)) == {ui.runs()[-1]["run_id"]}
+        run_id = ui.runs()[-1]["run_id"]
+        text = ended_metrics(f"http://{metrics}/metrics", run_id)
+        assert set(re.findall(r'run_id="([^"]+)"', text)) == {run_id}
         assert re.search(r'llmload_requests_total{.*outcome="ok".*} 4\.0', text)
-        assert re.search(r'llmload_run_state{.*state="ended"} 1\.0', text)
+
+
+def ended_metrics(url: str, run_id: str) -> str:
+    """What is exported, as soon as the exporter, a process of its own, has read that a run has ended."""
+    due = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(url, timeout=20) as reply:
+            text = str(reply.read().decode())
+        if re.search(rf'llmload_run_state{{.*run_id="{run_id}",state="ended"}} 1\.0', text):
+            return text
+        assert time.monotonic() < due, text
+        time.sleep(0.1)
 
 
 def test_mistakes_in_the_form_are_answered_with_their_flags(ui: Ui) -> None:

@@ -5,14 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from loadgen.cli import calibrate, engine, gpu_exporter, matrix, report, run
+from loadgen.cli import calibrate, engine, export, gpu_exporter, matrix, report, run
 from loadgen.cli.commands import Parser
 from loadgen.errors import DISK_ERRORS, UsageError
 from loadgen.exit_status import ExitStatus
 from loadgen.printable import escaped
 from loadgen.version import VERSION
 
-_COMMANDS = (run, report, calibrate, engine, matrix, gpu_exporter)
+_COMMANDS = (run, report, export, calibrate, engine, matrix, gpu_exporter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

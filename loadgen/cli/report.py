@@ -24,9 +24,9 @@ def run(options: argparse.Namespace) -> int:
     from loadgen.results.summary import verdict_of
     from loadgen.results.terminal import show, show_table
 
-    beside = store.read_run(options.beside) if options.beside is not None else None
+    beside = store.read_folder(options.beside) if options.beside is not None else None
     summary = report(options.folder)
     show(summary, str(options.folder))
     if beside is not None:
-        show_table(compare(store.read_run(options.folder), beside))
+        show_table(compare(store.read_folder(options.folder), beside))
     return verdict_of(summary).exit_status

@@ -136,7 +136,7 @@ def _cell(asked: Asked, left: float) -> Cell | None:
             last = (folder / "locust.err").read_text(errors="replace").strip().rpartition("\n")[2]
             raise RunError(f"calibrate: the run of {asked.streams} streams ended with status {status}: {last}")
         (run,) = (folder / "results").iterdir()
-        manifest, records = store.read_run(run)
+        manifest, records = store.read_folder(run)
         return judged(asked, manifest.itl_share, records, server.truths())
 
 

@@ -103,7 +103,7 @@ def _input_tokens(cells: Sequence[Cell]) -> dict[int, int] | None:
             folder = cell.run_of(part)
             if folder is None or part == "throughput":
                 continue
-            _, records = store.read_run(folder)
+            _, records = store.read_folder(folder)
             found = {
                 r.prompt_row: r.input_tokens
                 for r in records
@@ -121,7 +121,7 @@ def _prompt_tokens(cells: Sequence[Cell]) -> int | None:
     )
     if folder is None:
         return None
-    manifest, records = store.read_run(folder)
+    manifest, records = store.read_folder(folder)
     if any(r.outcome is not Outcome.OK for r in records):
         return None
     told = [r.input_tokens for r in records if r.input_tokens is not None]

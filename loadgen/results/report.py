@@ -17,7 +17,7 @@ def report(folder: Path) -> Summary:
     Raises DataError if the folder is not the results folder of a run, and OSError if a file cannot be written.
     """
     store.merge_late(folder)
-    summary = summarise(*store.read_run(folder))
+    summary = summarise(*store.read_folder(folder))
     write_reports(folder, summary)
     return summary
 

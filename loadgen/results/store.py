@@ -150,7 +150,7 @@ def _unwritable(parent: Path, error: OSError) -> OptionError:
     return OptionError(f"--results {parent}: cannot write there ({error.strerror}); name another folder.")
 
 
-def read_run(folder: Path | str) -> tuple[Manifest, list[RequestRecord]]:
+def read_folder(folder: Path | str) -> tuple[Manifest, list[RequestRecord]]:
     """Read the manifest and the records of a run, merged or not; raises DataError if one of them is not valid.
 
     A last line that is cut in two is left out: the process ended while it recorded that request.

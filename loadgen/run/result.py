@@ -9,7 +9,7 @@ from loadgen.errors import DISK_ERRORS
 from loadgen.exit_status import ExitStatus
 from loadgen.results.manifest import Ended, Manifest
 from loadgen.results.report import write_reports
-from loadgen.results.store import RunFolder, merge, read_run
+from loadgen.results.store import RunFolder, merge, read_folder
 from loadgen.results.summary import Summary, summarise, verdict_of
 from loadgen.run.state import EndReason
 
@@ -38,7 +38,7 @@ def conclude(
     disk_errors: list[OSError] = []
     _to_disk(lambda: folder.write_manifest(manifest), disk_errors)
     _to_disk(lambda: merge(folder.path), disk_errors)
-    summary = summarise(manifest, read_run(folder.path)[1])
+    summary = summarise(manifest, read_folder(folder.path)[1])
     _to_disk(lambda: write_reports(folder.path, summary), disk_errors)
     status, remark = verdict_of(summary).exit_status, None
     if disk_errors:

@@ -213,7 +213,7 @@ def _killed(started: _Run, server: SimulatedServer, victim: Victim, rng: random.
         status = report(run).returncode
     server.child.stop()  # writes what it has not logged yet
     ended = ended_before(server, run.name, at if victim in {"worker", "all workers"} else now())
-    recorded = {record.request_id for record in store.read_run(run)[1]}
+    recorded = {record.request_id for record in store.read_folder(run)[1]}
     verdict = msgspec.json.decode((run / "summary.json").read_bytes())["verdict"]
     return Kill(
         victim=victim,

@@ -100,7 +100,7 @@ def observe(load: Load, setup: Setup) -> Run:
         if usage.timed_out or usage.status not in {0, _INVALID, _INCONCLUSIVE}:
             raise RunError(f"our client ended with status {usage.status}: {usage.tail}")
         results = _results(folder)
-        _, records = store.read_run(results)
+        _, records = store.read_folder(results)
         summary = msgspec.json.decode((results / "summary.json").read_bytes())
         return Run(load, setup, records, server.truths(), summary, usage, server_cpu_s)
 
@@ -122,7 +122,7 @@ def command_of(setup: Setup, python: str, load: Load, folder: Path) -> list[str]
 
 
 def _reported(folder: Path) -> Reported:
-    _, records = store.read_run(_results(folder))
+    _, records = store.read_folder(_results(folder))
     measured = ((r, metrics.ttft_ms(r)) for r in records if r.phase is Phase.MEASURE)
     return Reported(tuple(Answer(t, tuple(metrics.icl_ms(r)), r.request_id) for r, t in measured if t is not None))
 

@@ -18,7 +18,7 @@ from loadgen.errors import UsageError, WorkerLost
 from loadgen.record import RequestRecord
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Manifest
-from loadgen.results.store import RunFolder, read_run
+from loadgen.results.store import RunFolder, read_folder
 from loadgen.run.controller import RunController
 from loadgen.run.host import RunSetup
 from loadgen.run.load.model import LoadModel
@@ -319,7 +319,7 @@ class VirtualLocust(RunSupervisor, Member):
     def records(self) -> list[RequestRecord]:
         """The records of the run that has ended, on one clock."""
         assert self.result is not None
-        manifest, records = read_run(self.result.folder)
+        manifest, records = read_folder(self.result.folder)
         return on_one_clock(records, manifest.workers)
 
     @property

@@ -1,0 +1,19 @@
+"""Records as Parquet: the frame of records with the list column ``chunk_ns``; ``run.json`` is in the metadata."""
+
+from pathlib import Path
+
+from loadgen.results.manifest import to_json
+from loadgen.results.run_data import Run
+
+
+def write(run: Run, path: Path) -> None:
+    """Write the file. Raises OSError."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame = run.records.assign(chunk_ns=pd.Series([r.chunk_ns for r in run.requests], dtype=object))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"loadgen.run.json": to_json(run.manifest)}
+    with path.open("wb") as file:
+        pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")

@@ -1,0 +1,110 @@
+"""A run as data: pandas data frames of its records, steps, chunks and checks, for notebooks and scripts."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from loadgen.clock import MS
+from loadgen.measure import metrics
+from loadgen.record import RequestRecord
+from loadgen.results.clocks import on_one_clock
+from loadgen.results.manifest import Manifest
+from loadgen.results.store import read_folder
+from loadgen.results.summary import summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURES = {
+    "ttft_ms": metrics.ttft_ms,
+    "tpot_ms": metrics.tpot_ms,
+    "e2e_ms": metrics.e2e_ms,
+    "connect_ms": metrics.connect_ms,
+    "tokens_per_second": metrics.tokens_per_second,
+}
+"""Columns of the frame of records that are computed; the others are the fields of a record."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has been read. Each frame is made when it is first used."""
+
+    manifest: Manifest
+    """``run.json``."""
+    recorded: list[RequestRecord]
+    """All records, those of the warm-up included, each on the clock of its process."""
+
+    @cached_property
+    def requests(self) -> list[RequestRecord]:
+        """All records on the clock of worker 0."""
+        return on_one_clock(self.recorded, self.manifest.workers)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The figures, as in ``summary.json``."""
+        return summarise(self.manifest, self.recorded)
+
+    @cached_property
+    def records(self) -> "pd.DataFrame":
+        """One row per request: the fields of its record but ``chunk_ns``, and :data:`FIGURES`.
+
+        Integers stay integers where some are missing (pandas' ``Int64``): times in ns have more digits than a float.
+        """
+        import pandas as pd
+
+        fields = {name: [msgspec.to_builtins(getattr(r, name)) for r in self.requests] for name in _FIELDS}
+        figures = {name: pd.array([of(r) for r in self.requests], dtype="float64") for name, of in FIGURES.items()}
+        return pd.DataFrame({name: _column(values) for name, values in fields.items()} | figures)
+
+    @cached_property
+    def chunks(self) -> "pd.DataFrame":
+        """One row per chunk of the answers that were read token by token.
+
+        Columns: ``request_id``; ``chunk``, its index; ``arrived_ns``; ``gap_ms`` since the chunk before, NaN of the
+        first one.
+        """
+        import pandas as pd
+
+        streams = [(r.request_id, r.chunk_ns) for r in self.requests if r.chunk_ns]
+        frame = pd.DataFrame(
+            {
+                "request_id": [request_id for request_id, times in streams for _ in times],
+                "chunk": [index for _, times in streams for index in range(len(times))],
+                "arrived_ns": pd.array([at for _, times in streams for at in times], dtype="int64"),
+            }
+        )
+        frame["gap_ms"] = frame.groupby("request_id", sort=False)["arrived_ns"].diff() / MS
+        return frame
+
+    @cached_property
+    def steps(self) -> "pd.DataFrame":
+        """One row per step of a sweep; nested figures have names like ``requests_per_minute.value``."""
+        import pandas as pd
+
+        return pd.json_normalize(self.summary.get("steps", []))
+
+    @cached_property
+    def checks(self) -> "pd.DataFrame":
+        """One row per check of the verdict: name, status, value, limit, advice."""
+        import pandas as pd
+
+        return pd.DataFrame(self.summary["verdict"]["checks"])
+
+
+def read_run(folder: Path | str) -> Run:
+    """Read the results folder of a run; raises DataError if its manifest or a record is not valid."""
+    return Run(*read_folder(folder))
+
+
+_FIELDS = tuple(name for name in RequestRecord.__struct_fields__ if name != "chunk_ns")
+
+
+def _column(values: list[Any]) -> Any:  # noqa: ANN401 pandas has no one type for what a frame takes
+    """Return values as a column: integers as pandas' ``Int64``, everything else as it is."""
+    import pandas as pd
+
+    known = {type(value) for value in values if value is not None}
+    return pd.array(values, dtype="Int64") if known == {int} else values
