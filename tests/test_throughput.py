@@ -151,24 +151,32 @@ def test_answers_whose_length_wanders_have_no_interval_of_their_number_either() 
     assert found.tokens_per_second.ci95 is None
 
 
-def test_lengths_that_the_batches_hardly_show_widen_both_intervals_by_the_same_factor() -> None:
+def of_lengths(cv: float, noise: float) -> tuple[Estimate, Estimate]:
+    """Of 200 s with 20 answers/s, which scatter by ``noise``, and 2,000 tokens/s: requests/min and tokens/s."""
     draw, ones = np.random.default_rng(3), np.ones(200)
-    answers, tokens = 20 * ones + draw.normal(0, 0.1, 200), 2000 * ones + draw.normal(0, 5, 200)
+    answers, tokens = 20 * ones + draw.normal(0, noise, 200), 2000 * ones + draw.normal(0, 5, 200)
+    squares = answers * 100**2 * (1 + cv**2)
+    found = throughput(Bins(1.0, answers, tokens, 0.5 * answers, 0.5 * answers, squares, 0 * ones))
+    assert found.requests_per_minute is not None
+    assert found.tokens_per_second is not None
+    return found.requests_per_minute, found.tokens_per_second
 
-    def of(cv: float) -> tuple[Estimate, Estimate]:
-        squares = answers * 100**2 * (1 + cv**2)
-        found = throughput(Bins(1.0, answers, tokens, 0.5 * answers, 0.5 * answers, squares, 0 * ones))
-        assert found.requests_per_minute is not None
-        assert found.tokens_per_second is not None
-        return found.requests_per_minute, found.tokens_per_second
 
-    def width(estimate: Estimate) -> float:
-        assert estimate.ci95 is not None
-        return estimate.ci95[1] - estimate.ci95[0]
+def width(estimate: Estimate) -> float:
+    """Half of an interval, as a share of the value."""
+    assert estimate.ci95 is not None
+    return (estimate.ci95[1] - estimate.ci95[0]) / 2 / estimate.value
 
-    (plain, plain_tokens), (varied, varied_tokens) = of(0.0), of(2.0)
-    assert width(varied) / varied.value == pytest.approx(2 * Z * 2.0 / np.sqrt(4000), rel=0.02)
+
+def test_lengths_that_the_batches_hardly_show_widen_both_intervals_by_the_same_factor() -> None:
+    (plain, plain_tokens), (varied, varied_tokens) = of_lengths(0.0, 0.5), of_lengths(2.0, 0.5)
+    assert width(varied) == pytest.approx(Z * 2.0 / np.sqrt(4000), rel=0.02)
     assert width(varied_tokens) / width(plain_tokens) == pytest.approx(width(varied) / width(plain), rel=0.05)
+
+
+def test_tokens_are_widened_by_no_more_than_the_lengths_are_uncertain() -> None:
+    (_, plain_tokens), (varied, varied_tokens) = of_lengths(0.0, 0.0005), of_lengths(2.0, 0.0005)
+    assert width(varied_tokens) == pytest.approx(width(plain_tokens) + width(varied), rel=0.05)
 
 
 def test_where_nothing_was_answered_there_is_nothing() -> None:

@@ -132,7 +132,7 @@ def throughput(bins: Bins) -> Throughput:
         per_second = None if per_second is None else replace(per_second, ci95=None)
     least = Z * bins.length_cv / sqrt(max(answers, 1.0))
     if per_second is not None:
-        per_second = _stretched(per_second, _shortfall(per_minute, least))
+        per_second = _stretched(per_second, _shortfall(per_minute, least), least)
     return Throughput(answers, round_trips, _at_least(per_minute, least), per_second, long)
 
 
@@ -159,17 +159,18 @@ def _shortfall(estimate: Estimate, share: float) -> float:
     return max(1.0, share * estimate.value / half) if half > 0 else 1.0
 
 
-def _stretched(estimate: Estimate, factor: float) -> Estimate:
-    """Return an estimate with its interval stretched around its value.
+def _stretched(estimate: Estimate, factor: float, share: float) -> Estimate:
+    """Return an estimate with its interval stretched by a factor, and by a share of its value at most, to each side.
 
-    Where batches of a window show too little of how lengths vary, they do so for tokens/s as for requests/min: of a
-    batching engine with lengths of CV 2 the two intervals fall short by the same factor, of 1.0 to 1.6 (DECISIONS,
-    "tokens/s follows the lengths as well").
+    Where the batches of a window show too little of how lengths vary, tokens/s suffers as requests/min does: of a
+    batching engine with lengths of CV 2 the two intervals are too narrow by the same factor, 1.0 to 1.6 (DECISIONS,
+    "tokens/s follows the lengths as well"). Lengths move tokens/s by no more than they move requests/min.
     """
     if estimate.ci95 is None:
         return estimate
-    low, high = (estimate.value + (end - estimate.value) * factor for end in estimate.ci95)
-    return replace(estimate, ci95=(max(0.0, low), high))
+    value, most = estimate.value, share * estimate.value
+    below, above = (min(half * factor, half + most) for half in (value - estimate.ci95[0], estimate.ci95[1] - value))
+    return replace(estimate, ci95=(max(0.0, value - below), value + above))
 
 
 def _mean(series: Series, answers: float) -> Estimate:
