@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from getpass import getuser
 from pathlib import Path
+from statistics import median
 
 import pytest
 from conftest import ROOT, Locust, free_port
 from support.waiting import listening
 
+from loadgen.clock import MS
 from loadgen.launch.embedded import start_embedded
+from loadgen.measure.limits import LOOP_LAG_LIMIT_MS
+from loadgen.record import Phase
 
 NGINX, TINYPROXY = shutil.which("nginx", path="/usr/sbin:/usr/bin"), shutil.which("tinyproxy")
 FEW = ("--sample", "6", "--warmup", "1", "--max-tokens", "48", "--model", "random-llama")
@@ -78,10 +82,16 @@ def test_a_gateway_that_collects_tokens_is_reported(locust: Locust, tmp_path: Pa
     """With a limit of its rate nginx sends a second's worth at once: the tokens in between wait in its buffer."""
     with nginx(tmp_path, engine, "proxy_buffering on; limit_rate 4k;") as host:
         done = locust("--host", host, *FEW, "--sample", "3")
+    collected = [r for r in done.records if r.phase is Phase.MEASURE and r.coalesced_chunks]
+    assert sum(r.coalesced_chunks or 0 for r in collected) > 3 * 48 / 2
+    assert done.checks["times known exactly"]["status"] != "ok"
     check = done.checks["answers streamed as asked"]
-    assert check["status"] == "warn"
-    assert re.fullmatch(r"\d+ tokens came at a time", check["value"])
-    assert "a proxy before it, collects tokens before it sends them" in check["advice"]
+    if (
+        median(r.read_delay_ns or 0 for r in collected) <= LOOP_LAG_LIMIT_MS * MS
+    ):  # else this machine was too busy to say
+        assert check["status"] == "warn"
+        assert re.fullmatch(r"\d+ tokens came at a time", check["value"])
+        assert "a proxy before it, collects tokens before it sends them" in check["advice"]
     assert done.summary["tokens"]["output"] == 3 * 48
 
 
