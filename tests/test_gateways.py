@@ -72,7 +72,11 @@ def test_nginx_before_the_engine_is_measured(locust: Locust, tmp_path: Path, eng
     with nginx(tmp_path, engine, more) as host:
         done = locust("--host", host, *FEW)
     done.assert_ended_well()
-    assert done.checks["answers streamed as asked"]["status"] == "ok"
+    measured = [r for r in done.records if r.phase is Phase.MEASURE]
+    assert [(r.streamed, r.chunks) for r in measured] == [(True, 48)] * 6
+    # An engine that a busy machine holds up sends tokens many at a time, and the check says so.
+    check = done.checks["answers streamed as asked"]
+    assert check["status"] == "ok" or check["value"].endswith("tokens came at a time")
     assert done.summary["tokens"]["output"] == 6 * 48
     assert done.manifest["server"]["server_header"].startswith("nginx")
 
