@@ -28,7 +28,11 @@ class SimulatedServer:
         """Return what it has logged so far, by request id."""
         if not self.log.exists():
             return {}
-        rows = (msgspec.json.decode(line, type=Truth) for line in self.log.read_bytes().splitlines())
+        rows = (
+            msgspec.json.decode(line, type=Truth)
+            for line in self.log.read_bytes().splitlines(keepends=True)
+            if line.endswith(b"\n")
+        )
         return {row.request_id: row for row in rows}
 
 
