@@ -5,6 +5,7 @@ in results.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,12 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _REFERENCE = re.compile(r"(?:(?P<scheme>\S+) )?(?P<source>env|file):(?P<place>\S.*)")
 
 _SECRET = re.compile(r"authorization|cookie|key|token|secret|password|credential", re.IGNORECASE)
+
+_KEY = re.compile(r"(?<![\w-])(?:sk-[\w-]{12,}|(?:hf|gsk|xai|gh[pousr])[_-]\w{16,}|eyJ[\w-]+\.[\w-]+\.[\w-]+)")
+"""What keys of OpenAI and alike, Hugging Face, Groq, xAI and GitHub begin with, and JSON Web Tokens."""
+
+_SECRET_FIELD = re.compile(r"api_?key|secret|password|credential|authorization", re.IGNORECASE)
+"""Fields of a body; ``token`` alone is no sign of a secret there."""
 
 _OWN = frozenset(
     {"content-length", "transfer-encoding", "connection", "accept-encoding", "x-request-id", "traceparent"}
@@ -54,13 +61,13 @@ def parse_header(text: str) -> Header:
     assert match is not None
     name, value = match[0].strip(), text[match.end() + 1 :].strip()
     if not text[match.end() :] or not _NAME.fullmatch(name):
-        raise ValueError("write NAME=VALUE, as in x-tenant=blue.")
+        raise ValueError("write NAME=VALUE, as in x-tenant=blue; a name has no spaces.")
     if not value.isprintable() or not value.isascii():
-        raise ValueError(f"the value of {name} is one line of printable ASCII.")
+        raise ValueError(f"the value of {name} must be one line of printable ASCII.")
     if name.lower() in _OWN:
         raise ValueError(f"{name} is set for each request.")
     header = Header("Authorization" if name.lower() == "authorization" else name, value)
-    if is_secret(name) and header.reference is None:
+    if header.reference is None and (is_secret(name) or _has_key(value)):
         raise ValueError(
             f"the value of {name} would show in process lists and results: put it in a variable or a file, and write "
             f"{name}=env:VARIABLE or {name}=file:PATH."
@@ -73,10 +80,29 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def check_no_secrets(value: object, name: str = "") -> None:
+    """Raise ValueError, whose text does not have it, for a JSON value with a secret in it: it would be kept."""
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            check_no_secrets(below, str(key))
+    elif isinstance(value, list):
+        for below in value:
+            check_no_secrets(below, name)
+    elif isinstance(value, str) and value and (_SECRET_FIELD.search(name) or _has_key(value)):
+        raise ValueError(
+            f"the value of {name} would show in process lists and results: send it as a header, as in --header "
+            f"x-api-key=env:VARIABLE."
+        )
+
+
+def _has_key(text: str) -> bool:
+    return _KEY.search(text) is not None
+
+
 def check_query(query: str) -> None:
     """Raise ValueError, whose text does not have it, for a query that would show a secret or break a request."""
     if not query.isprintable() or not query.isascii() or " " in query:
-        raise ValueError("a query is printable ASCII without spaces; write others as %XX.")
+        raise ValueError("a query must be printable ASCII without spaces; write other characters as %XX.")
     for name, value in parse_qsl(query, keep_blank_values=True):
         if value and is_secret(name):
             raise ValueError(

@@ -11,7 +11,7 @@ def parse_patch(text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"a JSON object is needed ({error}).") from None
+        raise ValueError(f"a JSON object is needed, or @FILE to read it from a file ({error}).") from None
 
 
 def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

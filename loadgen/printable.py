@@ -34,3 +34,8 @@ def escaped_all(value: Any) -> Any:  # noqa: ANN401 whatever JSON can hold
     if isinstance(value, list | tuple):
         return [escaped_all(item) for item in value]
     return value
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 user``, ``2,000 users``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from loadgen.errors import OptionError
-from loadgen.headers import check_query, parse_header
+from loadgen.headers import check_no_secrets, check_query, parse_header
 from loadgen.merge_patch import parse_patch
 from loadgen.record import Outcome
 from loadgen.slo import parse_slo
@@ -345,7 +345,7 @@ def _check_route(route: str) -> None:
     if "@" in path or "://" in route:
         raise ValueError("write a path, as in /chat/completions; the server is --host.")
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path or "#" in route:
-        raise ValueError("a path begins with / and is printable ASCII; write others as %XX.")
+        raise ValueError("a path must begin with / and be printable ASCII; write other characters as %XX.")
     check_query(query)
 
 
@@ -354,6 +354,10 @@ def _check_extra_body(body: Mapping[str, Any]) -> None:
     for name, way_out in (("model", "--model"), ("stream", "--no-stream"), ("messages", "--dataset")):
         if name in body:
             raise ValueError(f"{name} is set by {way_out}.")
+    for name in ("max_tokens", "max_completion_tokens"):
+        if body.get(name) is not None:  # null leaves it out, for a server that knows no limit
+            raise ValueError(f"{name} is set by --max-tokens, its name by --max-tokens-field.")
+    check_no_secrets(body)
 
 
 def _check_utf8(text: str) -> None:

@@ -56,8 +56,8 @@ def test_the_engines_own_clock_agrees(settings: Settings, record_property: Calla
     """A role chunk taken for the first token would come at about 0 ms, before the prefill is over.
 
     A usage chunk taken for the last token, or a token counted too many or too few, shifts TPOT by 1/31: the engine
-    divides by n, we by n - 1 gaps between n tokens. Other work on the machine scatters the figures, and brings none of
-    them closer together: they are looked at while a quarter of the answers is undisturbed, which may take some tries.
+    divides by n, we by n - 1 gaps between n tokens. Other work on the machine scatters the figures over some
+    10 %; hardly one in ten comes so close by chance. They are looked at while a third does, which may take some tries.
     """
     for _ in range(20):
         records = ask_all(Client(settings, PollWaiter()), 20, 32)
@@ -68,10 +68,10 @@ def test_the_engines_own_clock_agrees(settings: Settings, record_property: Calla
         ttft_over = [(metrics.ttft_ms(r) or 0) - (r.server_prefill_ms or 0) for r in records]
         tpot_ratio = [(metrics.tpot_ms(r) or 0) / (r.server_tpot_ms or 1) for r in records]
         assert min(ttft_over) > -0.5
-        if min(ttft_over) < 5 and sum(abs(ratio - 1) < 1 / 31 / 3 for ratio in tpot_ratio) >= len(tpot_ratio) / 4:
+        if min(ttft_over) < 5 and sum(abs(ratio - 1) < 1 / 31 / 3 for ratio in tpot_ratio) >= len(tpot_ratio) / 3:
             break
     else:
-        pytest.fail(f"no quarter of the answers agrees: {tpot_ratio}, {ttft_over}")
+        pytest.fail(f"no third of the answers agrees: {tpot_ratio}, {ttft_over}")
     differences = {
         "TTFT - prompt_ms, ms: median, min, max": (statistics.median(ttft_over), min(ttft_over), max(ttft_over)),
         "TPOT / predicted_per_token_ms": (statistics.median(tpot_ratio), min(tpot_ratio), max(tpot_ratio)),

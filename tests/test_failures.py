@@ -76,6 +76,7 @@ def test_a_server_that_listens_no_more_is_told_with_the_time() -> None:
     assert refused_since_s([*served, *gone, sent(30, Outcome.OK)]) is None
     assert refused_since_s([*served, *gone[:2]]) is None
     assert refused_since_s(gone) is None
+    assert refused_since_s([*served, *gone, sent(30, Outcome.ABORTED)]) == (7.0, 10)
 
 
 def test_a_run_tells_its_failures_by_status_and_message(locust: Locust) -> None:
@@ -242,10 +243,13 @@ def test_an_engine_that_dies_ends_the_sweep_and_the_client_is_not_blamed(tmp_pat
     body = token("a") + token("b", "stop") + usage(2) + DONE
     program = f"STREAM = {body!r}\n{DIES_AT_4}"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as engine:
-        assert engine.stdout is not None
-        host = f"http://127.0.0.1:{engine.stdout.readline().strip()}"
-        steps = ("--steps", "1,2,4,8,16", "--step-time", "5", "--warmup", "1", "--max-tokens", "8")
-        done = run_locustfile(tmp_path, "sweep.py", "--host", host, *steps)
+        try:
+            assert engine.stdout is not None
+            host = f"http://127.0.0.1:{engine.stdout.readline().strip()}"
+            steps = ("--steps", "1,2,4,8,16", "--step-time", "5", "--warmup", "1", "--max-tokens", "8")
+            done = run_locustfile(tmp_path, "sweep.py", "--host", host, *steps)
+        finally:
+            engine.kill()
     assert done.status in {3, 4}
     reached = [step["concurrency"] for step in done.summary["steps"]]
     assert reached in ([1, 2, 4], [1, 2, 4, 8]), done.out + done.err  # four at once may come late on a busy machine

@@ -2,9 +2,12 @@
 
 import json
 import re
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +126,8 @@ def test_fields_of_a_row_go_between_the_options_and_the_extra_body(locust: Locus
     assert "max_completion_tokens" not in sent[5]
     assert sorted(r.max_tokens or 0 for r in records_of(done.folder)) == [5, 6, 8, 8]
     assert done.manifest["dataset"]["ignored_fields"] == {"model": 1, "stream": 2}
-    assert "stream of 2 rows is ignored" in done.err
+    assert "the field stream is ignored in 2 rows" in done.err
+    assert "trailing assistant messages are left out in 1 row" in done.err
 
 
 def test_users_of_ones_own_send_a_row_with_its_fields(tmp_path: Path) -> None:
@@ -143,16 +147,78 @@ def test_users_of_ones_own_send_a_row_with_its_fields(tmp_path: Path) -> None:
         assert (body["max_tokens"], body["seed"], body["top_k"]) == (5, 7, 1)
 
 
+def test_a_row_keeps_its_fields_among_messages_and_one_of_several_messages_is_passed_alone(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    (tmp_path / "own.py").write_text(
+        "from locust import task\nfrom loadgen import LLMUser\n\n\nclass Own(LLMUser):\n    @task\n    def ask(self):\n"
+        "        rules = {'role': 'system', 'content': 'Be brief.'}\n"
+        "        self.llm.chat([rules, {'role': 'user', 'content': self.llm.next_prompt()}])\n"
+    )
+    options = ("--dataset", str(data), "--sample", "2", "--warmup", "0", "--users", "1", "--run-time", "5s")
+    question = {"role": "user", "content": "Why?"}
+    with serving(answer(2)) as server:
+        data.write_text((json.dumps({"messages": [question], "max_tokens": 5, "seed": 7}) + "\n") * 3)
+        done = run_locustfile(tmp_path, str(tmp_path / "own.py"), "--host", server.url, *options, "--requests", "2")
+        assert done.status in {0, 3}, done.err
+        assert {(body["max_tokens"], body["seed"]) for body in bodies(server.requests[1:])} == {(5, 7)}
+        assert [m["role"] for m in bodies(server.requests)[-1]["messages"]] == ["system", "user"]
+        data.write_text((json.dumps({"messages": [question | {"role": "system"}, question]}) + "\n") * 3)
+        several = run_locustfile(tmp_path, str(tmp_path / "own.py"), "--host", server.url, *options)
+    assert "has several messages: pass next_prompt() alone" in several.err
+
+
+@contextmanager
+def slow_list(seconds: Sequence[float]) -> Iterator[str]:
+    """A server that takes so long to list its models, each time; then it is quick. It answers questions at once."""
+    pauses = iter(seconds)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            time.sleep(next(pauses, 0.0))
+            with suppress(OSError):
+                self.wfile.write(response(MODELS))
+
+        def do_POST(self) -> None:
+            request = Request("POST", self.path, {}, self.rfile.read(int(self.headers["Content-Length"])))
+            self.wfile.write(whole(0, request)[0][1])
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_server_that_accepts_and_says_nothing_is_named_or_waited_for(locust: Locust) -> None:
+    with slow_list([3.0]) as host:
+        done = locust("--host", host, *FEW, "--first-byte-timeout", "0.5")
+    assert_refused(done, "connected, but no answer to GET /v1/models within 0.5 s", "--wait-ready 600")
+    assert "--total-timeout" not in done.err
+    with slow_list([3.0, 3.0]) as host:
+        waited = locust("--host", host, *FEW, "--first-byte-timeout", "0.5", "--wait-ready", "60")
+    assert waited.status in {0, 3}, waited.err
+    assert "Waiting up to 60 s for the server" in waited.err
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
         ({"messages": "Why?"}, '"messages" must be a list'),
-        ({"messages": [{"role": "user"}]}, '"role" and "content" of a message must be texts'),
-        ({"messages": [{"role": "assistant", "content": "Because."}]}, '"messages" holds no question'),
+        ({"messages": [{"role": "user"}]}, '"role" and "content" of a message must be strings'),
+        ({"messages": [{"role": "assistant", "content": "Because."}]}, '"messages" has no user message with text'),
         ({"messages": [{"role": "user", "content": "\ud83d"}]}, "unpaired surrogate"),
         ({"messages": [{"role": "user", "content": "?"}], "max_tokens": 0}, "max_tokens must be a whole number"),
         ({"messages": [{"role": "user", "content": "?"}], "temperature": "hot"}, "temperature must be a number"),
         ({"messages": [{"role": "user", "content": "?"}], "stop": [1]}, "stop must be a text or a list of texts"),
+        ({"messages": [{"role": "user", "content": "?"}], "temperature": 10**400}, "temperature must be a number"),
+        ({"messages": [{"role": "user", "content": "?"}], "seed": float("nan")}, "seed cannot be sent"),
+        ({"messages": [{"role": "user", "content": "?"}], "suffix": "\ud83d"}, "suffix cannot be sent"),
+        (
+            {"messages": [{"role": "user", "content": "?", "tool_calls": []}]},
+            "tool_calls of a message is not",
+        ),
     ],
 )
 def test_a_row_that_no_request_can_be_made_of_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
@@ -164,8 +230,7 @@ def test_a_row_that_no_request_can_be_made_of_is_named(tmp_path: Path, row: dict
 
 
 def test_headers_reach_the_list_of_models_and_the_openai_sdk(locust: Locust) -> None:
-    asked: list[dict[str, str]] = []
-    with serving(whole) as server:
+    with serving(whole, keep_open=True) as server:  # the SDK keeps connections, and one that is being closed fails
         for client in ("own", "openai"):
             done = locust(
                 *("--host", server.url, *FEW, "--client", client, "--header", "x-team: blue", "--auth", "x-api-key"),
@@ -224,11 +289,19 @@ def test_a_worker_sends_its_secrets_to_no_host_that_it_was_not_told(start: Start
         (("--header", "nonsense"), ("--header: write NAME=VALUE",)),
         (("--header", "Content-Length=7"), ("Content-Length is set for each request",)),
         (("--auth", "basic"), ("--auth must be one of bearer, api-key, x-api-key, none",)),
-        (("--endpoint", "chat"), ("--endpoint: a path begins with /",)),
+        (("--endpoint", "chat"), ("--endpoint: a path must begin with /",)),
         (("--endpoint", f"/chat?key={SECRET}"), ("--endpoint: key in its query", "--header")),
         (("--extra-body", "[1]"), ("--extra-body: a JSON object is needed",)),
         (("--extra-body", "@/nowhere.json"), ("--extra-body: cannot read /nowhere.json",)),
         (("--extra-body", '{"model": "x"}'), ("--extra-body: model is set by --model",)),
+        (("--extra-body", '{"max_tokens": 4}'), ("--extra-body: max_tokens is set by --max-tokens",)),
+        (
+            ("--extra-body", f'{{"a": [{{"api_key": "{SECRET}"}}]}}'),
+            ("--extra-body: the value of api_key",),
+        ),
+        (("--header", f"x-flavour={SECRET}"), ("--header: the value of x-flavour", "x-flavour=env:VARIABLE")),
+        (("--header", "x tenant=blue"), ("a name has no spaces",)),
+        (("--extra-body", "body.json"), ("--extra-body: a JSON object is needed, or @FILE",)),
         (("--max-tokens-field", "limit"), ("--max-tokens-field must be one of",)),
         (("--top-p", "2"), ("--top-p must be above 0 and at most 1",)),
         (("--proxy", f"http://user:{SECRET}@h"), ("--proxy: no credentials here", "write 'env' here")),

@@ -110,7 +110,7 @@ def test_metrics_are_those_of_the_last_start_also_after_its_end(ui: Ui, metrics:
 
 
 def ended_metrics(url: str, run_id: str) -> str:
-    """What is exported, as soon as the exporter, a process of its own, has read that a run has ended."""
+    """Return the exported metrics once they say that a run has ended; the exporter is a separate process."""
     due = time.monotonic() + 60
     while True:
         with urllib.request.urlopen(url, timeout=20) as reply:

@@ -50,7 +50,7 @@ def _now() -> Row:
         ),
         tile(
             "Failed so far",
-            "Share of the measured requests that did not end well.",
+            "Share of the measured requests that failed.",
             "percentunit",
             [Query(f"{failed} / ({all_of_them} > 0)", instant=True)],
             steps={None: "green", 0.0001: "orange", 0.05: "red"},
@@ -289,7 +289,7 @@ def _errors() -> Row:
         [
             graph(
                 "Errors by kind",
-                "Measured requests that did not end well. Aborted ones ended with the run; dropped ones were never "
+                "Measured requests that failed. Aborted ones ended with the run; dropped ones were never "
                 "sent; rate_limited is HTTP 429 or 529; with client_limit this machine had no local port or open file "
                 "left.",
                 "suffix: req/min",

@@ -1,7 +1,8 @@
 """``python -m loadgen.exporter ADDR PORT NAMES``: serves what it is told on its standard input, until that ends.
 
-It prints its address, taking the next free port where that one is taken. After the end it stays until those who scrape
-it have had one more answer in time, for two of their intervals or 5 s at most, so that Prometheus has the last of it.
+It prints its address, taking the next free port where that one is taken. After the end it stays until each scraper has
+had one more answer within its own timeout: Prometheus discards later ones. It waits at most two intervals of a scraper,
+or 5 s if that is longer, and never more than 60 s.
 """
 
 import errno
@@ -58,10 +59,6 @@ class Exported:
                 elif self.totals is not None:
                     self.totals.take(message)
 
-    def linger(self) -> None:
-        """Wait until each that scrapes has come once more."""
-        self.scrapers.wait_for_each(LONGEST_LINGER_S)
-
 
 def serve(address: str, port: int, registry: CollectorRegistry, scrapers: Scrapers) -> int:
     """Serve at the first free port from one on; return it. Raises OSError where there is none."""
@@ -91,7 +88,7 @@ def main(arguments: list[str]) -> int:
         return ExitStatus.USAGE
     print(f"http://{f'[{address}]' if ':' in address else address}:{number}", flush=True)  # noqa: T201
     exported.listen_to(sys.stdin.buffer)
-    exported.linger()
+    exported.scrapers.wait_for_each(LONGEST_LINGER_S)
     return ExitStatus.OK
 
 

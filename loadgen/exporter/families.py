@@ -20,8 +20,8 @@ SILENT_S = 10.0
 """A process that has told nothing for so long is not known to do what it did."""
 
 _ERRORS = (
-    "Measured requests that did not end well; among the kinds, rate_limited is HTTP 429 or 529, and client_limit means "
-    "that this machine had no local port or open file left"
+    "Measured requests that failed; rate_limited: HTTP 429 or 529; client_limit: this machine had no local port or "
+    "open file left"
 )
 _NAMES = ("run_id", "model", "engine")
 _OBJECTIONS = (Status.WARN.value, Status.INVALID.value, Status.INCONCLUSIVE.value)

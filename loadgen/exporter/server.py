@@ -49,9 +49,12 @@ class Scrapers:
         return answered
 
     def wait_for_each(self, longest_s: float) -> None:
-        """Wait until each has come and been answered once more, for two intervals or :data:`PATIENCE_S` at most."""
+        """Wait until each has come and been answered once more.
+
+        Waits at most two of its intervals or :data:`PATIENCE_S`, whichever is longer; ``longest_s`` bounds both.
+        """
         now = time.monotonic()
-        waits = {who: max(2 * interval, PATIENCE_S) for who, interval in self.interval.items()}
+        waits = {who: max(2 * interval, PATIENCE_S) for who, interval in dict(self.interval).items()}
         due = {who: min(self.last[who] + wait, now + longest_s) for who, wait in waits.items()}
         while any(self.answered.get(who, 0.0) < now and time.monotonic() < at for who, at in due.items()):
             time.sleep(0.05)
@@ -60,9 +63,10 @@ class Scrapers:
 def _seconds(text: str) -> float:
     """Return a scraper's timeout, s; infinity where its header is not a number."""
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         return math.inf
+    return math.inf if math.isnan(seconds) else seconds
 
 
 class _Answer:

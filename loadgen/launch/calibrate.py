@@ -15,8 +15,9 @@ from loadgen.launch.client import NO_KEY, start_client
 from loadgen.launch.open_files import allow_open_files
 from loadgen.launch.simulated import SimulatedServer, start_simulated
 from loadgen.live.cells import CellProgress
-from loadgen.measure.envelope import Asked, Cell, CellStatus, Sweep, envelope, judged, streams_text
+from loadgen.measure.envelope import Asked, Cell, CellStatus, Sweep, envelope, judged
 from loadgen.measure.statistics import SMALLEST_SAMPLE
+from loadgen.printable import counted
 from loadgen.results import store
 from loadgen.results.calibration import Calibration
 from loadgen.results.machine import this_machine
@@ -101,22 +102,24 @@ class Climb:
         for streams in self.grid.streams:
             if streams not in done and not self._holds(self.grid.asked(streams, self.rate)):
                 return
-        self.stopped = f"more than {streams_text(self.grid.streams[-1])}: not tried, the top of the grid"
+        self.stopped = f"more than {counted(self.grid.streams[-1], 'stream')}: not tried, the top of the grid"
 
     def _holds(self, asked: Asked) -> bool:
         left = self.deadline - time.monotonic()
         if asked.streams > self.most:
             limit = f"the limit of open files (ulimit -n) is {self.most + _OTHER_FILES:,}"
-            return self._stop(f"{streams_text(asked.streams)}: not tried, {limit}")
+            return self._stop(f"{counted(asked.streams, 'stream')}: not tried, {limit}")
         if left < _expected_s(asked):
-            return self._stop(self.stopped or f"{streams_text(asked.streams)}: not tried, the time was up")
+            return self._stop(self.stopped or f"{counted(asked.streams, 'stream')}: not tried, the time was up")
         self.progress.begin(asked)
         cell = _cell(asked, left)
         if cell is None:
-            return self._stop(self.stopped or f"{streams_text(asked.streams)}: not measured, the time was up")
+            return self._stop(self.stopped or f"{counted(asked.streams, 'stream')}: not measured, the time was up")
         self.progress.end(cell)
         self.cells.append(cell)
-        return cell.status is CellStatus.HELD or self._stop(f"{streams_text(cell.streams)}: {cell.status}, {cell.why}")
+        return cell.status is CellStatus.HELD or self._stop(
+            f"{counted(cell.streams, 'stream')}: {cell.status}, {cell.why}"
+        )
 
     def _stop(self, why: str) -> bool:
         self.stopped = why

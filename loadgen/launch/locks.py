@@ -28,8 +28,8 @@ def exclusive(gpus: Sequence[GpuFacts], purpose: str) -> Iterator[None]:
 def locked(path: Path, message: str, purpose: str, wait: Callable[[str], None] | None = None) -> Iterator[int]:
     """Hold one lock and yield its file descriptor; a child that inherits the descriptor keeps the lock after our end.
 
-    ``message`` says what it means that another process holds the lock; its ``{}`` is replaced by the purpose and the id
-    of that process. ``wait`` gets the message, and the lock is waited for; without it that raises EngineError.
+    If another process holds the lock, ``wait`` is called with the message and the call blocks until the lock is free.
+    Without ``wait`` it raises EngineError. In ``message`` ``{}`` is replaced by the purpose and the id of that process.
     """
     made(path.parent, "XDG_STATE_HOME")
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

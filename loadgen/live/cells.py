@@ -1,7 +1,8 @@
 """The progress of a calibration: a line per cell, and on a terminal what is measured now."""
 
 from loadgen.live.status import Status
-from loadgen.measure.envelope import Asked, Cell, streams_text
+from loadgen.measure.envelope import Asked, Cell
+from loadgen.printable import counted
 
 
 class CellProgress(Status):
@@ -18,4 +19,4 @@ class CellProgress(Status):
 
 
 def _load(of: Asked | Cell) -> str:
-    return f"{streams_text(of.streams)} at {of.tokens_per_second:g} tokens/s each"
+    return f"{counted(of.streams, 'stream')} at {of.tokens_per_second:g} tokens/s each"

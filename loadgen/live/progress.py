@@ -9,6 +9,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from loadgen.live.live import LiveStats
+from loadgen.printable import counted
 from loadgen.record import Outcome
 
 _REDRAW_S = 0.5
@@ -82,7 +83,7 @@ class Progress:
         if live.step is None or live.state != "measuring":
             return live.state
         of = "" if live.known_steps is None else f" of {live.known_steps}"
-        return f"step {live.step + 1}{of}: {_users(live.concurrency)}"
+        return f"step {live.step + 1}{of}: {counted(live.concurrency or 0, 'user')}"
 
     def _count(self) -> str:
         live = self._live
@@ -114,13 +115,9 @@ class Progress:
         return "  ".join(parts)
 
 
-def _users(count: int | None) -> str:
-    return f"{count} user{'' if count == 1 else 's'}"
-
-
 def _told(step: dict[str, object]) -> str:
     """Say in a line what was found in a step."""
-    text = f"step {int(str(step['step'])) + 1}: {_users(int(str(step['concurrency'])))}: "
+    text = f"step {int(str(step['step'])) + 1}: {counted(int(str(step['concurrency'])), 'user')}: "
     rate, speed = step["requests_per_minute"], step["output_tokens_per_second"]
     failures = f", {step['failed']} failed" if step["failed"] else ""
     if rate is None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from loadgen.matrix.document import Finding, listed
 from loadgen.matrix.result import Result
+from loadgen.printable import counted
 
 Counts = Mapping[str, int]
 """Prompt tokens of one row, by engine."""
@@ -27,7 +28,7 @@ def compare(results: Sequence[Result]) -> list[Finding]:
             found.append(Finding(_mismatch(model, rows, differing) + _templates(measured), fine=False))
         else:
             engines = len({engine for counts in rows.values() for engine in counts})
-            same.append(f"{model} ({engines} engines, {len(rows):,} row{'' if len(rows) == 1 else 's'})")
+            same.append(f"{model} ({engines} engines, {counted(len(rows), 'row')})")
         found += _totals(model, measured)
     if same:
         found.append(Finding(f"The same prompt tokens on all engines, row by row: {', '.join(same)}.", fine=True))

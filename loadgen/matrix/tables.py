@@ -20,6 +20,7 @@ from loadgen.matrix.entries import (
 )
 from loadgen.matrix.prompt_tokens import compare
 from loadgen.matrix.result import Result
+from loadgen.printable import counted
 from loadgen.results.text import ABSENT
 
 Links = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
@@ -46,12 +47,8 @@ def document(results: Sequence[Result], *, dataset: str, links: Links | None = N
 
 def _title(results: Sequence[Result], dataset: str, said: Sequence[str]) -> str:
     engines, models = len(_engines(results)), len(_models(results))
-    title = f"{_counted(engines, 'engine')}, {_counted(models, 'model')}, prompts: {dataset}"
+    title = f"{counted(engines, 'engine')}, {counted(models, 'model')}, prompts: {dataset}"
     return f"{title} ({', '.join(said)})" if said else title
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _engines(results: Iterable[Result]) -> list[str]:

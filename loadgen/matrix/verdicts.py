@@ -7,6 +7,7 @@ from loadgen.matrix.document import Footnotes, Words
 from loadgen.matrix.result import Summary
 from loadgen.measure.evidence import Status
 from loadgen.measure.verdict import Verdict
+from loadgen.printable import counted
 
 _WORST_FIRST = (Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.VALID)
 _USABLE = (Verdict.VALID, Verdict.WARN)
@@ -37,8 +38,7 @@ class Runs:
         if self.verdict is not Verdict.VALID:
             found.append(Words(self.verdict, (footnotes.letter(_why(self.counted)),), self.verdict))
         if self.left_out:
-            count = len(self.left_out)
-            text = f"{count} run{'s' if count > 1 else ''} left out"
+            text = f"{counted(len(self.left_out), 'run')} left out"
             found.append(Words(text, (footnotes.letter(_why(self.left_out)),), _worst(self.left_out)))
         return tuple(found)
 

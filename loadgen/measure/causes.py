@@ -1,4 +1,4 @@
-"""Failures by their cause: what was said, how often, after which time, and since when."""
+"""Failures by cause: message, count, age at failure, and the time from which all connections were refused."""
 
 import re
 from collections import Counter
@@ -81,9 +81,13 @@ def common_age_s(failed: Sequence[RequestRecord]) -> tuple[float, int] | None:
 def refused_since_s(measured: Sequence[RequestRecord]) -> tuple[float, int] | None:
     """Return since when every connection was refused, in s after the first request was sent, and how many were.
 
-    None where the server still listened at the end, or never did.
+    None where the last requests were not all refused, or all requests were. Those that the client ended do not count.
     """
-    ends = sorted((r.end_ns, r.outcome is Outcome.REFUSED) for r in measured if r.end_ns is not None)
+    ends = sorted(
+        (r.end_ns, r.outcome is Outcome.REFUSED)
+        for r in measured
+        if r.end_ns is not None and r.outcome is not Outcome.ABORTED
+    )
     first = min((r.sent_ns for r in measured if r.sent_ns is not None), default=None)
     last = next((i for i in reversed(range(len(ends))) if not ends[i][1]), None)
     if first is None or last is None or len(ends) - 1 - last < _FEWEST:

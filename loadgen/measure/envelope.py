@@ -11,6 +11,7 @@ from loadgen.clock import MS
 from loadgen.measure import load, metrics
 from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
 from loadgen.measure.truth import Errors, Truth, errors
+from loadgen.printable import counted
 from loadgen.record import Outcome, Phase, RequestRecord
 
 LIMIT_MS = 1.0
@@ -222,13 +223,8 @@ def described(held: Sequence[Cell]) -> str:
     if not held:
         return "no load held"
     first, *others = sorted(held, key=lambda cell: cell.tokens_per_second)
-    text = f"{streams_text(first.streams)} at up to {first.tokens_per_second:g} tokens/s each"
+    text = f"{counted(first.streams, 'stream')} at up to {first.tokens_per_second:g} tokens/s each"
     return ", ".join([text, *(f"{cell.streams:,} at {cell.tokens_per_second:g}" for cell in others)])
-
-
-def streams_text(streams: int) -> str:
-    """Return a number of streams in words."""
-    return f"{streams:,} stream{'' if streams == 1 else 's'}"
 
 
 def _faults(cell: Cell, measured: Sequence[RequestRecord]) -> Iterable[str]:

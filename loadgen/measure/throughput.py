@@ -6,7 +6,7 @@ Without a stream it counts over its whole round trip. An answer to a user who th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +156,9 @@ def _shortfall(estimate: Estimate, share: float) -> float:
         return 1.0
     low, high = estimate.ci95
     half = (high - low) / 2
-    return max(1.0, share * estimate.value / half) if half > 0 else 1.0
+    if half <= 0:
+        return inf if share > 0 else 1.0
+    return max(1.0, share * estimate.value / half)
 
 
 def _stretched(estimate: Estimate, factor: float, share: float) -> Estimate:
@@ -169,7 +171,8 @@ def _stretched(estimate: Estimate, factor: float, share: float) -> Estimate:
     if estimate.ci95 is None:
         return estimate
     value, most = estimate.value, share * estimate.value
-    below, above = (min(half * factor, half + most) for half in (value - estimate.ci95[0], estimate.ci95[1] - value))
+    halves = (value - estimate.ci95[0], estimate.ci95[1] - value)
+    below, above = (min(half * factor, half + most) if half > 0 else 0.0 for half in halves)
     return replace(estimate, ci95=(max(0.0, value - below), value + above))
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from loadgen.printable import counted
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate, user_count
+from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate
 
 Summary = Mapping[str, Any]
 Step = Mapping[str, Any]
@@ -15,7 +16,7 @@ def throughput_table(summary: Summary) -> Table:
     """Return the specification's throughput table, with one cell: the best step's."""
     best, steps = summary["throughput"], summary["steps"]
     rate = short_estimate(best["requests_per_minute"])
-    rows = [(str(summary["model"]), rate if rate == ABSENT else f"{rate} at {user_count(best['at_concurrency'])}")]
+    rows = [(str(summary["model"]), rate if rate == ABSENT else f"{rate} at {counted(best['at_concurrency'], 'user')}")]
     if steps:
         tokens = best.get("output_tokens_per_second", steps[0]["output_tokens_per_second"])
         rows.append(("output tokens/s at that", short(tokens)))
@@ -60,7 +61,7 @@ def _within(goodput: Mapping[str, Any] | None) -> str:
     """Write the most that was served within the limits, and where."""
     if goodput is None:
         return "kept at no step by enough of the requests"
-    at = f" at {user_count(goodput['at_concurrency'])}" if goodput.get("at_concurrency") else ""
+    at = f" at {counted(goodput['at_concurrency'], 'user')}" if goodput.get("at_concurrency") else ""
     return f"{short(goodput['requests_per_minute'])}{at}, {percent(goodput['share'])} of the requests"
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loadgen.measure.names import MOST, OTHER, label
+from loadgen.printable import counted
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, number, percent, short, short_estimate, user_count
+from loadgen.results.text import ABSENT, number, percent, short, short_estimate
 
 Summary = Mapping[str, Any]
 Cell = Callable[[Summary], str]
@@ -43,7 +44,7 @@ def _where(summary: Summary) -> tuple[str, str]:
     per_minute = "requests/min: the name's part of what was served, from 30 answers on."
     if len(steps) == 1:
         return "", per_minute
-    where = f", at {user_count(best['at_concurrency'])}"
+    where = f", at {counted(best['at_concurrency'], 'user')}"
     return where, f"Completed, failed and output tokens are of all steps. {per_minute}"
 
 

@@ -89,7 +89,7 @@ def _of_thinking(found: Throughput, bins: Bins) -> Summary:
 def of_those_sent(
     window: Window, measured: Sequence[RequestRecord], slo: Slo | None, *, thinks: bool = False
 ) -> Summary:
-    """Return latencies, failures and goodput of a window's requests, those that could not be sent included."""
+    """Return latencies, failures and goodput of a window's requests, including those that could not be sent."""
     sent = belonging_to(window, measured)
     ok = [r for r in sent if r.outcome is Outcome.OK]
     return {

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loadgen.measure.limits import ENOUGH_REQUESTS
+from loadgen.printable import counted
 from loadgen.results.counts import causes_of
 from loadgen.results.load_tables import (
     rate_latency_table,
@@ -14,7 +15,7 @@ from loadgen.results.load_tables import (
 )
 from loadgen.results.names_table import names_table
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, estimate, number, short, user_count
+from loadgen.results.text import ABSENT, estimate, number, short
 
 Summary = Mapping[str, Any]
 
@@ -70,9 +71,8 @@ def _speed(summary: Summary) -> Table:
     mean = speed["tokens_per_second_mean"] or {"n": 0, "ci95": None}
     n = mean["n"]
     users = "users changed during the run" if summary.get("users_changed") else "one user"
-    note = (
-        f"Output tokens over the full round trip, mean over {n} requests, {users}, answers {way}.{rounds_note(summary)}"
-    )
+    over = f"the full round trip, mean over {counted(n, 'request')}"
+    note = f"Output tokens over {over}, {users}, answers {way}.{rounds_note(summary)}"
     if n >= ENOUGH_REQUESTS and mean["ci95"] is None:
         note += " No interval: the engine's pace changes too slowly for a run of this length; more --requests."
     return Table(
@@ -92,7 +92,7 @@ def _latency(summary: Summary) -> Table:
     if len(steps := summary.get("steps", ())) > 1:
         best = summary["throughput"]["at_concurrency"]
         latency = next((step["latency"] for step in steps if step["concurrency"] == best), {})
-        where = f", at {user_count(best)}"
+        where = f", at {counted(best, 'user')}"
     rows = tuple(
         (
             label,

@@ -40,11 +40,6 @@ def digits_of(value: float | None) -> int:
     return 0 if size >= 1_000 else 1 if size >= 100 else 2  # noqa: PLR2004 as written above
 
 
-def user_count(count: int) -> str:
-    """Write a number of users."""
-    return f"{count:,} user{'' if count == 1 else 's'}"
-
-
 def percent(value: Value) -> str:
     """Write a share with its 95 % interval."""
     if value is None or value.get("value") is None:

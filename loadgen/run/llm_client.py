@@ -16,7 +16,6 @@ from loadgen.run.chat_input import ChatInput, messages_of
 from loadgen.run.request_source import Permit
 from loadgen.run.runtime import Runtime
 from loadgen.run.share import FlowControl, RunShare, Sender, ShareHost
-from loadgen.workload.defaults import with_row_fields
 
 AFTER_REFUSAL_S = 0.25
 """A user pauses this long after a refusal, or a server that refuses would be asked thousands of times a second."""
@@ -163,11 +162,12 @@ class LLMClient:
         _check_body(body)
         defaults = self._defaults
         if isinstance(content, SamplePrompt):
-            given = {"max_tokens": defaults.max_tokens, "temperature": defaults.temperature, "body": defaults.body}
-            request = with_row_fields(replace(content.request, **given))
+            asked = content.request
+            request = defaults.request(asked.input, asked.place, asked.row_fields)
         else:
             parts = content if isinstance(content, str | bytes) or not isinstance(content, Iterable) else tuple(content)
-            request = defaults.request(messages_of(parts), _place(parts))
+            place, row_fields = _of_sample(parts)
+            request = defaults.request(messages_of(parts), place, row_fields)
         if max_tokens is not None:
             request = replace(request, max_tokens=_checked_limit(max_tokens))
         temperature, stop = body.pop("temperature", request.temperature), body.pop("stop", request.stop)
@@ -238,15 +238,21 @@ class LLMClient:
             return {}
 
 
-def _place(content: object) -> Place:
-    """Return the place of a user's own messages: a prompt of the sample among them names its row."""
+def _of_sample(content: object) -> tuple[Place, Mapping[str, Any]]:
+    """Return place and row fields of a user's own messages: those of the last prompt of the sample among them.
+
+    Raises ValueError for a prompt of several messages: they would become the text of one.
+    """
     parts = content if isinstance(content, tuple) else ()
     contents = [part.get("content") if isinstance(part, dict) else getattr(part, "content", part) for part in parts]
     prompts = [part for part in contents if isinstance(part, SamplePrompt)]
+    if several := [prompt for prompt in prompts if len(prompt.request.messages) > 1]:
+        row = several[0].request.place.prompt_row
+        raise ValueError(f"chat(): row {row} of the data set has several messages: pass next_prompt() alone")
     if not prompts:
-        return Place()
-    place = prompts[-1].request.place
-    return Place(prompt_row=place.prompt_row, round=place.round)
+        return Place(), {}
+    request = prompts[-1].request
+    return Place(prompt_row=request.place.prompt_row, round=request.place.round), request.row_fields
 
 
 def _check_body(body: Mapping[str, object]) -> None:

@@ -33,6 +33,7 @@ _LOADING = re.compile("load|start|ready|initiali|warm", re.IGNORECASE)
 """In the words of a server that answers 503 because it cannot serve yet, not because it is busy."""
 
 _READY_POLL_S = 1.0
+_SILENT = {Outcome.FIRST_BYTE_TIMEOUT, Outcome.IDLE_TIMEOUT, Outcome.TOTAL_TIMEOUT}
 _NOT_THERE_YET = {Outcome.REFUSED, Outcome.CONNECT_TIMEOUT, Outcome.BROKEN_STREAM}
 """Faults of a server that is being started: its port is closed, or what forwards to it resets connections."""
 
@@ -97,8 +98,10 @@ def _get_models(settings: Settings, waiter: Waiter, readiness: Readiness) -> Rep
                 settings.target, path, waiter, timeout=timeout, headers=settings.headers, secrets=settings.secrets
             )
         except WireError as error:
-            if error.outcome in _NOT_THERE_YET and readiness.wait(error.message):
+            if error.outcome in _NOT_THERE_YET | _SILENT and readiness.wait(error.message):
                 continue
+            if error.outcome in _SILENT:
+                raise EndpointError(_silent(settings, path, timeout)) from None
             raise EndpointError(_unreachable(settings, error)) from None
         if reply.status != _UNAVAILABLE or not readiness.wait(_said(reply)):
             return reply
@@ -106,6 +109,13 @@ def _get_models(settings: Settings, waiter: Waiter, readiness: Readiness) -> Rep
 
 def _said(reply: Reply) -> str:
     return f"HTTP {reply.status}: {kept(error_message(reply.body), (), LONGEST_ERROR) or 'no message'}"
+
+
+def _silent(settings: Settings, path: str, timeout: float) -> str:
+    return (
+        f"--host {settings.target.url}: connected, but no answer to GET {path} within {timeout:g} s. If the server is "
+        "still starting, give --wait-ready 600; else see its log."
+    )
 
 
 def _unreachable(settings: Settings, error: WireError) -> str:
@@ -174,7 +184,11 @@ def _check_first(settings: Settings, request: Request, record: RequestRecord) ->
         raise EndpointError(_not_ready(settings, said))
     if status == _UNAUTHORIZED:
         raise EndpointError(_key_advice(settings, said))
-    ways_out = {_FORBIDDEN: _sent_key(settings), _NOT_FOUND: "Check --model, and the path of --host or --endpoint."}
+    path = settings.target.path_of(settings.path(stream=request.stream))
+    ways_out = {
+        _FORBIDDEN: _sent_key(settings),
+        _NOT_FOUND: f"Asked was POST {path}: check --model, and the path of --host or --endpoint.",
+    }
     way_out = ways_out.get(status or 0) or _WAYS_OUT.get(record.outcome)
     if way_out is not None and status not in _MAY_PASS:
         raise EndpointError(f"--host {settings.target.url}, model {request.model!r}: {said}. {way_out}")

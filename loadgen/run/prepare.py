@@ -15,6 +15,7 @@ from loadgen.launch.chat import Chat, applied, chat_for
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import ENGINE, LABEL, MODEL
 from loadgen.launch.registry import launched_at
+from loadgen.printable import counted
 from loadgen.protocol.api import Api
 from loadgen.protocol.chat import ChatApi
 from loadgen.protocol.client import Settings
@@ -75,7 +76,13 @@ def prepare(scenario: Scenario, host: str, engine: ChildServer | None, key_hosts
     check_writable(Path(scenario.results))
     plan = draw(datasets.load(scenario.dataset), sample=scenario.sample, warmup=scenario.warmup, seed=scenario.seed)
     for name, count in plan.dataset.ignored.items():
-        logger.warning("--dataset: %s of %d rows is ignored: a run measures one model, in one way", name, count)
+        logger.warning(
+            "--dataset: the field %s is ignored in %s; it is the same for all requests of a run",
+            name,
+            counted(count, "row"),
+        )
+    if plan.dataset.targets:
+        logger.info("--dataset: trailing assistant messages are left out in %s", counted(plan.dataset.targets, "row"))
     if same := plan.same_text():
         logger.warning("--dataset: %d of the %d prompts have the text of another", len(same), len(plan.sample))
     launched = None if engine else launched_at(host)

@@ -50,7 +50,8 @@ class WarmUp:
         """
         if not self.records or any(r.outcome is Outcome.OK for r in self.records):
             return None
-        return f"all {len(self.records)} requests of the warm-up failed: {causes(self.records)[0].message}"
+        requests = "the one request" if len(self.records) == 1 else f"all {len(self.records)} requests"
+        return f"{requests} of the warm-up failed: {causes(self.records)[0].message}"
 
     def result(self) -> WarmUpResult:
         """Return what it showed so far."""

@@ -45,10 +45,10 @@ class RequestDefaults(msgspec.Struct, frozen=True, kw_only=True):
             row_fields=row_fields,
             place=place,
         )
-        return with_row_fields(request) if row_fields else request
+        return _with_row_fields(request) if row_fields else request
 
 
-def with_row_fields(request: Request) -> Request:
+def _with_row_fields(request: Request) -> Request:
     """Return a request with the fields of its row of the data set over its own."""
     fields = dict(request.row_fields)
     stop = fields.pop("stop", None)

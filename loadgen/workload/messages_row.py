@@ -1,16 +1,19 @@
-"""Rows of a data set that are bodies of chat completions, as OpenAI's fine-tuning and batch files have them."""
+"""Rows of a data set that are bodies of chat completions, as in OpenAI's fine-tuning files."""
 
-from math import isfinite
+import json
 from typing import Any
 
 from loadgen.request import Message
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 """Names of the limit of an answer's length."""
+_MESSAGE = ("role", "content")
+_LARGEST = 1e6
+"""No temperature reaches it; larger integers have no float."""
 
 
 def prompt_messages(value: object, where: str) -> tuple[Message, ...]:
-    """Return the messages up to the last one that is not an answer: fine-tuning files end with the answer to learn.
+    """Return the messages without trailing assistant messages, which are the training target in fine-tuning files.
 
     Raises ValueError, whose text begins with ``where``, for what is not a list of messages with text.
     """
@@ -20,15 +23,20 @@ def prompt_messages(value: object, where: str) -> tuple[Message, ...]:
     while messages and messages[-1].role == "assistant":
         messages.pop()
     if not any(message.content.strip() for message in messages):
-        raise ValueError(f'{where}: "messages" holds no question.')
+        raise ValueError(f'{where}: "messages" has no user message with text.')
     return tuple(messages)
 
 
 def prompt_fields(given: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the other fields of a row, the limit of the answer's length as ``max_tokens``.
 
-    Raises ValueError, whose text begins with ``where``, for an invalid limit, temperature or stop.
+    Raises ValueError, whose text begins with ``where``, for an invalid limit, temperature or stop, and for a value that
+    is not JSON, such as NaN, or cannot be encoded as UTF-8.
     """
+    try:
+        json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise ValueError(f"{where}: {', '.join(given)} cannot be sent ({error}).") from None
     limits = [given[name] for name in _LIMITS if given.get(name) is not None]
     fields = {name: value for name, value in given.items() if name not in _LIMITS}
     if limits:
@@ -54,9 +62,11 @@ def check_encodable(text: str, where: str) -> None:
 def _message(value: object, where: str) -> Message:
     if not isinstance(value, dict):
         raise ValueError(f'{where}: a message needs "role" and "content".')  # noqa: TRY004 contents of a file
+    if more := [name for name in value if name not in _MESSAGE]:
+        raise ValueError(f"{where}: {', '.join(map(str, more))} of a message is not supported; role and content are.")
     role, content = value.get("role"), value.get("content")
     if not isinstance(role, str) or not isinstance(content, str):
-        raise ValueError(f'{where}: "role" and "content" of a message must be texts.')  # noqa: TRY004
+        raise ValueError(f'{where}: "role" and "content" of a message must be strings; parts are not supported.')  # noqa: TRY004
     check_encodable(role + content, where)
     return Message(role, content)
 
@@ -66,4 +76,4 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_temperature(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from loadgen.errors import OptionError
+from loadgen.printable import counted
 from loadgen.workload.prompts import Dataset, Prompt, content_hash
 
 
@@ -33,6 +34,7 @@ class Plan:
             "warmup_rows": [p.row for p in self.warmup],
             **({"same_text": same} if (same := self.same_text()) else {}),
             **({"ignored_fields": self.dataset.ignored} if self.dataset.ignored else {}),
+            **({"targets_left_out": self.dataset.targets} if self.dataset.targets else {}),
         }
 
     def same_text(self) -> dict[str, int]:
@@ -69,13 +71,13 @@ def draw(dataset: Dataset, *, sample: int, warmup: int, seed: int) -> Plan:
     candidates = dataset.single_turn
     if sample > len(candidates):
         raise OptionError(
-            f"--sample {sample}: {dataset.name} has {len(candidates)} single-turn prompts; "
+            f"--sample {sample}: {dataset.name} has {counted(len(candidates), 'single-turn prompt')}; "
             "draw fewer, and repeat them with --requests."
         )
     if sample + warmup > len(candidates):
         raise OptionError(
-            f"--warmup {warmup}: {dataset.name} has {len(candidates)} prompts and --sample takes {sample} of them, "
-            f"which leaves {len(candidates) - sample} for the warm-up; lower one of the two."
+            f"--warmup {warmup}: {dataset.name} has {counted(len(candidates), 'prompt')}; --sample takes {sample} and "
+            f"leaves {len(candidates) - sample} for the warm-up; lower one of the two."
         )
     chosen = random.Random(seed).sample(range(len(candidates)), sample)
     rest = sorted(set(range(len(candidates))) - set(chosen))

@@ -17,8 +17,8 @@ MULTI_TURN = "multi_turn"
 MESSAGES = "messages"
 """Key of a row that is the body of a chat completion: its messages, and other fields of the request."""
 
-_OF_RUN = ("model", "stream")
-"""Fields of such a row that are ignored: a run measures one model, in one way."""
+_OF_RUN = ("model", "stream", "stream_options", "n")
+"""Fields of such a row that are ignored: they are the same for all requests of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Dataset:
     prompts: tuple[Prompt, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     """How many rows have a field that is ignored, by its name."""
+    targets: int = 0
+    """Rows whose trailing assistant messages are left out."""
 
     @property
     def single_turn(self) -> tuple[Prompt, ...]:
@@ -79,10 +81,11 @@ def read_jsonl(path: Path, name: str) -> Dataset:
     if not numbered:
         raise ValueError(f"{path} is empty; it needs one JSON object a line.")
     rows = [(_decoded(line, path, number), f"{path}, line {number}") for number, line in numbered]
-    prompts = (prompt_of(row, index, where) for index, (row, where) in enumerate(rows))
+    prompts = tuple(prompt_of(row, index, where) for index, (row, where) in enumerate(rows))
     chats = [row for row, _ in rows if MESSAGES in row]
     ignored = {name: count for name in _OF_RUN if (count := sum(name in row for row in chats))}
-    return Dataset(name, tuple(prompts), ignored)
+    targets = sum(len(row[MESSAGES]) > len(p.messages) for (row, _), p in zip(rows, prompts, strict=True) if p.messages)
+    return Dataset(name, prompts, ignored, targets)
 
 
 def prompts_of(rows: Iterable[dict[str, Any]], where: str) -> tuple[Prompt, ...]:
@@ -94,7 +97,7 @@ def prompts_of(rows: Iterable[dict[str, Any]], where: str) -> tuple[Prompt, ...]
 
 
 def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
-    """Return what a row asks; raises ValueError, whose text begins with ``where``, if that is nothing."""
+    """Return the prompt of a row; raises ValueError, whose text begins with ``where``, if the row has none."""
     if MESSAGES in row:
         messages = prompt_messages(row[MESSAGES], where)
         given = {name: value for name, value in row.items() if name not in {MESSAGES, *_OF_RUN}}
@@ -111,7 +114,7 @@ def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
 def _decoded(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError among them
         raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
     if not isinstance(row, dict):
         text = f"{path}, line {number}: a JSON object is needed, got {type(row).__name__}."

@@ -8,6 +8,7 @@ from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s, refused_si
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
+from loadgen.printable import counted
 from loadgen.record import Outcome, Phase, RequestRecord
 
 
@@ -126,7 +127,7 @@ def failures(e: Evidence) -> Check:
         advice = "Something ends requests at that age: look for a time limit of a gateway or proxy, or of the server."
     if (since := refused_since_s(e.measured)) is not None:
         value += f"; all of the last {since[1]} were refused, the first of them {since[0]:.1f} s into the measurement"
-        advice = "Nothing listened there any more: did the engine die? See its log."
+        advice = "The server stopped accepting connections: did the engine die? See its log."
     return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
 
 
@@ -146,14 +147,14 @@ def _by_step(e: Evidence, failed: Sequence[RequestRecord]) -> str:
     counts = Counter(steps[r.step] for r in failed if r.step in steps)
     if not counts:
         return ""
-    return "; " + ", ".join(f"{n} at {users} user{'' if users == 1 else 's'}" for users, n in sorted(counts.items()))
+    return "; " + ", ".join(f"{n} at {counted(users, 'user')}" for users, n in sorted(counts.items()))
 
 
 def sample_size(e: Evidence) -> Check:
     """Tell whether there are enough answers."""
     name = "enough samples"
     n = len(e.ok)
-    value, limit = f"{n} complete answers", f"at least {ENOUGH_REQUESTS}"
+    value, limit = counted(n, "complete answer"), f"at least {ENOUGH_REQUESTS}"
     if n == 0:
         timed = e.ended == "run-time" and not e.measured
         advice = "There is nothing to measure by."

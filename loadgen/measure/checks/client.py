@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from loadgen.clock import MS
 from loadgen.measure import metrics
-from loadgen.measure.envelope import described, is_inside, streams_text
+from loadgen.measure.envelope import described, is_inside
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.limits import (
     CPU_SHARE_LIMIT,
@@ -14,6 +14,7 @@ from loadgen.measure.limits import (
     UNCERTAINTY_LIMIT,
 )
 from loadgen.measure.statistics import percentile
+from loadgen.printable import counted
 from loadgen.record import RequestRecord
 
 
@@ -71,7 +72,7 @@ def calibrated(e: Evidence) -> Check:
         return Check(
             name, Status.NOT_CHECKED, advice="Calibrated are streams of the own client on this machine, without TLS."
         )
-    value = f"{streams_text(e.load.streams)} at {e.load.tokens_per_second:.0f} tokens/s each"
+    value = f"{counted(e.load.streams, 'stream')} at {e.load.tokens_per_second:.0f} tokens/s each"
     if e.calibration is None:
         why = e.no_calibration or "this machine was not calibrated"
         advice = "Run `loadgen calibrate` once on this machine."

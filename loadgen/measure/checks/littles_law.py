@@ -14,7 +14,7 @@ from loadgen.measure import thinking
 from loadgen.measure.checks.load import excess, in_flight
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.limits import FAILED_SHARE_LIMIT, LITTLE_INVALID, LITTLE_WARN
-from loadgen.measure.load import Spans, Window
+from loadgen.measure.load import Spans, Window, belonging_to
 from loadgen.record import Outcome, RequestRecord
 
 _NAME = "Little's law"
@@ -125,7 +125,7 @@ def _occupied(e: Evidence) -> Iterator[_Occupied]:
             until_token=thinking.mean_number(map(_until_token, records), window),
             thinking=thinking.mean_number(thinking.think_spans(e.measured, e.lateness_ns), window) if e.thinks else 0,
             connecting=thinking.mean_number(_connecting(e.measured), window),
-            failed=sum(r.outcome is not Outcome.OK for r in records) / len(records),
+            failed=_failed_share(e.measured, window),
             senders=None if e.thinks else len(thinking.users_of(records)) or None,
         )
 
@@ -137,6 +137,12 @@ def _touching(measured: Sequence[RequestRecord], window: Window) -> list[Request
         for r in measured
         if r.sent_ns is not None and r.end_ns is not None and r.end_ns > window.start and r.sent_ns < window.end
     ]
+
+
+def _failed_share(measured: Sequence[RequestRecord], window: Window) -> float:
+    """Return the share of a window's requests that had no answer, those that could not be sent included."""
+    found = belonging_to(window, measured)
+    return sum(r.outcome is not Outcome.OK for r in found) / len(found) if found else 0.0
 
 
 def _until_token(r: RequestRecord) -> thinking.Span:

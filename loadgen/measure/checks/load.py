@@ -7,6 +7,7 @@ from loadgen.measure import thinking
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.load import Window, peak_in_flight
+from loadgen.printable import counted
 from loadgen.record import Outcome, RequestRecord
 
 
@@ -68,7 +69,7 @@ def excess(measured: Sequence[RequestRecord], users: int) -> str:
 
 def _senders(measured: Sequence[RequestRecord]) -> str:
     number = len(thinking.users_of(measured))
-    return f"{number} user{'' if number == 1 else 's'} sent requests" if number else "the records do not name them"
+    return f"{counted(number, 'user')} sent requests" if number else "the records do not name them"
 
 
 def _users_who_think(name: str, e: Evidence) -> Check:

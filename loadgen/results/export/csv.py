@@ -7,5 +7,5 @@ from loadgen.results.run_data import Run
 
 def write(run: Run, path: Path) -> None:
     """Write the file. Raises OSError."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         run.records.to_csv(file, index=False)

@@ -2,8 +2,8 @@
 
 vLLM (``benchmarks/serve.py``, ``lib/endpoint_request_func.py``) starts the clock before it connects and ends an answer
 at its last token. Its duration is the time from the first request to the end of the last one, with the drain.
-Percentiles are interpolated. What was not measured is null, where vLLM has 0; ``generated_texts`` are left out, as no
-text is kept.
+Percentiles are interpolated. What was not measured is null or left out, where vLLM has 0; ``generated_texts`` are left
+out, as no text is kept. A sweep is one file: its steps are pooled, under the largest number of users.
 """
 
 import json
@@ -52,7 +52,7 @@ def _head(run: Run, prompts: int) -> dict[str, Any]:
         "tokenizer_id": manifest.model,
         "num_prompts": prompts,
         "request_rate": "inf" if arrivals is None else arrivals.rate,
-        "burstiness": 1.0 if arrivals is None or not arrivals.cv else 1 / arrivals.cv**2,
+        "burstiness": 1.0 if arrivals is None else 1 / arrivals.cv**2 if arrivals.cv else None,
         "max_concurrency": manifest.users if arrivals is None else arrivals.max_in_flight,
         "loadgen_run_id": manifest.run_id,
         "loadgen_verdict": run.summary["verdict"]["status"],
@@ -66,6 +66,8 @@ def _totals(measured: Sequence[RequestRecord], ok: Sequence[RequestRecord]) -> d
     if not measured:
         return counts
     duration = (max(r.end_ns or 0 for r in measured) - min(_began(r) or 0 for r in measured)) / SECOND
+    if duration <= 0:
+        return counts
     given, generated = _sum([r.input_tokens for r in ok]), _sum([r.output_tokens for r in ok])
     totals = {
         "duration": duration,

@@ -11,6 +11,7 @@ from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.limits import ATTAINMENT
 from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
+from loadgen.printable import counted
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.manifest import Kind
 from loadgen.run.load.model import LoadAborted, LoadModel, RunningLoad
@@ -101,7 +102,7 @@ class Sweep(LoadModel):
             load.wait()
             if load.now() > facts.began_ns + MOST_WAIT * step_time_s * SECOND:
                 raise LoadAborted(
-                    f"a request of the step of {facts.concurrency} users was still in flight after "
+                    f"a request of the step of {counted(facts.concurrency, 'user')} was still in flight after "
                     f"{MOST_WAIT} times --step-time"
                 )
         return found, watch.belonging_to(found.window)
@@ -119,7 +120,7 @@ def _check_answered(facts: StepFacts, records: Sequence[RequestRecord]) -> None:
         return
     most = causes(records)[0]
     raise LoadAborted(
-        f"no request of the step of {facts.concurrency} users had an answer: {most.count} of {len(records)} "
+        f"no request of the step of {counted(facts.concurrency, 'user')} had an answer: {most.count} of {len(records)} "
         f"{most.outcome}, {most.message}"
     )
 
