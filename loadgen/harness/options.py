@@ -71,7 +71,7 @@ def _add_option(group: "argparse._ArgumentGroup", f: "Field[Any]") -> None:
     action = group.add_argument(
         flag(f.name),
         dest=f.name,
-        default=None if value_type is list else f.default,  # argparse appends to what is there
+        default=None if value_type is list else f.default,  # argparse would append to a default list
         help=(f.metadata["help"] + _default(f.default)).replace("%", "%%"),
         env_var="LOADGEN_" + f.name.upper(),
         **value,

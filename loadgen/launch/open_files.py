@@ -6,7 +6,7 @@ import resource
 def allow_open_files(wanted: int) -> int:
     """Raise the limit of open files to ``wanted``, as far as the system allows; return how many may be open.
 
-    Returns ``wanted`` where there is no limit. A limit that is higher already stays.
+    Returns ``wanted`` if there is no limit. A limit above ``wanted`` is left as it is.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
