@@ -1,19 +1,21 @@
 """Limits on a request's latencies, as in ``ttft_ms=200,tpot_ms=50,e2e_ms=5000``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-LIMITS = ("ttft_ms", "tpot_ms", "e2e_ms")
+from loadgen.metrics import LIMITS
+
+NAMES = tuple(metric.key for metric in LIMITS)
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Limits on the latencies of a request, ms. None: no limit."""
+    """Limits on the latencies of a request."""
 
     text: str
     """The text that was parsed, without whitespace."""
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    e2e_ms: float | None = None
+    limits: Mapping[str, float]
+    """The limit on each metric that has one, by the metric's key, ms."""
 
 
 def parse_slo(text: str) -> Slo:
@@ -25,12 +27,12 @@ def parse_slo(text: str) -> Slo:
     parts = "".join(text.split()).split(",")
     for part in parts:
         name, _, value = part.partition("=")
-        if name not in LIMITS:
+        if name not in NAMES:
             raise _wrong(part, f"{name!r} is no limit" if name else "a limit has no name")
         if name in limits:
             raise _wrong(part, f"{name} is given twice")
         limits[name] = _above_zero(part, value)
-    return Slo(",".join(parts), **limits)
+    return Slo(",".join(parts), limits)
 
 
 def _above_zero(part: str, value: str) -> float:
@@ -45,5 +47,5 @@ def _above_zero(part: str, value: str) -> float:
 
 def _wrong(part: str, why: str) -> ValueError:
     return ValueError(
-        f"in {part!r} {why}; allowed are {', '.join(LIMITS)}, each at most once, as in ttft_ms=200,tpot_ms=50."
+        f"in {part!r} {why}; allowed are {', '.join(NAMES)}, each at most once, as in ttft_ms=200,tpot_ms=50."
     )

@@ -168,9 +168,9 @@ def test_one_name_has_no_table_and_two_have_one_in_each_report() -> None:
     (table,) = of_names(summary)
     assert table.columns == (
         *("name", "completed", "failed", "output tokens, mean"),
-        *("TTFT p50, ms", "TPOT p50, ms", "E2E p50, ms"),
+        *("TTFT p50, ms", "TPOT p50, ms", "ITL p50, ms", "E2E p50, ms"),
     )
-    assert table.rows[1] == (SECOND, "20", "0", "5.0", "100.0", "10.00", "150.0")
+    assert table.rows[1] == (SECOND, "20", "0", "5.0", "100.0", "10.00", "10.00", "150.0")
     for page in (markdown(summary), html(summary)):
         assert "Figures by name" in page
         assert SECOND in page

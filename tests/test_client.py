@@ -29,9 +29,9 @@ from serving import (
     usage,
 )
 
+from loadgen import metrics
 from loadgen.clock import MS, Ns, now
 from loadgen.engines.catalogue import ENGINES
-from loadgen.measure import metrics
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.wire.connection import Connection, new_socket

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from boards.queries import QUANTILES, SMALLEST_SAMPLE
+from boards.queries import QUANTILES
 from cluster import Started
 from conftest import FIGURE
 from dashboards import DASHBOARDS, Json, annotations, asking_variables, each_dashboard, names_of, panels
 from prometheus import Prometheus
 from watching import Watched, watched
 
-from loadgen.measure import metrics
-from loadgen.measure.statistics import percentile
+from loadgen import metrics
+from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
 from loadgen.record import Outcome, Phase
 
 __all__ = ["watched"]

@@ -15,11 +15,11 @@ from asking import question
 from conftest import FIGURE, Finished, Locust, records_of
 from running import run_locustfile
 
+from loadgen import metrics
 from loadgen.engines.catalogue import ENGINES
 from loadgen.errors import EngineError
 from loadgen.launch.child import ChildServer
 from loadgen.launch.embedded import start_embedded
-from loadgen.measure import metrics
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import CountedBy, Outcome, RequestRecord
 from loadgen.run.share import Sender

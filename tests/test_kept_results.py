@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from loadgen import metrics
 from loadgen.exporter import families, otel
 from loadgen.exporter.feed import Begin, End, Tick
 from loadgen.exporter.totals import Totals
@@ -24,8 +25,8 @@ from loadgen.matrix.gather import links, results
 from loadgen.matrix.markdown import markdown
 from loadgen.matrix.matrix import reopen
 from loadgen.matrix.tables import document
-from loadgen.measure import metrics
 from loadgen.measure.evidence import Status
+from loadgen.measure.gaps import all_gaps_ms
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.verdict import Verdict
@@ -197,7 +198,7 @@ def exported() -> Totals:
     latencies: Mapping[str, Sequence[float | None]] = {
         "ttft_ms": [metrics.ttft_ms(r) for r in records],
         "tpot_ms": [metrics.tpot_ms(r) for r in records],
-        "itl_ms": metrics.all_icl_ms(records),
+        "itl_ms": all_gaps_ms(records),
         "e2e_ms": [metrics.e2e_ms(r) for r in records],
     }
     histograms = {name: histogram([v for v in values if v is not None]) for name, values in latencies.items()}

@@ -15,14 +15,19 @@ NOW: dict[str, Any] = {
     "concurrency": 32,
     "in_flight": 31,
     "failed": 0,
-    "tokens_per_second": 1639.25,
+    "output_tokens_per_second": 1639.25,
     "requests_per_minute": None,
     "latency": {"ttft_ms": {"p50": 94.512, "p90": 131.0, "n": 120}, "e2e_ms": {"n": 3}},
 }
 
 
 def found(**changes: Any) -> dict[str, dict[str, str]]:
-    data = {"run": {"state": "measuring"}, "now": NOW, "verdict": {"status": "WARN", "checks": []}}
+    data = {
+        "run": {"state": "measuring"},
+        "now": NOW,
+        "figures_of": "last 10 s",
+        "verdict": {"status": "WARN", "checks": []},
+    }
     return {row["name"]: row for row in rows(data | changes)}
 
 
@@ -49,15 +54,25 @@ def test_rows_say_what_is_going_on() -> None:
     table = found()
     assert table["run"]["now"] == "measuring: step 3 of 8, 32 users"
     assert table["verdict so far"]["now"] == "WARN"
-    assert table["output tokens/s"]["now"] == "1,639.2"
+    assert table["output tokens/s (last 10 s)"]["now"] == "1,639.2"
     assert table["requests in flight"]["now"] == "31"
-    assert table["TTFT, ms"] == {"name": "TTFT, ms", "now": "", "p50": "94.51", "p90": "131.00", "p99": ""}
+    assert table["TTFT, ms (last 10 s)"] == {
+        "name": "TTFT, ms (last 10 s)",
+        "now": "",
+        "p50": "94.51",
+        "p90": "131.00",
+        "p99": "",
+    }
 
 
 def test_rows_show_what_is_not_known_as_empty() -> None:
     table = found()
-    assert table["requests/min"]["now"] == ""
-    assert [table[name]["p50"] for name in ("E2E, ms", "ITL, ms")] == ["", ""]
+    assert table["requests/min (last 10 s)"]["now"] == ""
+    assert table["E2E, ms (last 10 s)"]["p50"] == ""
+
+
+def test_rows_show_only_latencies_that_are_measured() -> None:
+    assert not any(name.startswith(("ITL", "ICL")) for name in found())
 
 
 @pytest.mark.parametrize("data", [{}, IDLE, {"run": None, "now": None, "verdict": None}])

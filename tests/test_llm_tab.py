@@ -55,7 +55,7 @@ def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(bro
     wait.until(lambda _: opened("/llm"))
     wait.until(lambda _: "step 2 of 2" in text().lower() and "8 users" in text().lower())
     wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, "svg path, svg polyline")) >= 6)
-    for words in ("SIMULATED", "TTFT", "TPOT", "ITL", "Output tokens/s", "Requests/min", "Verdict", "Workers"):
+    for words in ("SIMULATED", "TTFT", "TPOT", "E2E", "Output tokens/s", "Requests/min", "Verdict", "Workers"):
         assert words in text()
     shoot("llm-tab")
     opened("/?tab=llm")
@@ -65,3 +65,4 @@ def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(bro
     opened("/llm")
     wait.until(lambda _: "ended" in text())
     assert "Finished steps" in text()
+    shoot("llm-ended")

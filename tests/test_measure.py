@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen import metrics
 from loadgen.clock import MS
-from loadgen.measure import load, metrics
+from loadgen.measure import load
 from loadgen.measure.statistics import SMALLEST_SAMPLE, distribution, mean, percentile, ratio_of_totals
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord, from_line, to_line
 

@@ -5,7 +5,7 @@ from conftest import Locust, records_of
 from providers import PROVIDERS, Provider
 from serving import MODELS, response, serving
 
-from loadgen.measure import metrics
+from loadgen import metrics
 from loadgen.record import Outcome, Phase
 
 FEW = ("--sample", "30", "--warmup", "2", "--max-tokens", "100")

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, clean_environment
 
-from loadgen import Run, read_run
-from loadgen.measure import metrics
+from loadgen import Run, metrics, read_run
 from loadgen.record import Outcome, Phase, RequestRecord, from_line
 from loadgen.results.export import FORMATS, export, vllm
 

@@ -17,11 +17,11 @@ import pytest
 from asking import question
 from conftest import Locust, undisturbed
 
+from loadgen import metrics
 from loadgen.engines.catalogue import ENGINES
 from loadgen.engines.simulated.batching import MS
 from loadgen.engines.simulated.script import Script, timeline
 from loadgen.launch.simulated import SimulatedServer, Truth, start_simulated
-from loadgen.measure import metrics
 from loadgen.measure.truth import errors
 from loadgen.protocol.client import Client, Settings
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord

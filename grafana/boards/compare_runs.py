@@ -3,6 +3,8 @@
 from boards.dashboard import Dashboard, run_variables
 from boards.panels import Panel, Query, Row, changed, graph, table
 from boards.queries import QUANTILES, RUNS, percentile_now, percentile_so_far, rate, so_far
+from loadgen.measure.statistics import SMALLEST_SAMPLE
+from loadgen.metrics import EXPORTED, TTFT, Metric
 
 _FAILED = f'{RUNS}, outcome!="ok"'
 _MEAN_OF = 'sum by (run_id) (rate(llmload_tokens_total{{{0}, type="output"}}[30s])) > 0'
@@ -11,12 +13,6 @@ _SPAN = "&from=${__data.fields.Started.numeric}&to=${__data.fields.Seen.numeric}
 _LINK = {"title": "Show this run", "url": _RUN + _SPAN, "targetBlank": False}
 _LABELS = {"run_id": "Run", "engine": "Engine", "model": "Model", "kind": "Kind", "dataset": "Prompts"}
 _LABELS |= {"reservation": "Reservation", "status": "Verdict"}
-_HISTOGRAMS = {
-    "TTFT": "llmload_time_to_first_token_seconds",
-    "TPOT": "llmload_time_per_output_token_seconds",
-    "ITL": "llmload_inter_token_latency_seconds",
-    "E2E": "llmload_request_duration_seconds",
-}
 
 
 def _column(expr: str) -> Query:
@@ -60,16 +56,16 @@ def _runs() -> Row:
     return Row("Runs", [table("Runs", about, "none", queries, **more, no_value="No runs in this time range")])
 
 
-def _side_by_side(name: str, metric: str) -> Panel:
-    queries = {p: _column(percentile_so_far(p, metric, RUNS, "run_id")) for p in QUANTILES}
+def _side_by_side(metric: Metric) -> Panel:
+    queries = {p: _column(percentile_so_far(p, metric.histogram, RUNS, "run_id")) for p in QUANTILES}
     overrides = [changed("Run", {"unit": "none", "links": [_RUN_ONLY], "custom.width": 260})]
     overrides += [changed(p, {"custom.cellOptions": {"type": "gauge", "mode": "basic"}, "min": 0}) for p in QUANTILES]
     about = (
-        f"{name} of each whole run so far, accurate to 11 %, the width of a bucket; a sweep's over all of its steps "
-        "together, so compare sweeps of the same steps only. Empty where there are too few values."
+        f"{metric.label} of each whole run so far, accurate to 11 %, the width of a bucket; a sweep's over all of its "
+        "steps together, so compare sweeps of the same steps only. Empty where there are too few values."
     )
     sort = [{"displayName": "p99", "desc": False}]
-    return table(name, about, "s", queries, renamed={"run_id": "Run"}, overrides=overrides, sort=sort)
+    return table(metric.label, about, "s", queries, renamed={"run_id": "Run"}, overrides=overrides, sort=sort)
 
 
 _RUN_ONLY = {"title": "Show this run", "url": _RUN + "&${__url_time_range}", "targetBlank": False}
@@ -87,10 +83,10 @@ def _over_time() -> Row:
                 [Query(rate("llmload_tokens_total", RUNS + ', type="output"', "run_id"), "{{run_id}}")],
             ),
             graph(
-                "TTFT, p99",
-                "From sending a request to its first token. A gap where there are fewer than 368 answers.",
+                f"{TTFT.label}, p99",
+                f"{TTFT.about} A gap where there are fewer than {SMALLEST_SAMPLE['p99']} answers.",
                 "s",
-                [Query(percentile_now("p99", _HISTOGRAMS["TTFT"], RUNS, "run_id"), "{{run_id}}")],
+                [Query(percentile_now("p99", TTFT.histogram, RUNS, "run_id"), "{{run_id}}")],
             ),
             graph(
                 "Requests in flight",
@@ -114,7 +110,7 @@ DASHBOARD = Dashboard(
     about="Runs of the load generator, and their figures side by side.",
     rows=[
         _runs(),
-        Row("Percentiles, side by side", [_side_by_side(name, metric) for name, metric in _HISTOGRAMS.items()]),
+        Row("Percentiles, side by side", [_side_by_side(metric) for metric in EXPORTED]),
         _over_time(),
     ],
     variables=run_variables(several=True),

@@ -2,6 +2,8 @@
 
 import re
 
+from loadgen.metrics import EXPORTED, FROM_SEND
+
 LOADGEN = frozenset(
     {
         "llmload_run_info",
@@ -18,16 +20,12 @@ LOADGEN = frozenset(
         "llmload_coalesced_chunks_total",
         "llmload_good_requests_total",
         "llmload_slo_miss_total",
-        "llmload_time_to_first_token_seconds",
-        "llmload_time_per_output_token_seconds",
-        "llmload_inter_token_latency_seconds",
-        "llmload_request_duration_seconds",
+        *(metric.histogram for metric in EXPORTED),
         "llmload_schedule_lag_seconds",
         "llmload_input_tokens",
         "llmload_output_tokens",
         "llmload_requests_by_name_total",
-        "llmload_time_to_first_token_by_name_seconds",
-        "llmload_request_duration_by_name_seconds",
+        *(metric.histogram_by_name for metric in FROM_SEND),
         "llmload_output_tokens_by_name",
         "llmload_in_flight_requests",
         "llmload_users",

@@ -6,12 +6,12 @@ Percentiles are left out where the values are too few for them. What is rated is
 """
 
 from boards.panels import Query
+from loadgen.measure.statistics import QUANTILES as ALL_QUANTILES
+from loadgen.measure.statistics import SMALLEST_SAMPLE
 
 RUN = 'run_id="$run_id"'
 RUNS = 'run_id=~"$runs"'
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-SMALLEST_SAMPLE = {"p50": 6, "p90": 36, "p99": 368}
-"""Fewest values for each, as in the reports (``loadgen/measure/statistics.py``)."""
+QUANTILES = {name: ALL_QUANTILES[name] for name in ("p50", "p90", "p99")}
 
 
 def rate(metric: str, matchers: str = RUN, by: str = "") -> str:

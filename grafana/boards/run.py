@@ -3,18 +3,13 @@
 from boards.dashboard import STEPS, Dashboard, run_variables
 from boards.panels import Panel, Query, Row, bars, coloured, graph, heat_map, table, tile, timeline
 from boards.queries import RUN, cells, percentile_now, percentiles, percentiles_so_far, rate, so_far
+from loadgen.metrics import EXPORTED, FROM_SEND, Metric
+
+MOST_BESIDE = 4
+"""Tiles of percentiles in a line."""
 
 FAILED = f'{RUN}, outcome!="ok"'
 _WIDE = "Accurate to 11 %, the width of a bucket; quote the figures of the run's summary.json. A gap: too few values."
-_LATENCIES = {
-    "TTFT": (
-        "llmload_time_to_first_token_seconds",
-        "From sending a request to its first token, of answers that ended well.",
-    ),
-    "TPOT": ("llmload_time_per_output_token_seconds", "Mean time of a token after the first: one value per answer."),
-    "ITL": ("llmload_inter_token_latency_seconds", "Gap between consecutive chunks of an answer: one value per gap."),
-    "E2E": ("llmload_request_duration_seconds", "From sending a request to the end of its answer."),
-}
 _VERDICTS = {"VALID": "green", "WARN": "orange", "INVALID": "red", "INCONCLUSIVE": "purple"}
 
 
@@ -64,7 +59,7 @@ def _now() -> Row:
             no_value="No --slo",
         ),
     ]
-    return Row("Now", [*tiles, *(_whole(name) for name in _LATENCIES), _objections()])
+    return Row("Now", [*tiles, *(_whole(metric) for metric in EXPORTED), _objections()])
 
 
 def _objections() -> Panel:
@@ -82,14 +77,13 @@ def _objections() -> Panel:
     )
 
 
-def _whole(name: str) -> Panel:
-    metric, about = _LATENCIES[name]
+def _whole(metric: Metric) -> Panel:
     return tile(
-        f"{name} of the run so far",
-        f"{about} Over all steps so far. {_WIDE}",
+        f"{metric.label} of the run so far",
+        f"{metric.about} Over all steps so far. {_WIDE}",
         "s",
-        percentiles_so_far(metric),
-        width=6,
+        percentiles_so_far(metric.histogram),
+        width=24 // min(len(EXPORTED), MOST_BESIDE),
         no_value="No answer",
     )
 
@@ -193,13 +187,14 @@ def _open_loop() -> Row:
 
 def _latency() -> Row:
     panels = []
-    for name, (metric, about) in _LATENCIES.items():
-        panels.append(graph(name, f"{about} {_WIDE}", "s", percentiles(metric, exemplars=name in {"TTFT", "E2E"})))
+    for metric in EXPORTED:
+        queries = percentiles(metric.histogram, exemplars=metric.from_send)
+        panels.append(graph(metric.label, f"{metric.about} {_WIDE}", "s", queries))
         panels.append(
             heat_map(
-                f"{name} distribution",
-                f"{about} The topmost cells have the slowest, whatever their bound.",
-                cells(metric),
+                f"{metric.label} distribution",
+                f"{metric.about} The topmost cells have the slowest, whatever their bound.",
+                cells(metric.histogram),
             )
         )
     return Row("Latency", panels)
@@ -244,7 +239,6 @@ def _tokens() -> Row:
 def _by_name() -> Row:
     """Return the figures of requests by the names that tasks give them."""
     well = rate("llmload_requests_by_name_total", f'{RUN}, outcome="ok"', "name")
-    ttft, e2e = "llmload_time_to_first_token_by_name_seconds", "llmload_request_duration_by_name_seconds"
     small = {"width": 6, "no_value": "No names"}
     return Row(
         "Requests by name",
@@ -256,19 +250,15 @@ def _by_name() -> Row:
                 [Query(f"60 * {well}", "{{name}}")],
                 **small,
             ),
-            graph(
-                "TTFT p50 by name",
-                "Median time from sending a request to its first token.",
-                "s",
-                [Query(percentile_now("p50", ttft, RUN, "name"), "{{name}}")],
-                **small,
-            ),
-            graph(
-                "E2E p50 by name",
-                "Median time from sending a request to the end of its answer.",
-                "s",
-                [Query(percentile_now("p50", e2e, RUN, "name"), "{{name}}")],
-                **small,
+            *(
+                graph(
+                    f"{metric.label} p50 by name",
+                    f"Median. {metric.about}",
+                    "s",
+                    [Query(percentile_now("p50", metric.histogram_by_name, RUN, "name"), "{{name}}")],
+                    **small,
+                )
+                for metric in FROM_SEND
             ),
             graph(
                 "Output tokens per second by name",

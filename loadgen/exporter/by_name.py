@@ -8,9 +8,9 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from loadgen.exporter.buckets import coarse
 from loadgen.exporter.sizes import Sizes
-from loadgen.measure import metrics
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.names import FirstNames
+from loadgen.metrics import FROM_SEND
 from loadgen.record import Outcome, RequestRecord
 
 
@@ -19,15 +19,15 @@ class OneName:
     """The measured requests of one name."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-    ttft_ms: Histogram = field(default_factory=Histogram)
-    e2e_ms: Histogram = field(default_factory=Histogram)
+    latencies: dict[str, Histogram] = field(default_factory=lambda: {m.key: Histogram() for m in FROM_SEND})
     output: Sizes = field(default_factory=Sizes)
 
     def take(self, records: Sequence[RequestRecord]) -> None:
         """Count requests that have ended."""
         self.outcomes.update(r.outcome for r in records)
-        self.ttft_ms.add([value for r in records if (value := metrics.ttft_ms(r)) is not None])
-        self.e2e_ms.add([value for r in records if (value := metrics.e2e_ms(r)) is not None])
+        for metric in FROM_SEND:
+            assert metric.of is not None
+            self.latencies[metric.key].add([value for r in records if (value := metric.of(r)) is not None])
         for r in records:
             if r.output_tokens is not None:
                 self.output.add(r.output_tokens)
@@ -60,19 +60,17 @@ def families(by_name: ByName, labels: Sequence[str], values: Sequence[str]) -> I
     requests = CounterMetricFamily(
         "llmload_requests_by_name", "Measured requests that have ended", labels=[*names, "outcome"]
     )
-    ttft = HistogramMetricFamily(
-        "llmload_time_to_first_token_by_name_seconds", "From sending a request to its first token", labels=names
-    )
-    e2e = HistogramMetricFamily(
-        "llmload_request_duration_by_name_seconds", "From sending a request to the end of its answer", labels=names
-    )
+    latencies = {
+        m.key: HistogramMetricFamily(m.histogram_by_name, m.about.rstrip("."), labels=names) for m in FROM_SEND
+    }
     output = HistogramMetricFamily("llmload_output_tokens_by_name", "Tokens of a request's output", labels=names)
     for name, totals in by_name.totals.items():
         own = [*values, name]
         for outcome in Outcome:
             requests.add_metric([*own, outcome.value], totals.outcomes[outcome])
-        for family, histogram in ((ttft, totals.ttft_ms), (e2e, totals.e2e_ms)):
+        for key, family in latencies.items():
+            histogram = totals.latencies[key]
             family.add_metric(own, buckets=coarse(histogram), sum_value=histogram.total / 1000)
         if totals.output.known:
             output.add_metric(own, buckets=totals.output.buckets(), sum_value=totals.output.total)
-    yield from (requests, ttft, e2e, output)
+    yield from (requests, *latencies.values(), output)

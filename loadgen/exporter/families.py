@@ -12,8 +12,9 @@ from loadgen.exporter.totals import Exemplar, Totals
 from loadgen.measure.evidence import Status
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.verdict import Verdict
+from loadgen.metrics import EXPORTED
 from loadgen.record import Outcome
-from loadgen.slo import LIMITS, parse_slo
+from loadgen.slo import parse_slo
 
 STATES = ("warming up", "measuring", "draining", "ended")
 SILENT_S = 10.0
@@ -27,12 +28,6 @@ _NAMES = ("run_id", "model", "engine")
 _OBJECTIONS = (Status.WARN.value, Status.INVALID.value, Status.INCONCLUSIVE.value)
 _CHECK = ("check", "status")
 _ABOUT = ("endpoint", "kind", "dataset", "reservation")
-_HISTOGRAMS = {
-    "ttft_ms": ("time_to_first_token", "From sending a request to its first token"),
-    "tpot_ms": ("time_per_output_token", "Mean time of a token after the first, of one answer"),
-    "itl_ms": ("inter_token_latency", "Between two chunks of an answer"),
-    "e2e_ms": ("request_duration", "From sending a request to the end of its answer"),
-}
 
 
 def families(totals: Totals) -> Iterator[Metric]:
@@ -87,15 +82,14 @@ def _counters(totals: Totals) -> Iterator[Metric]:
     yield _counter("coalesced_chunks", "Those of them that were read with a later one", own, totals.coalesced)
     if totals.begun.slo is not None:
         yield _counter("good_requests", "Answers within all limits of --slo", own, totals.good)
-        slo = parse_slo(totals.begun.slo)
-        misses = {name: totals.misses[name] for name in LIMITS if getattr(slo, name) is not None}
+        misses = {key: totals.misses[key] for key in parse_slo(totals.begun.slo).limits}
         yield _counters_by("slo_miss", "Answers beyond a limit of --slo", own, "slo", misses)
 
 
 def _histograms(totals: Totals) -> Iterator[Metric]:
-    for key, (name, text) in _HISTOGRAMS.items():
-        exemplars = totals.exemplars.get(key, {})
-        yield _histogram(f"llmload_{name}_seconds", text, _labels(totals), totals.latencies[key], exemplars)
+    for metric in EXPORTED:
+        histogram, exemplars = totals.latencies[metric.key], totals.exemplars.get(metric.key, {})
+        yield _histogram(metric.histogram, metric.about.rstrip("."), _labels(totals), histogram, exemplars)
     if totals.begun.rate is not None:
         text = "From when a request was due to when it was sent"
         yield _histogram("llmload_schedule_lag_seconds", text, _labels(totals), totals.lag, {})

@@ -12,22 +12,20 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from loadgen.exporter.buckets import BOUNDS_S, cumulative
 from loadgen.exporter.totals import Totals
 from loadgen.measure.histogram import Histogram
+from loadgen.metrics import EXPORTED
 
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _NAMES = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "run_id")
-_HISTOGRAMS = {
-    "e2e_ms": ("gen_ai_client_operation_duration_seconds", "GenAI operation duration"),
-    "ttft_ms": ("gen_ai_client_operation_time_to_first_chunk_seconds", "Time to receive the first chunk"),
-    "itl_ms": ("gen_ai_client_operation_time_per_output_chunk_seconds", "Time between two chunks"),
-}
 
 
 def families(totals: Totals) -> Iterator[Metric]:
     """Yield all metrics of a run."""
     labels = ["chat", totals.begun.engine, totals.begun.model, totals.begun.run_id]
-    for key, (name, text) in _HISTOGRAMS.items():
-        family = HistogramMetricFamily(name, text, labels=_NAMES)
-        histogram = totals.latencies[key]
+    for metric in EXPORTED:
+        if metric.otel is None:
+            continue
+        family = HistogramMetricFamily(metric.otel, metric.about.rstrip("."), labels=_NAMES)
+        histogram = totals.latencies[metric.key]
         family.add_metric(labels, buckets=_buckets(histogram), sum_value=histogram.total / 1000)
         yield family
     usage = HistogramMetricFamily(

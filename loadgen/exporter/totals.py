@@ -9,15 +9,12 @@ from loadgen.exporter.buckets import bucket_of
 from loadgen.exporter.by_name import ByName
 from loadgen.exporter.feed import Begin, End, Message, Tick
 from loadgen.exporter.sizes import Sizes
-from loadgen.measure import metrics
 from loadgen.measure.goodput import meets
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.process_report import ProcessReport
+from loadgen.metrics import EXPORTED, FROM_SEND, PER_REQUEST
 from loadgen.record import Outcome, Phase, RequestRecord
-from loadgen.slo import LIMITS, Slo, parse_slo
-
-LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
-EXEMPLARS = ("ttft_ms", "e2e_ms")
+from loadgen.slo import Slo, parse_slo
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +51,11 @@ class Totals:
     coalesced: int = 0
     good: int = 0
     misses: Counter[str] = field(default_factory=Counter)
-    latencies: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in LATENCIES})
+    latencies: dict[str, Histogram] = field(default_factory=lambda: {m.key: Histogram() for m in EXPORTED})
     by_name: ByName = field(default_factory=ByName)
     lag: Histogram = field(default_factory=Histogram)
     """Sent after scheduled, ms; of an open loop."""
-    exemplars: dict[str, dict[int, Exemplar]] = field(default_factory=lambda: {name: {} for name in EXEMPLARS})
+    exemplars: dict[str, dict[int, Exemplar]] = field(default_factory=lambda: {m.key: {} for m in FROM_SEND})
     """The last request of each bucket that is exported."""
     workers: dict[int, tuple[float, ProcessReport]] = field(default_factory=dict)
     """The last that each process told, and when, monotonic s."""
@@ -129,14 +126,14 @@ class Totals:
         if r.coalesced_chunks is not None:
             self.chunks += r.chunks or 0
             self.coalesced += r.coalesced_chunks
-        values = {"ttft_ms": metrics.ttft_ms(r), "tpot_ms": metrics.tpot_ms(r), "e2e_ms": metrics.e2e_ms(r)}
-        for name in EXEMPLARS:
-            value = values[name]
+        values = {m.key: m.of(r) for m in PER_REQUEST if m.of is not None}
+        for metric in FROM_SEND:
+            value = values[metric.key]
             if value is not None and r.trace_id is not None:
-                self.exemplars[name][bucket_of(value)] = Exemplar(r.trace_id, value, time.time())
+                self.exemplars[metric.key][bucket_of(value)] = Exemplar(r.trace_id, value, time.time())
         if self._slo is None or r.outcome is not Outcome.OK:
             return
         self.good += meets(r, self._slo)
-        for name in LIMITS:
-            limit, value = getattr(self._slo, name), values[name]
-            self.misses[name] += limit is not None and value is not None and value > limit
+        for key, limit in self._slo.limits.items():
+            value = values[key]
+            self.misses[key] += value is not None and value > limit

@@ -1,11 +1,17 @@
-"""What the LLM tab shows, from the run that goes on; names are a contract with ``live/templates/llm.html``."""
+"""What the LLM tab shows; names are a contract with ``live/templates/llm.html``.
+
+While a run goes on, figures are those of the last seconds. Once it has ended they are those of its summary.
+"""
 
 from dataclasses import asdict
 from typing import Any
 
 from loadgen.live import so_far
+from loadgen.live.live import LAST, SHOWN
 from loadgen.measure.verdict import worst
+from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE
 from loadgen.results.summary import Summary
+from loadgen.results.tables import answers, figures_of_the_run, latency_table
 from loadgen.results.text import title_of
 from loadgen.run.controller import RunController
 
@@ -26,6 +32,18 @@ def live_data(run: RunController) -> dict[str, Any]:
             "reservations": reservations,
             "state": live.state,
         },
+        "figures_of": LAST,
+        "latencies": [
+            {"key": metric.key, "title": f"{metric.title} ({metric.label}), {metric.unit}"} for metric in SHOWN
+        ],
+        "rates": [
+            {"key": metric.key, "label": metric.label, "title": metric.label[0].upper() + metric.label[1:]}
+            for metric in (REQUESTS_PER_MINUTE, OUTPUT_TOKENS_PER_SECOND)
+        ],
+        "step_latencies": [
+            {"key": metric.key, "percentile": p, "heading": metric.percentile_heading(p)}
+            for metric, p in PERCENTILES_SHOWN
+        ],
         "now": live.now(),
         "series": live.series(),
         "steps": live.steps,
@@ -34,12 +52,31 @@ def live_data(run: RunController) -> dict[str, Any]:
             "checks": [asdict(check) | {"status": check.status.value} for check in found],
         },
         "workers": _workers(run),
+        "tables": [],
     }
 
 
 def ended(data: dict[str, Any], summary: Summary) -> dict[str, Any]:
-    """Return the last data of a run with its final verdict."""
-    return data | {"run": data["run"] | {"state": "ended"}, "verdict": summary["verdict"]}
+    """Return the last data of a run, with the figures of its summary in place of those of the last seconds."""
+    figures = figures_of_the_run(summary)
+    return data | {
+        "run": data["run"] | {"state": "ended"},
+        "figures_of": figures.pop("of"),
+        "now": data["now"] | figures,
+        "steps": summary.get("steps", []) if len(summary.get("steps", ())) > 1 else [],
+        "verdict": summary["verdict"],
+        "tables": [
+            {
+                "title": table.title,
+                "columns": table.columns,
+                "rows": table.rows,
+                "note": table.note,
+                "words": table.words,
+            }
+            for table in [*answers(summary), latency_table(summary)]
+            if table.rows
+        ],
+    }
 
 
 def _workers(run: RunController) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from locust.env import Environment
 
 from loadgen.clock import MS, SECOND, realtime_offset
-from loadgen.measure import metrics
 from loadgen.measure.names import FirstNames
+from loadgen.metrics import PER_REQUEST
 from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 
@@ -56,10 +56,7 @@ class LocustTables:
 
     def _show_llm_rows(self, record: RequestRecord) -> None:
         rows = {
-            "TTFT, ms": metrics.ttft_ms(record),
-            "TPOT, ms": metrics.tpot_ms(record),
-            "tokens/s": metrics.tokens_per_second(record),
-            "output tokens": record.output_tokens,
+            metric.heading: metric.of(record) for metric in PER_REQUEST if metric.of is not None and metric.in_locust
         }
         assert self._environment.runner is not None
         stats = self._environment.runner.stats

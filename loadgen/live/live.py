@@ -5,22 +5,30 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from loadgen.measure import metrics
 from loadgen.measure.facts import StepFacts
+from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.histogram import Histogram
+from loadgen.measure.intervals import distribution_of_series
+from loadgen.measure.latency import latency
 from loadgen.measure.process_report import ProcessReport
-from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
+from loadgen.measure.statistics import QUANTILES, SMALLEST_SAMPLE
 from loadgen.measure.watch import StepWindow
+from loadgen.metrics import EXPORTED, ICL, ITL, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.record import Outcome, Phase, RequestRecord
 
 RECENT = 10
-"""Seconds that "now" looks back on."""
+"""Seconds that live figures look back on."""
+
+LAST = f"last {RECENT} s"
+"""How live figures are labelled."""
 
 MOST_POINTS = 900
 """Of a series; beyond it every second one is dropped, and from then on half as many are added."""
 
-LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
-_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+SHOWN = (*EXPORTED, ICL)
+"""Latencies that charts may show: of the gaps between chunks the one that they are."""
+
+_PERCENTILES = {name: QUANTILES[name] for name in ("p50", "p90", "p99")}
 
 
 class Second:
@@ -29,7 +37,7 @@ class Second:
     def __init__(self) -> None:
         self.answers = 0
         self.tokens = 0
-        self.latencies = {name: Histogram() for name in LATENCIES}
+        self.latencies = {metric.key: Histogram() for metric in EXPORTED}
 
 
 class LiveStats:
@@ -46,8 +54,8 @@ class LiveStats:
         self.outcomes: Counter[Outcome] = Counter()
         self.loop_lags: dict[int, Histogram] = defaultdict(Histogram)
         """Lateness of each process's loop so far, ms."""
-        self.chunks = self.shared = 0
-        """Of measured streams that are read token by token, and those read together with a later one."""
+        self.chunk_counts = ChunkCounts()
+        """Of measured requests."""
         self.steps: list[dict[str, Any]] = []
         self.step: int | None = None
         self.known_steps: int | None = None
@@ -85,8 +93,6 @@ class LiveStats:
 
     def end_step(self, facts: StepFacts, found: StepWindow, records: Sequence[RequestRecord]) -> None:
         """Take what was found in a step; ``records``: those of its window."""
-        ttft = [value for r in records if (value := metrics.ttft_ms(r)) is not None]
-        tpot = [value for r in records if (value := metrics.tpot_ms(r)) is not None]
         rate, speed = found.throughput.requests_per_minute, found.throughput.tokens_per_second
         self.steps.append(
             {
@@ -95,9 +101,7 @@ class LiveStats:
                 "failed": sum(r.outcome is not Outcome.OK for r in records),
                 "requests_per_minute": None if rate is None else {"value": rate.value, "ci95": rate.ci95},
                 "output_tokens_per_second": None if speed is None else speed.value,
-                "ttft_p50_ms": _known(ttft, "p50"),
-                "ttft_p99_ms": _known(ttft, "p99"),
-                "tpot_p50_ms": _known(tpot, "p50"),
+                "latency": latency([r for r in records if r.outcome is Outcome.OK], distribution_of_series),
                 "steady": None if facts.undecided else facts.unsteady is None,
             }
         )
@@ -108,8 +112,7 @@ class LiveStats:
         if report.loop_lag is not None:
             self.loop_lags[report.worker].merge(Histogram.from_wire(report.loop_lag))
         measured = [r for r in report.records if r.phase is Phase.MEASURE]
-        shared, chunks = metrics.shared_reads(measured)
-        self.shared, self.chunks = self.shared + shared, self.chunks + chunks
+        self.chunk_counts.add(measured)
         for r in measured:
             self.outcomes[r.outcome] += 1
             self._second.answers += r.outcome is Outcome.OK
@@ -160,9 +163,11 @@ class LiveStats:
 
     def latency(self) -> dict[str, dict[str, float]]:
         """Return the percentiles of the last seconds that their number supports, ms."""
-        return {name: _percentiles(self._recent(name)) for name in LATENCIES}
+        found = {metric.key: _percentiles(self._recent(metric.key)) for metric in EXPORTED}
+        gaps, gap_metric = found.pop(ITL.key), self.chunk_counts.metric
+        return found if gap_metric is None else found | {gap_metric.key: gaps}
 
-    def tokens_per_second(self) -> float | None:
+    def output_tokens_per_second(self) -> float | None:
         """Return output tokens of the answers that ended in the last seconds, per second."""
         return sum(s.tokens for s in self._seconds) / len(self._seconds) if self._seconds else None
 
@@ -186,17 +191,18 @@ class LiveStats:
             "failed": failed,
             "aborted": self.outcomes[Outcome.ABORTED],
             "dropped": self.outcomes[Outcome.DROPPED],
-            "tokens_per_second": self.tokens_per_second(),
-            "requests_per_minute": self.requests_per_minute(),
+            OUTPUT_TOKENS_PER_SECOND.key: self.output_tokens_per_second(),
+            REQUESTS_PER_MINUTE.key: self.requests_per_minute(),
             "latency": self.latency(),
         }
 
     def series(self) -> dict[str, Any]:
         """Return the points so far, a list for each series; None is a gap."""
-        plain = ("t_s", "in_flight", "concurrency", "tokens_per_second", "requests_per_minute")
+        plain = ("t_s", "in_flight", "concurrency", OUTPUT_TOKENS_PER_SECOND.key, REQUESTS_PER_MINUTE.key)
         found: dict[str, Any] = {name: [point[name] for point in self._points] for name in plain}
-        for name in ("ttft_ms", "tpot_ms", "itl_ms"):
-            found[name] = {p: [point["latency"][name].get(p) for point in self._points] for p in _PERCENTILES}
+        for metric in SHOWN:
+            latencies = [point["latency"].get(metric.key, {}) for point in self._points]
+            found[metric.key] = {p: [values.get(p) for values in latencies] for p in _PERCENTILES}
         return found
 
     def workers(self) -> list[dict[str, Any]]:
@@ -223,8 +229,8 @@ class LiveStats:
             "t_s": round(self.elapsed_s, 1),
             "in_flight": self.in_flight,
             "concurrency": self.concurrency,
-            "tokens_per_second": self.tokens_per_second(),
-            "requests_per_minute": self.requests_per_minute(),
+            OUTPUT_TOKENS_PER_SECOND.key: self.output_tokens_per_second(),
+            REQUESTS_PER_MINUTE.key: self.requests_per_minute(),
             "latency": self.latency(),
         }
 
@@ -236,7 +242,3 @@ def _percentiles(histogram: Histogram) -> dict[str, float]:
         if histogram.count >= SMALLEST_SAMPLE[name]:
             found[name] = histogram.quantile(quantile)
     return found
-
-
-def _known(values: Sequence[float], name: str) -> float | None:
-    return percentile(values, _PERCENTILES[name]) if len(values) >= SMALLEST_SAMPLE[name] else None

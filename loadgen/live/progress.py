@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from loadgen.live.live import LiveStats
+from loadgen.live.live import LAST, LiveStats
+from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT
 from loadgen.printable import counted
 from loadgen.record import Outcome
 
@@ -97,22 +98,29 @@ class Progress:
         live = self._live
         if live.state == "warming up":
             return ""
-        latency, now = live.latency(), live.now()
         parts = [f"{live.in_flight} in flight"] if live.step is None else []
-        if now["requests_per_minute"] and live.step is not None:
-            parts.append(f"{now['requests_per_minute']:,.0f} requests/min")
-        if now["tokens_per_second"]:
-            parts.append(f"{now['tokens_per_second']:,.0f} tokens/s")
-        parts += [
-            f"{label} p50 {latency[name]['p50']:,.1f} ms"
-            for name, label in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"))
-            if "p50" in latency[name]
-        ]
+        if recent := self._recent():
+            parts += [f"{LAST}: {recent[0]}", *recent[1:]]
         if failed := live.done - live.outcomes[Outcome.OK]:
             parts.append(f"[red]{failed} failed[/]")
         if live.eta_s is not None:
             parts.append(f"at most {live.eta_s:,.0f} s left" if live.step is not None else f"{live.eta_s:,.0f} s left")
         return "  ".join(parts)
+
+    def _recent(self) -> list[str]:
+        """Return the figures of the last seconds."""
+        latency, now = self._live.latency(), self._live.now()
+        rates = (
+            (OUTPUT_TOKENS_PER_SECOND,) if self._live.step is None else (REQUESTS_PER_MINUTE, OUTPUT_TOKENS_PER_SECOND)
+        )
+        return [
+            *(f"{now[metric.key]:,.0f} {metric.label}" for metric in rates if now[metric.key]),
+            *(
+                f"{metric.label} p50 {latency[metric.key]['p50']:,.1f} {metric.unit}"
+                for metric in (TTFT, TPOT)
+                if "p50" in latency[metric.key]
+            ),
+        ]
 
 
 def _told(step: dict[str, object]) -> str:

@@ -36,10 +36,11 @@ def _lag(live: LiveStats) -> Check:
 
 def _shared_reads(live: LiveStats) -> Check:
     name, limit = "times known exactly", f"{SHARED_READS_LIMIT:.0%} of the chunks"
-    if not live.chunks:
+    if not live.chunk_counts.chunks:
         return Check(name, Status.NOT_CHECKED, None, limit)
-    status = Status.OK if live.shared <= SHARED_READS_LIMIT * live.chunks else Status.WARN
-    return Check(name, status, f"{live.shared} of {live.chunks} chunks read together", limit)
+    shared, chunks = live.chunk_counts.shared, live.chunk_counts.chunks
+    status = Status.OK if shared <= SHARED_READS_LIMIT * chunks else Status.WARN
+    return Check(name, status, f"{shared} of {chunks} chunks read together", limit)
 
 
 def _load(live: LiveStats) -> Check:

@@ -8,6 +8,7 @@ from loadgen.matrix.entries import missing
 from loadgen.matrix.result import Result, Summary
 from loadgen.matrix.spread import over_runs
 from loadgen.matrix.verdicts import Runs, runs_of
+from loadgen.metrics import TPOT, TTFT
 from loadgen.results.text import ABSENT, Value, digits_of, number
 
 _Part = Literal["streaming", "speed"]
@@ -26,10 +27,11 @@ def _latency(name: str, p: str) -> Callable[[Summary], Value]:
 
 
 _COLUMNS = (
-    _Column("TTFT p50, ms", "streaming", _latency("ttft_ms", "p50"), 1),
-    _Column("TTFT p99, ms", "streaming", _latency("ttft_ms", "p99"), 1),
-    _Column("TPOT p50, ms", "streaming", _latency("tpot_ms", "p50"), 1),
-    _Column("TPOT p99, ms", "streaming", _latency("tpot_ms", "p99"), 1),
+    *(
+        _Column(metric.percentile_heading(p), "streaming", _latency(metric.key, p), 1)
+        for metric in (TTFT, TPOT)
+        for p in ("p50", "p99")
+    ),
     _Column("total tokens/s", "speed", lambda s: s["speed"]["tokens_per_second_total"], -1),
     _Column("median output tokens", "speed", lambda s: {"value": s["tokens"]["output_per_request"].get("p50")}, 0),
 )

@@ -7,8 +7,9 @@ from statistics import fmean, median
 
 import msgspec
 
+from loadgen import metrics
 from loadgen.clock import MS
-from loadgen.measure import load, metrics
+from loadgen.measure import load
 from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
 from loadgen.measure.truth import Errors, Truth, errors
 from loadgen.printable import counted
@@ -31,7 +32,7 @@ REQUESTS_LIMIT = 0.95
 ANSWERS_FOR_A_RATE = 30
 """Fewest answers from which a rate is told."""
 
-FIGURES = {"ttft": "TTFT", "itl": "ITL", "tpot": "TPOT", "e2e": "E2E"}
+FIGURES = {m.key.removesuffix("_ms"): m.label for m in (metrics.TTFT, metrics.ITL, metrics.TPOT, metrics.E2E)}
 
 
 class CellStatus(StrEnum):

@@ -1,24 +1,23 @@
 """Which requests count for goodput: those within every limit."""
 
-from loadgen.measure import metrics
+from loadgen.metrics import LIMITS, Metric
 from loadgen.record import Outcome, RequestRecord
 from loadgen.slo import Slo
 
 
 def meets(r: RequestRecord, slo: Slo) -> bool:
-    """Tell whether a request was answered within every limit; one that failed was not.
-
-    A limit on TPOT does not bind an answer that has none, as of one token; TTFT or E2E not observed is not kept.
-    """
-    if r.outcome is not Outcome.OK:
-        return False
-    tpot = metrics.tpot_ms(r)
-    return (
-        _within(metrics.ttft_ms(r), slo.ttft_ms)
-        and _within(metrics.e2e_ms(r), slo.e2e_ms)
-        and (tpot is None or _within(tpot, slo.tpot_ms))
+    """Return whether a request was answered within every limit; one that failed was not."""
+    return r.outcome is Outcome.OK and all(
+        _is_within(metric, r, slo.limits[metric.key]) for metric in LIMITS if metric.key in slo.limits
     )
 
 
-def _within(value: float | None, limit: float | None) -> bool:
-    return limit is None or (value is not None and value <= limit)
+def _is_within(metric: Metric, r: RequestRecord, limit: float) -> bool:
+    """Return whether a value is at most the limit.
+
+    A limit does not bind an answer that has no such value, as an answer of one token has no TPOT. But what a user waits
+    for exists even if it was not observed, so without it the limit is not met.
+    """
+    assert metric.of is not None
+    value = metric.of(r)
+    return not metric.from_send if value is None else value <= limit

@@ -18,7 +18,7 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     records: list[RequestRecord]
     """Without the times of their chunks, if they come from another process."""
     histograms: dict[str, Wire]
-    """TTFT, TPOT, ITL and E2E of the measured ones, ms."""
+    """Of the measured ones, by the key of each exported metric, ms; ITL has the gaps between chunks."""
     started: int
     """Requests since the start of the run, including the warm-up."""
     in_flight: int

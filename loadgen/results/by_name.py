@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadgen.measure.evidence import Evidence
+from loadgen.measure.latency import latency
 from loadgen.measure.load import Window
 from loadgen.measure.names import OTHER, most_frequent
 from loadgen.measure.statistics import distribution
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results import steps
 from loadgen.results.counts import requests, tokens
-from loadgen.results.latency import latency
 from loadgen.slo import Slo
 
 Summary = dict[str, Any]

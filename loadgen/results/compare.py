@@ -1,24 +1,15 @@
 """Two runs side by side, over the prompts that both have answered."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from loadgen.measure import metrics
 from loadgen.measure.statistics import mean
+from loadgen.metrics import PER_REQUEST, Metric
 from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results.manifest import Manifest
 from loadgen.results.summary import summarise
 from loadgen.results.table import Table
 from loadgen.results.text import estimate, number, title
-
-_METRICS: Mapping[str, Callable[[RequestRecord], float | None]] = {
-    "TTFT, ms": metrics.ttft_ms,
-    "TPOT, ms": metrics.tpot_ms,
-    "E2E, ms": metrics.e2e_ms,
-    "tokens/s": metrics.tokens_per_second,
-    "output tokens": lambda r: None if r.output_tokens is None else float(r.output_tokens),
-}
-
 
 Run = tuple[Manifest, Sequence[RequestRecord]]
 
@@ -27,7 +18,7 @@ def compare(first: Run, second: Run) -> Table:
     """Return means over the prompts that both runs have, and the paired difference with its 95 % interval."""
     one, other = _by_prompt(first[1]), _by_prompt(second[1])
     common = sorted(one.keys() & other.keys())
-    rows = tuple(row for name, metric in _METRICS.items() if (row := _row(name, metric, one, other, common)))
+    rows = tuple(row for metric in PER_REQUEST if (row := _row(metric, one, other, common)))
     note = f"Means over {len(common)} prompts that both runs have answered; differences are paired by prompt."
     note += f"\n  first:  {_described(first)}\n  second: {_described(second)}"
     if differing := _differing(first[0], second[0]):
@@ -53,16 +44,17 @@ def _by_prompt(records: Sequence[RequestRecord]) -> dict[tuple[int, int], Reques
 
 
 def _row(
-    name: str,
-    metric: Callable[[RequestRecord], float | None],
+    metric: Metric,
     one: Mapping[tuple[int, int], RequestRecord],
     other: Mapping[tuple[int, int], RequestRecord],
     common: Sequence[tuple[int, int]],
 ) -> tuple[str, ...] | None:
-    pairs = [(a, b) for key in common if (a := metric(one[key])) is not None and (b := metric(other[key])) is not None]
+    of = metric.of
+    assert of is not None
+    pairs = [(a, b) for key in common if (a := of(one[key])) is not None and (b := of(other[key])) is not None]
     difference = mean([b - a for a, b in pairs])
     if difference is None:
         return None
     n = len(pairs)
     shown = estimate({"value": difference.value, "ci95": difference.ci95})
-    return name, number(sum(a for a, _ in pairs) / n), number(sum(b for _, b in pairs) / n), shown
+    return metric.heading, number(sum(a for a, _ in pairs) / n), number(sum(b for _, b in pairs) / n), shown

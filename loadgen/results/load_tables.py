@@ -3,6 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from loadgen.metrics import (
+    FROM_SEND,
+    OUTPUT_TOKENS_PER_SECOND,
+    PERCENTILES_SHOWN,
+    REQUESTS_PER_MINUTE,
+    THINK,
+    TPOT,
+    TTFT,
+    Metric,
+)
 from loadgen.printable import counted
 from loadgen.results.table import Table
 from loadgen.results.text import ABSENT, estimate, number, percent, short, short_estimate
@@ -24,8 +34,8 @@ def throughput_table(summary: Summary) -> Table:
         rows.append((f"requests/min within {slo}", _within(best.get("goodput"))))
     if len(steps) == 1:
         rows.append(("window, s", number(steps[0]["window_seconds"], 1)))
-        if (think_ms := steps[0].get("think_ms")) is not None:
-            rows.append(("think time, mean, ms", short(think_ms)))
+        if (think_ms := steps[0].get(THINK.key)) is not None:
+            rows.append((THINK.heading, short(think_ms)))
     note = "Closed loop: each user waits for an answer before the next question. " + _counted(summary)
     if len(plateau := best.get("plateau") or ()) > 1:
         users = ", ".join(f"{n:,}" for n in plateau)
@@ -49,7 +59,7 @@ def _counted(summary: Summary) -> str:
     steps = summary["steps"]
     if not steps:
         return "No figure: there was no time in which all users were at work."
-    if not any("think_ms" in step for step in steps):
+    if not any(THINK.key in step for step in steps):
         return "Counted while all users were waiting, from 30 answers on."
     note = "Users think between their requests: each answer counts over its user's cycle of think time and request. "
     note += "Counted while all users were in their cycles, from 30 answers on."
@@ -66,8 +76,9 @@ def _within(goodput: Mapping[str, Any] | None) -> str:
 
 
 _NOTES = "notes"
-_FOR_TERMINALS = {"users", "requests/min [95 % interval]", "output tokens/s", "TTFT p50, ms", "TTFT p99, ms"}
-_FOR_TERMINALS |= {"TPOT p50, ms", "within limits"}
+_PER_MINUTE = f"{REQUESTS_PER_MINUTE.label} [95 % interval]"
+_FOR_TERMINALS = {"users", _PER_MINUTE, OUTPUT_TOKENS_PER_SECOND.label, "within limits"}
+_FOR_TERMINALS |= {TTFT.percentile_heading("p50"), TTFT.percentile_heading("p99"), TPOT.percentile_heading("p50")}
 
 
 def steps_table(summary: Summary) -> Table:
@@ -75,10 +86,10 @@ def steps_table(summary: Summary) -> Table:
     steps = summary["steps"]
     columns: list[Column] = [
         ("users", lambda step: f"{step['concurrency']:,}"),
-        ("requests/min [95 % interval]", lambda step: short_estimate(step.get("requests_per_minute"))),
-        ("output tokens/s", lambda step: short(step.get("output_tokens_per_second"))),
+        (_PER_MINUTE, lambda step: short_estimate(step.get(REQUESTS_PER_MINUTE.key))),
+        (OUTPUT_TOKENS_PER_SECOND.label, lambda step: short(step.get(OUTPUT_TOKENS_PER_SECOND.key))),
         *_think_time(steps),
-        *(_percentile_column(*which) for which in _SHOWN_OF_A_STEP if any(_has(step, which[0]) for step in steps)),
+        *(_percentile_column(*which) for which in PERCENTILES_SHOWN if any(_has(step, which[0]) for step in steps)),
     ]
     if any(step.get("goodput") for step in steps):
         columns.append(("within limits", lambda step: percent((step.get("goodput") or {}).get("share"))))
@@ -90,7 +101,7 @@ def steps_table(summary: Summary) -> Table:
         columns.append((_NOTES, _notes))
     names = tuple(name for name, _ in columns)
     has_failed = any(step.get("failed") for step in steps)
-    for_terminals = _FOR_TERMINALS - {"TTFT p99, ms"} | {"failed"} if has_failed else _FOR_TERMINALS
+    for_terminals = _FOR_TERMINALS - {TTFT.percentile_heading("p99")} | {"failed"} if has_failed else _FOR_TERMINALS
     return Table(
         "Steps: throughput by concurrent users",
         names,
@@ -103,32 +114,17 @@ def steps_table(summary: Summary) -> Table:
 
 def _think_time(steps: Sequence[Step]) -> list[Column]:
     """Return the column of the mean think time, where users think."""
-    if not any("think_ms" in step for step in steps):
+    if not any(THINK.key in step for step in steps):
         return []
-    return [("think time, mean, ms", lambda step: short(step.get("think_ms")))]
+    return [(THINK.heading, lambda step: short(step.get(THINK.key)))]
 
 
-_SHOWN_OF_A_STEP = (
-    ("ttft_ms", "p50"),
-    ("ttft_ms", "p99"),
-    ("tpot_ms", "p50"),
-    ("itl_ms", "p50"),
-    ("icl_ms", "p50"),
-    ("e2e_ms", "p50"),
-    ("e2e_ms", "p99"),
-)
+def _has(step: Step, metric: Metric) -> bool:
+    return bool((step.get("latency") or {}).get(metric.key, {}).get("n"))
 
 
-def _has(step: Step, name: str) -> bool:
-    return bool((step.get("latency") or {}).get(name, {}).get("n"))
-
-
-def _percentile_column(name: str, p: str) -> Column:
-    return f"{_short(name)} {p}, ms", lambda step: short((step.get("latency") or {}).get(name, {}).get(p))
-
-
-def _short(name: str) -> str:
-    return name.removesuffix("_ms").upper()
+def _percentile_column(metric: Metric, p: str) -> Column:
+    return metric.percentile_heading(p), lambda step: short((step.get("latency") or {}).get(metric.key, {}).get(p))
 
 
 def _notes(step: Step) -> str:
@@ -141,9 +137,9 @@ def _notes(step: Step) -> str:
     if step.get("ended_by") == "broken off":
         found.append("broken off")
     latency = step.get("latency") or {}
-    refused = [name for name in ("ttft_ms", "e2e_ms") if "p99" in latency.get(name, {}).get("not_resolvable", ())]
+    refused = [m.label for m in FROM_SEND if "p99" in latency.get(m.key, {}).get("not_resolvable", ())]
     if refused:
-        found.append(f"p99 of {' and '.join(_short(name) for name in refused)} not resolvable")
+        found.append(f"p99 of {' and '.join(refused)} not resolvable")
     return "; ".join(found)
 
 
@@ -175,10 +171,10 @@ def rate_latency_table(summary: Summary) -> Table:
     rate = summary["rate"]
     due, sent, lag = (rate.get(key) or {} for key in ("latency_from_schedule", "latency_from_send", "send_lag_ms"))
     rows = [
-        (f"{label}, from the {origin}", *(number((of.get(key) or {}).get(p)) for p in _SIDE_BY_SIDE))
-        for key, label in (("ttft_ms", "TTFT"), ("e2e_ms", "E2E"))
+        (f"{metric.label}, from the {origin}", *(number((of.get(metric.key) or {}).get(p)) for p in _SIDE_BY_SIDE))
+        for metric in FROM_SEND
         for origin, of in (("schedule", due), ("send", sent))
-        if (of.get(key) or {}).get("n")
+        if (of.get(metric.key) or {}).get("n")
     ]
     if rows:
         rows.append(("sent after its time", *(number(lag.get(p)) for p in _SIDE_BY_SIDE)))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loadgen.measure.names import MOST, OTHER, label
+from loadgen.metrics import FROM_SEND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE
 from loadgen.printable import counted
 from loadgen.results.table import Table
 from loadgen.results.text import ABSENT, number, percent, short, short_estimate
@@ -12,6 +13,7 @@ Summary = Mapping[str, Any]
 Cell = Callable[[Summary], str]
 
 _TITLE = "Figures by name"
+_PER_MINUTE = f"{REQUESTS_PER_MINUTE.label} [95 % interval]"
 
 
 def names_table(summary: Summary) -> Table:
@@ -63,16 +65,10 @@ def _window(figures: Summary) -> Summary:
 _COLUMNS: Mapping[str, Cell] = {
     "completed": _count("completed"),
     "failed": _count("failed"),
-    "requests/min [95 % interval]": lambda figures: short_estimate(
-        figures.get("window", {}).get("requests_per_minute")
-    ),
+    _PER_MINUTE: lambda figures: short_estimate(_window(figures).get(REQUESTS_PER_MINUTE.key)),
     "output tokens, mean": lambda figures: number(figures["tokens"]["output_per_request"].get("mean"), 1),
-    "TTFT p50, ms": _latency("ttft_ms", "p50"),
-    "TTFT p99, ms": _latency("ttft_ms", "p99"),
-    "TPOT p50, ms": _latency("tpot_ms", "p50"),
-    "E2E p50, ms": _latency("e2e_ms", "p50"),
-    "E2E p99, ms": _latency("e2e_ms", "p99"),
+    **{metric.percentile_heading(p): _latency(metric.key, p) for metric, p in PERCENTILES_SHOWN},
     "within limits": lambda figures: percent((_window(figures).get("goodput") or {}).get("share")),
 }
 
-_FOR_TERMINALS = {"name", "completed", "failed", "requests/min [95 % interval]", "TTFT p50, ms", "E2E p50, ms"}
+_FOR_TERMINALS = {"name", "completed", "failed", _PER_MINUTE, *(m.percentile_heading("p50") for m in FROM_SEND)}

@@ -13,6 +13,7 @@ from io import BytesIO, StringIO
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from loadgen.metrics import E2E, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT
 from loadgen.printable import escaped
 from loadgen.results.text import title
 
@@ -77,7 +78,7 @@ def pictures(summary: Mapping[str, Any]) -> list[Picture]:
             partial(_throughput_concurrency, steps, knee),
         )
     ]
-    if sum(_latency(step, "ttft_ms", "p50") is not None for step in steps) >= FEWEST:
+    if sum(_latency(step, TTFT.key, "p50") is not None for step in steps) >= FEWEST:
         note = "Beside each point the concurrent users. Bars: 95 % intervals."
         draw = partial(_throughput_latency, steps)
         found.append(Picture("throughput-latency", "Latency by throughput", note + hollow, heading, draw))
@@ -158,16 +159,17 @@ def _throughput_latency(steps: Sequence[Step], figure: "Figure") -> None:
     """Draw TTFT and E2E, p50 and p99, over throughput."""
     first, second = figure.subplots(1, 2)
     by_tokens = sum(_tokens(step) is not None for step in steps) >= FEWEST
-    for axes, key, label in ((first, "ttft_ms", "TTFT, ms"), (second, "e2e_ms", "E2E latency, ms")):
+    for axes, metric in ((first, TTFT), (second, E2E)):
         lines = {
-            p: _known(steps, _tokens if by_tokens else _rate, partial(_latency, name=key, p=p)) for p in ("p50", "p99")
+            p: _known(steps, _tokens if by_tokens else _rate, partial(_latency, name=metric.key, p=p))
+            for p in ("p50", "p99")
         }
         for (p, points), colour, mark in zip(lines.items(), (_FIRST, _SECOND), "os", strict=True):
             if points:
                 _curve(axes, points, colour, mark, p)
         drawn = lines["p50"] or lines["p99"]
-        _latency_axis(axes, [y[0] for points in lines.values() for _, _, y in points], label)
-        _throughput_axis(axes, "output tokens/s" if by_tokens else "requests/min", drawn)
+        _latency_axis(axes, [y[0] for points in lines.values() for _, _, y in points], metric.heading)
+        _throughput_axis(axes, (OUTPUT_TOKENS_PER_SECOND if by_tokens else REQUESTS_PER_MINUTE).label, drawn)
         if drawn:
             _name_points(axes, drawn, (7, -12))
             _legend(axes)
@@ -180,7 +182,7 @@ def _throughput_interactivity(steps: Sequence[Step], figure: "Figure") -> None:
     _curve(axes, points, _FIRST, "o", "")
     _throughput_axis(axes, "interactivity: tokens/s per user", points)
     _from_zero(axes.set_ylim, 1.12 * max(y[0] for _, _, y in points))
-    axes.set_ylabel("output tokens/s of the engine")
+    axes.set_ylabel(f"{OUTPUT_TOKENS_PER_SECOND.label} of the engine")
     _plain(axes.yaxis)
     _name_points(axes, points, (7, 7))
 
@@ -199,11 +201,11 @@ def _throughput_concurrency(steps: Sequence[Step], knee: Mapping[str, Any] | Non
     if good:
         slo = shorten(str(good[0][0]["goodput"].get("slo", "the limits")), 60)
         _curve(axes, good, _SECOND, "s", f"those within {slo}")
-    _curve(axes, points, _FIRST, "o", "requests/min")
+    _curve(axes, points, _FIRST, "o", REQUESTS_PER_MINUTE.label)
     axes.set_xticks(users, [f"{n:,}" for n in users])
     axes.minorticks_off()
     axes.set_xlabel("concurrent users (logarithmic)")
-    axes.set_ylabel("requests/min")
+    axes.set_ylabel(REQUESTS_PER_MINUTE.label)
     _plain(axes.yaxis)
     _legend(axes)
 
@@ -360,7 +362,7 @@ def _latency(step: Step, name: str, p: str) -> Estimate | None:
 
 
 def _interactivity(step: Step) -> Estimate | None:
-    tpot = _latency(step, "tpot_ms", "p50")
+    tpot = _latency(step, TPOT.key, "p50")
     if tpot is None or tpot[0] <= 0:
         return None
     value, bounds = tpot

@@ -1,6 +1,6 @@
 """The figures of an open loop: what was asked for, what came of it, and latencies from the schedule and the send."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -15,6 +15,7 @@ from loadgen.measure.intervals import distribution_of_series
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import percentile
 from loadgen.measure.steady import Steadiness, steady
+from loadgen.metrics import FROM_SEND
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.steps import goodput, served
 from loadgen.slo import Slo
@@ -71,8 +72,8 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
         **served(window, measured),
         "queueing_episodes": round(seen, 1),
         "run_time_needed_s": None if seen >= ENOUGH_EPISODES else _time_needed(window, seen),
-        "latency_from_schedule": _latency(ok, lambda r: r.scheduled_ns, seen),
-        "latency_from_send": _latency(ok, lambda r: r.sent_ns, seen),
+        "latency_from_schedule": _latency(_by_schedule(ok), seen),
+        "latency_from_send": _latency(ok, seen),
         "send_lag_ms": _of([(r.sent_ns - r.scheduled_ns) / MS for r in due if r.sent_ns and r.scheduled_ns]),
         # By the schedule, as all of an open loop; dropped ones are due, too, and kept no limit.
         "goodput": goodput(window, _by_schedule(measured), _by_schedule(due), slo),
@@ -89,16 +90,12 @@ def _time_needed(window: Window, seen: float) -> int | None:
     return ceil(window.seconds * ENOUGH_EPISODES / seen) if seen else None
 
 
-def _latency(ok: Sequence[RequestRecord], origin: Callable[[RequestRecord], int | None], seen: float) -> Summary:
-    """Return TTFT and E2E from an origin; without intervals where too few episodes of the queue were seen."""
-
-    def since(r: RequestRecord, at: int | None) -> float | None:
-        start = origin(r)
-        return None if at is None or start is None else (at - start) / MS
-
+def _latency(ok: Sequence[RequestRecord], seen: float) -> Summary:
+    """Return what counts from the send; without intervals where too few episodes of the queue were seen."""
     found = {
-        "ttft_ms": _of([v for r in ok if (v := since(r, r.first_token_ns)) is not None]),
-        "e2e_ms": _of([v for r in ok if (v := since(r, r.end_ns)) is not None]),
+        metric.key: _of([value for r in ok if (value := metric.of(r)) is not None])
+        for metric in FROM_SEND
+        if metric.of is not None
     }
     if seen < ENOUGH_EPISODES:
         found = {name: of | {"ci95": {}} if "ci95" in of else of for name, of in found.items()}

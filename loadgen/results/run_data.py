@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from loadgen.clock import MS
-from loadgen.measure import metrics
+from loadgen.metrics import PER_REQUEST
 from loadgen.record import RequestRecord
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Manifest
@@ -17,15 +17,6 @@ from loadgen.results.summary import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FIGURES = {
-    "ttft_ms": metrics.ttft_ms,
-    "tpot_ms": metrics.tpot_ms,
-    "e2e_ms": metrics.e2e_ms,
-    "connect_ms": metrics.connect_ms,
-    "tokens_per_second": metrics.tokens_per_second,
-}
-"""Columns of the frame of records that are computed; the others are the fields of a record."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +40,18 @@ class Run:
 
     @cached_property
     def records(self) -> "pd.DataFrame":
-        """One row per request: the fields of its record but ``chunk_ns``, and :data:`FIGURES`.
+        """One row per request: the fields of its record but ``chunk_ns``, and the metrics of ``PER_REQUEST``.
 
         Integers stay integers where some are missing (pandas' ``Int64``): times in ns have more digits than a float.
         """
         import pandas as pd
 
         fields = {name: [msgspec.to_builtins(getattr(r, name)) for r in self.requests] for name in _FIELDS}
-        figures = {name: pd.array([of(r) for r in self.requests], dtype="float64") for name, of in FIGURES.items()}
+        figures = {
+            metric.key: pd.array([metric.of(r) for r in self.requests], dtype="float64")
+            for metric in PER_REQUEST
+            if metric.of is not None and metric.key not in fields
+        }
         return pd.DataFrame({name: _column(values) for name, values in fields.items()} | figures)
 
     @cached_property

@@ -10,13 +10,13 @@ from loadgen.measure import knee
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.intervals import distribution_of_series, effective_sample_size, share
+from loadgen.measure.latency import latency
 from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
 from loadgen.measure.load import Spans, Window, belonging_to, edges_of
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.throughput import Bins, Throughput
 from loadgen.measure.throughput import throughput as throughput_of
 from loadgen.record import Outcome, RequestRecord
-from loadgen.results.latency import latency
 from loadgen.slo import Slo
 
 Summary = dict[str, Any]

@@ -11,13 +11,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen import metrics
 from loadgen.clock import MS
 from loadgen.errors import DataError
-from loadgen.measure import metrics
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Check, Evidence
 from loadgen.measure.facts import Arrivals, Instrument
+from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.intervals import in_order
+from loadgen.measure.latency import latency
 from loadgen.measure.load import Window, peak_in_flight
 from loadgen.measure.pace import pace, widened
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
@@ -29,7 +31,6 @@ from loadgen.results.clocks import on_one_clock
 from loadgen.results.counts import requests, tokens
 from loadgen.results.engine import engine_facts
 from loadgen.results.grafana import link
-from loadgen.results.latency import latency
 from loadgen.results.manifest import Kind, Manifest
 from loadgen.results.rate import rate, window_of
 from loadgen.slo import Slo, parse_slo
@@ -282,7 +283,7 @@ def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
 def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> Summary:
     """Return how some processes of the load generator were; of several the worst."""
     delays = [r.read_delay_ns / MS for r in ok if r.read_delay_ns is not None]
-    shared, chunks = metrics.shared_reads(ok)
+    counts = ChunkCounts.of(ok)
     lag = {
         "p50": _worst(i.loop_lag_p50_ms for i in instruments),
         "p99": _worst(i.loop_lag_p99_ms for i in instruments),
@@ -296,8 +297,8 @@ def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> S
         "gc_longest_ms": _worst(i.gc_longest_ms for i in instruments),
         "read_delay_ms": {"p50": percentile(delays, 0.5), "max": max(delays)} if delays else None,
         # Neither the SDK nor a lazily drained stream shows what was read together.
-        "coalesced_reads": shared if chunks else None,
-        "chunks": chunks or None,
+        "coalesced_reads": counts.shared if counts.chunks else None,
+        "chunks": counts.chunks or None,
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loadgen.measure.limits import ENOUGH_REQUESTS
+from loadgen.metrics import LATENCIES, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.printable import counted
 from loadgen.results.counts import causes_of
 from loadgen.results.load_tables import (
@@ -19,14 +20,6 @@ from loadgen.results.text import ABSENT, estimate, number, short
 
 Summary = Mapping[str, Any]
 
-LATENCIES = {
-    "ttft_ms": "TTFT: sent to first token",
-    "tpot_ms": "TPOT: per later token",
-    "itl_ms": "ITL: between tokens",
-    "icl_ms": "ICL: between chunks of several tokens",
-    "e2e_ms": "E2E: sent to end",
-    "connect_ms": "connecting before that",
-}
 _ARRIVALS = {"first_token": "first token", "last_token": "last token", "end": "end of the answer"}
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -56,7 +49,7 @@ _ANSWERS: Mapping[str, Callable[[Summary], list[Table]]] = {
 
 def details(summary: Summary) -> list[Table]:
     """Return the tables that say how the answer came about."""
-    found = [_latency(summary), names_table(summary), _requests(summary), _energy(summary), _checks(summary)]
+    found = [latency_table(summary), names_table(summary), _requests(summary), _energy(summary), _checks(summary)]
     found += [_engine(summary), _instrument(summary)]
     return [table for table in found if table.rows]
 
@@ -86,22 +79,41 @@ def _speed(summary: Summary) -> Table:
     )
 
 
-def _latency(summary: Summary) -> Table:
-    """Return the latencies; of a run with several loads those of the best step, as all together say nothing."""
-    latency, where = summary["latency"], ""
-    if len(steps := summary.get("steps", ())) > 1:
-        best = summary["throughput"]["at_concurrency"]
-        latency = next((step["latency"] for step in steps if step["concurrency"] == best), {})
-        where = f", at {counted(best, 'user')}"
+def figures_of_the_run(summary: Summary) -> dict[str, Any]:
+    """Return the figures that stand for a run: its throughput and latency, and ``of``, which part of it they are of.
+
+    Of a run with several loads they are those of the best step: all together say nothing.
+    """
+    best = summary.get("throughput") or summary.get("rate") or {}
+    found = {
+        "of": "the run",
+        REQUESTS_PER_MINUTE.key: (best.get(REQUESTS_PER_MINUTE.key) or {}).get("value"),
+        OUTPUT_TOKENS_PER_SECOND.key: best.get(OUTPUT_TOKENS_PER_SECOND.key),
+        "latency": summary["latency"],
+    }
+    if len(steps := summary.get("steps", ())) <= 1:
+        return found
+    users = summary["throughput"]["at_concurrency"]
+    latency: Summary = next((step["latency"] for step in steps if step["concurrency"] == users), {})
+    return found | {"of": f"at {counted(users, 'user')}", "latency": latency}
+
+
+def latency_table(summary: Summary) -> Table:
+    """Return the latencies of the run, or of its best step."""
+    figures = figures_of_the_run(summary)
+    latency: Summary = figures["latency"]
+    where = ""
+    if len(summary.get("steps", ())) > 1:
+        where = f", {figures['of']}"
     rows = tuple(
         (
-            label,
-            number(latency[key].get("mean")),
-            *(number(latency[key].get(p)) for p in _PERCENTILES),
-            str(latency[key]["n"]),
+            f"{metric.label}: {metric.span}",
+            number(latency[metric.key].get("mean")),
+            *(number(latency[metric.key].get(p)) for p in _PERCENTILES),
+            str(latency[metric.key]["n"]),
         )
-        for key, label in LATENCIES.items()
-        if latency.get(key, {}).get("n")
+        for metric in LATENCIES
+        if latency.get(metric.key, {}).get("n")
     )
     note = f"{ABSENT}: too few values for that percentile (p99 needs 368)."
     if where:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from loadgen.measure import metrics
+from loadgen import metrics
 from loadgen.protocol.api import Usage
 from loadgen.protocol.completion import Completion
 from loadgen.record import Outcome, RequestRecord

@@ -6,16 +6,15 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from loadgen.measure import metrics
 from loadgen.measure.facts import Instrument
+from loadgen.measure.gaps import all_gaps_ms
 from loadgen.measure.histogram import Histogram, Wire
 from loadgen.measure.process_report import ProcessReport
+from loadgen.metrics import EXPORTED, ITL
 from loadgen.record import Phase, RequestRecord
 from loadgen.run.recorder import Recorder
 from loadgen.run.request_source import RequestSource
 from loadgen.run.user_code import UserCodeCounter
-
-_LATENCIES = {"ttft_ms": metrics.ttft_ms, "tpot_ms": metrics.tpot_ms, "e2e_ms": metrics.e2e_ms}
 
 
 class HealthMonitor(Protocol):
@@ -79,8 +78,9 @@ class Reporter:
 def histograms(records: Sequence[RequestRecord]) -> Mapping[str, Histogram]:
     """Return the distributions of the measured requests' latencies, ms."""
     measured = [r for r in records if r.phase is Phase.MEASURE]
-    found = {name: Histogram() for name in (*_LATENCIES, "itl_ms")}
-    for name, metric in _LATENCIES.items():
-        found[name].add([value for r in measured if (value := metric(r)) is not None])
-    found["itl_ms"].add(metrics.all_icl_ms(measured))
+    found = {metric.key: Histogram() for metric in EXPORTED}
+    for metric in EXPORTED:
+        if metric.of is not None:
+            found[metric.key].add([value for r in measured if (value := metric.of(r)) is not None])
+    found[ITL.key].add(all_gaps_ms(measured))
     return found

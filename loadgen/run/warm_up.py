@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadgen.measure.causes import causes
-from loadgen.measure.metrics import e2e_ms, tpot_ms
+from loadgen.metrics import e2e_ms, tpot_ms
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.run.runtime import Runtime
 from loadgen.run.share import RunShare, ShareHost

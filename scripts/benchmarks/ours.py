@@ -14,9 +14,9 @@ import psutil
 from benchmarks.machine import CLIENT_CORE, ROOT, environment, pin_server
 from benchmarks.peers.peer import MODEL, Answer, Load, Peer, Reported
 from benchmarks.usage import Usage, run
+from loadgen import metrics
 from loadgen.engines.simulated.script import Script
 from loadgen.launch.simulated import start_simulated
-from loadgen.measure import metrics
 from loadgen.measure.truth import Truth
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results import store

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen import metrics
 from loadgen.clock import MS, SECOND
-from loadgen.measure import metrics
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.limits import DROPPED_LIMIT, LAG_INVALID, LAG_LIMIT_MS, LAG_WARN, SCHEDULE_EDGE_NS
 from loadgen.measure.statistics import percentile

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from loadgen import metrics
 from loadgen.clock import MS
-from loadgen.measure import metrics
 from loadgen.measure.envelope import described, is_inside
 from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.limits import (
     CPU_SHARE_LIMIT,
     LAG_SHARE_LIMIT,
@@ -94,7 +95,8 @@ def time_resolution(e: Evidence) -> Check:
     if not shares:
         return Check(name, Status.NOT_CHECKED)
     mean = sum(shares) / len(shares)
-    shared, chunks = metrics.shared_reads(e.ok)
+    counts = ChunkCounts.of(e.ok)
+    shared, chunks = counts.shared, counts.chunks
     value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
     limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
     if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loadgen.measure import metrics
+from loadgen import metrics
 from loadgen.measure.change import FEWEST, change
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.facts import Arrivals, StepFacts

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean, median
 
+from loadgen import metrics
 from loadgen.clock import MS
-from loadgen.measure import metrics
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.limits import (
     BURST_CHUNKS,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from loadgen.measure import metrics
+from loadgen import metrics
 from loadgen.measure.evidence import Check, Evidence, Status
 from loadgen.measure.limits import (
     AT_OWN_LIMIT,

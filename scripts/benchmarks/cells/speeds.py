@@ -10,9 +10,9 @@ from benchmarks.simulators import runs as simulated
 from benchmarks.simulators.loads import ClosedLoop
 from benchmarks.simulators.servers import Batching, Model
 from benchmarks.simulators.speeds import Wandering
+from loadgen import metrics
 from loadgen.clock import SECOND
 from loadgen.engines.simulated.batching import Profile
-from loadgen.measure import metrics
 from loadgen.record import RequestRecord
 from loadgen.results.summary import summarise
 

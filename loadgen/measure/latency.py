@@ -1,0 +1,26 @@
+"""The latencies of some requests: which there are, and how each is distributed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.measure.gaps import ChunkCounts, all_gaps_ms
+from loadgen.metrics import LATENCIES
+from loadgen.record import RequestRecord
+
+Distribution = Callable[[NDArray[np.float64]], Mapping[str, Any]]
+
+
+def latency(ok: Sequence[RequestRecord], distribution: Distribution) -> dict[str, Any]:
+    """Return the distributions of complete answers' latencies, ms; gaps only where they were measured."""
+    found: dict[str, Any] = {
+        metric.key: distribution(np.array([value for r in ok if (value := metric.of(r)) is not None], dtype=float))
+        for metric in LATENCIES
+        if metric.of is not None
+    }
+    gaps, gap_metric = all_gaps_ms(ok), ChunkCounts.of(ok).metric
+    if len(gaps) and gap_metric is not None:
+        found[gap_metric.key] = distribution(gaps)
+    return found
