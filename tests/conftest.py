@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -15,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.locust_process import LOCUST, popen, run_to_end
 
-from loadgen.record import RequestRecord, from_line
+from loadgen.clock import MS
+from loadgen.measure.limits import LOOP_LAG_LIMIT_MS
+from loadgen.record import Phase, RequestRecord, from_line
 
 if TYPE_CHECKING:
     from cluster import Starter
@@ -126,6 +129,12 @@ def records_of(folder: Path) -> list[RequestRecord]:
     files = sorted(folder.glob("records*.jsonl"))
     lines = (line for file in files for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
     return list({r.request_id: r for r in map(from_line, lines)}.values())
+
+
+def read_in_time(records: Sequence[RequestRecord]) -> bool:
+    """Whether this machine read the streams of a run when they came; if it was too busy, it cannot say who was late."""
+    delays = [r.read_delay_ns for r in records if r.read_delay_ns is not None and r.phase is Phase.MEASURE]
+    return bool(delays) and median(delays) <= LOOP_LAG_LIMIT_MS * MS
 
 
 def clean_environment(**more: str) -> dict[str, str]:

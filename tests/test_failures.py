@@ -101,9 +101,14 @@ def test_a_run_tells_its_failures_by_status_and_message(locust: Locust) -> None:
 LOAD_CHECKS = ("concurrency as asked", "Little's law")
 
 
+A_BUSY_MACHINE = re.compile(r"The other 0\.0\d were between two requests")
+"""Less than a tenth of a user: what a busy machine takes between two requests, and rightly a finding."""
+
+
 def assert_client_is_not_blamed(done: Finished) -> None:
     """By the checks of the load; others may object to a busy machine."""
     advice = [done.checks[name]["advice"] or "" for name in LOAD_CHECKS]
+    advice = [text for text in advice if not A_BUSY_MACHINE.match(text)]
     for blame in ("connecting, is slow", "Users could not start", "--processes"):
         assert not [text for text in advice if blame in text]
 

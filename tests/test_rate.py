@@ -93,7 +93,8 @@ def test_a_stall_shows_in_the_latency_of_all_who_came_meanwhile(tmp_path: Path, 
     assert held_up(done) > 0.8 * 50 * STALL_S
     for kind in ("latency_from_schedule", "latency_from_send"):
         ttft = rate[kind]["ttft_ms"]
-        assert 0.9 * STALL_S * 1000 < ttft["max"] < 2 * STALL_S * 1000
+        # The first who meets the stall comes a gap after its beginning, on a busy machine later.
+        assert 0.75 * STALL_S * 1000 < ttft["max"] < 2 * STALL_S * 1000
         assert ttft["mean"] > 5 * ttft["p50"]
         assert ttft["observed_p99"] > 0.7 * STALL_S * 1000
         assert "p99" in ttft["not_resolvable"] or ttft["p99"] > 1000
