@@ -323,6 +323,7 @@ MADE = Envelope(made_at="2026-11-25T08:00:00+00:00", held=(cell(64, 100),))
 def test_a_run_outside_the_envelope_is_a_warn_with_advice() -> None:
     inside = summarise(manifest(calibration=MADE), RECORDS)
     assert check_of(inside) | {"advice": None} == {
+        "id": "calibrated",
         "name": "inside the calibrated envelope",
         "status": "ok",
         "value": "1 stream at 100 tokens/s each",

@@ -9,7 +9,8 @@ from test_measure import record
 from test_verdict import GOOD, altered, check_of, evidence, status_of
 
 from loadgen.clock import MS
-from loadgen.measure.evidence import Evidence, Status
+from loadgen.measure.check import Status
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.record import Outcome
 

@@ -12,7 +12,8 @@ from test_measure import record, shifted
 from test_verdict import GOOD, IDLE, WORKED, altered, check_of, evidence, status_of
 
 from loadgen.clock import MS, SECOND
-from loadgen.measure.evidence import Evidence, Status
+from loadgen.measure.check import Status
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import Arrivals, StepFacts, WorkerFacts
 from loadgen.record import Outcome, RequestRecord
 from loadgen.workload.arrivals import schedule

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace as with_changes
 from test_verdict import GOOD, IDLE, WORKED, altered, check_of, evidence, status_of
 
-from loadgen.measure.evidence import Evidence, Status
+from loadgen.measure.check import Status
+from loadgen.measure.evidence import Evidence
 from loadgen.record import CountedBy, Outcome
 
 COUNT = "the engine's own count of tokens"

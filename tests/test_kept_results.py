@@ -25,7 +25,7 @@ from loadgen.matrix.gather import links, results
 from loadgen.matrix.markdown import markdown
 from loadgen.matrix.matrix import reopen
 from loadgen.matrix.tables import document
-from loadgen.measure.evidence import Status
+from loadgen.measure.check import Status
 from loadgen.measure.gaps import all_gaps_ms
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.process_report import ProcessReport

@@ -53,7 +53,7 @@ def test_the_summary_has_the_names_and_figures_of_the_contract() -> None:
     s = summarise(manifest(), RECORDS)
     assert (s["schema"], s["kind"], s["engine"], s["model"], s["simulated"]) == (1, "speed", "vllm", "m", False)
     assert s["verdict"]["status"] == "VALID"
-    assert {"name", "status", "value", "limit", "advice"} == set(s["verdict"]["checks"][0])
+    assert {"id", "name", "status", "value", "limit", "advice"} == set(s["verdict"]["checks"][0])
     assert s["speed"]["tokens_per_second_mean"]["value"] == pytest.approx(5 / 0.15)
     assert s["speed"]["tokens_per_second_total"]["ci95"] == pytest.approx([5 / 0.15] * 2)
     assert s["latency"]["ttft_ms"] == {"n": 40, "mean": 100.0, "p50": 100.0, "p90": 100.0}

@@ -11,7 +11,8 @@ from test_verdict import check_of, evidence
 
 from loadgen.clock import MS, SECOND
 from loadgen.measure import thinking
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import CheckResult, Status
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import Arrivals, StepFacts
 from loadgen.measure.load import Window, edges_of
 from loadgen.measure.throughput import Bins
@@ -197,7 +198,7 @@ def test_users_who_were_never_all_in_their_cycles_have_no_throughput() -> None:
     assert "more --requests, or a longer --run-time" in (check.advice or "")
 
 
-def little_of(lag_ms: float = 0.2, **changes: Any) -> Check:
+def little_of(lag_ms: float = 0.2, **changes: Any) -> CheckResult:
     return check_of(run_of(thoughtful(cycles=60, **changes), 3, loop_lag_p99_ms=lag_ms), LITTLE)
 
 

@@ -7,7 +7,7 @@ import pytest
 from support.virtual_run import VirtualLocust
 from test_verdict import GOOD, check_of, evidence, status_of
 
-from loadgen.measure.evidence import Status
+from loadgen.measure.check import Status
 from loadgen.measure.facts import UserCode
 from loadgen.measure.process_report import ProcessReport
 from loadgen.results.store import read_folder

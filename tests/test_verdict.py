@@ -9,8 +9,9 @@ from msgspec.structs import replace as with_changes
 from test_measure import record, shifted
 
 from loadgen.clock import MS
+from loadgen.measure.check import CheckResult, Status
 from loadgen.measure.envelope import Cell, CellStatus, Envelope, StreamLoad
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import EngineCounters, WorkerFacts
 from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import CountedBy, Outcome, Phase
@@ -57,7 +58,7 @@ def altered(count: int, **changes: Any) -> Evidence:
     return evidence(records=[with_changes(r, **changes) if i < count else r for i, r in enumerate(GOOD)])
 
 
-def check_of(e: Evidence, name: str) -> Check:
+def check_of(e: Evidence, name: str) -> CheckResult:
     (check,) = [c for c in judge(e)[1] if c.name == name]
     return check
 

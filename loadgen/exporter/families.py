@@ -9,7 +9,7 @@ from prometheus_client.samples import Exemplar as TheirExemplar
 from loadgen.exporter import by_name
 from loadgen.exporter.buckets import BOUNDS_S, coarse, cumulative
 from loadgen.exporter.totals import Exemplar, Totals
-from loadgen.measure.evidence import Status
+from loadgen.measure.check import Status
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import EXPORTED

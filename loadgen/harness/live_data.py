@@ -3,12 +3,12 @@
 While a run goes on, figures are those of the last seconds. Once it has ended they are those of its summary.
 """
 
-from dataclasses import asdict
 from typing import Any
 
-from loadgen.live import so_far
+import msgspec
+
 from loadgen.live.live import LAST, SHOWN
-from loadgen.measure.verdict import worst
+from loadgen.measure.verdict import judge_so_far
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE
 from loadgen.results.summary import Summary
 from loadgen.results.tables import answers, figures_of_the_run, latency_table
@@ -22,7 +22,7 @@ IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "step
 def live_data(run: RunController) -> dict[str, Any]:
     """Return what is to be seen of a run that goes on."""
     live, manifest = run.live, run.manifest
-    found = so_far.checks(live, run.load.lost)
+    verdict, checks = judge_so_far(live.so_far(run.load.lost))
     line, reservations = title_of(manifest)
     return {
         "run": {
@@ -48,8 +48,8 @@ def live_data(run: RunController) -> dict[str, Any]:
         "series": live.series(),
         "steps": live.steps,
         "verdict": {
-            "status": worst(found).value,
-            "checks": [asdict(check) | {"status": check.status.value} for check in found],
+            "status": verdict.value,
+            "checks": msgspec.to_builtins(checks),
         },
         "workers": _workers(run),
         "tables": [],

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
+from loadgen.measure.evidence import SoFar
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.histogram import Histogram
@@ -85,6 +86,27 @@ class LiveStats:
     def done(self) -> int:
         """Measured requests that have ended."""
         return self.outcomes.total()
+
+    @property
+    def failed(self) -> int:
+        """Measured requests that failed; without those that we aborted or dropped."""
+        return self.done - sum(self.outcomes[o] for o in (Outcome.OK, Outcome.ABORTED, Outcome.DROPPED))
+
+    def so_far(self, lost: Sequence[str]) -> SoFar:
+        """Return what the checks look at while the run goes on; ``lost``: workers, each with what became of it."""
+        lags = [lags.quantile(_PERCENTILES["p99"]) for lags in self.loop_lags.values() if lags.count]
+        shares = [report.cpu_share for _, report in self._reported.values() if report.cpu_share is not None]
+        return SoFar(
+            ended=self.done,
+            failed=self.failed,
+            lost=lost,
+            loop_lag_p99_ms=max(lags, default=None),
+            cpu_share=max(shares, default=None),
+            chunks=self.chunk_counts.chunks,
+            shared_chunks=self.chunk_counts.shared,
+            steps=len(self.steps),
+            unsteady=[step["concurrency"] for step in self.steps if step["steady"] is False],
+        )
 
     def begin_step(self, number: int, known: int | None, concurrency: int, step_time_s: float) -> None:
         """Follow the next step of the load."""
@@ -177,7 +199,6 @@ class LiveStats:
 
     def now(self) -> dict[str, Any]:
         """Return what is going on."""
-        failed = self.done - sum(self.outcomes[o] for o in (Outcome.OK, Outcome.ABORTED, Outcome.DROPPED))
         return {
             "elapsed_s": self.elapsed_s,
             "step": self.step,
@@ -188,7 +209,7 @@ class LiveStats:
             "in_flight": self.in_flight,
             "started": sum(report.started for _, report in self._reported.values()),
             "completed": self.outcomes[Outcome.OK],
-            "failed": failed,
+            "failed": self.failed,
             "aborted": self.outcomes[Outcome.ABORTED],
             "dropped": self.outcomes[Outcome.DROPPED],
             OUTPUT_TOKENS_PER_SECOND.key: self.output_tokens_per_second(),

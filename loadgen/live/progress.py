@@ -11,7 +11,6 @@ from rich.progress import Progress as RichProgress
 from loadgen.live.live import LAST, LiveStats
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT
 from loadgen.printable import counted
-from loadgen.record import Outcome
 
 _REDRAW_S = 0.5
 
@@ -101,8 +100,8 @@ class Progress:
         parts = [f"{live.in_flight} in flight"] if live.step is None else []
         if recent := self._recent():
             parts += [f"{LAST}: {recent[0]}", *recent[1:]]
-        if failed := live.done - live.outcomes[Outcome.OK]:
-            parts.append(f"[red]{failed} failed[/]")
+        if live.failed:
+            parts.append(f"[red]{live.failed} failed[/]")
         if live.eta_s is not None:
             parts.append(f"at most {live.eta_s:,.0f} s left" if live.step is not None else f"{live.eta_s:,.0f} s left")
         return "  ".join(parts)

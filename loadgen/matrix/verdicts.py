@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from loadgen.matrix.document import Footnotes, Words
 from loadgen.matrix.result import Summary
-from loadgen.measure.evidence import Status
+from loadgen.measure.check import Status
 from loadgen.measure.verdict import Verdict
 from loadgen.printable import counted
 

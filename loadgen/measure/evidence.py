@@ -1,8 +1,7 @@
-"""What checks look at, and what they find."""
+"""What the checks of the verdict look at: everything of a run that has ended, or counts of one that goes on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 
 import msgspec
@@ -14,27 +13,6 @@ from loadgen.measure.envelope import Envelope, StreamLoad
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, UserCode, WorkerFacts
 from loadgen.measure.load import Window, full_window
 from loadgen.record import Outcome, Phase, RequestRecord
-
-
-class Status(StrEnum):
-    """Outcome of one check."""
-
-    OK = "ok"
-    WARN = "warn"
-    INVALID = "invalid"
-    INCONCLUSIVE = "inconclusive"
-    NOT_CHECKED = "not checked"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A finding: what was looked at, what it was, what it may be, and what to do."""
-
-    name: str
-    status: Status
-    value: str | None = None
-    limit: str | None = None
-    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,3 +126,27 @@ class Evidence:
         if step.window_ns is not None and known is not None:
             span = max(step.window_ns[0], known.start), min(step.window_ns[1], known.end)
         return msgspec.structs.replace(step, window_ns=span if span is not None and span[1] > span[0] else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoFar:
+    """What the checks look at while a run goes on."""
+
+    ended: int
+    """Measured requests that have ended."""
+    failed: int
+    """Of them, those that failed; without those that we aborted or dropped."""
+    lost: Sequence[str]
+    """Workers that were lost, each with what became of it."""
+    loop_lag_p99_ms: float | None
+    """Of the worst process."""
+    cpu_share: float | None
+    """CPU time over wall time of the busiest process."""
+    chunks: int
+    """Chunks of which is known whether they shared a read with a later one."""
+    shared_chunks: int
+    """Chunks that did."""
+    steps: int
+    """Steps of a sweep that have ended."""
+    unsteady: Sequence[int]
+    """Users of those steps that were not steady."""

@@ -1,9 +1,10 @@
 """Whether the numbers of a run may be believed: checks that are always on, each with its value, limit and advice."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 
 from loadgen.exit_status import ExitStatus
+from loadgen.measure.check import Check, CheckResult, Status
 from loadgen.measure.checks import (
     accounting,
     arrivals,
@@ -16,7 +17,7 @@ from loadgen.measure.checks import (
     tokens,
     user_code,
 )
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.evidence import Evidence, SoFar
 
 
 class Verdict(StrEnum):
@@ -34,14 +35,19 @@ class Verdict(StrEnum):
         return found.get(self, ExitStatus.OK)
 
 
-def judge(evidence: Evidence) -> tuple[Verdict, list[Check]]:
+def judge(evidence: Evidence) -> tuple[Verdict, list[CheckResult]]:
     """Run all checks; the worst of them is the verdict."""
-    checks = [check(evidence) for check in _CHECKS]
-    return worst(checks), checks
+    results = [check(evidence) for check in CHECKS]
+    return _worst(results), results
 
 
-def worst(checks: Iterable[Check]) -> Verdict:
-    """Return the verdict by these checks."""
+def judge_so_far(so_far: SoFar) -> tuple[Verdict, list[CheckResult]]:
+    """Run the checks that can be asked while a run goes on."""
+    results = [check.so_far(so_far) for check in CHECKS if check.live is not None]
+    return _worst(results), results
+
+
+def _worst(checks: Iterable[CheckResult]) -> Verdict:
     found = {check.status for check in checks}
     if Status.INVALID in found:
         return Verdict.INVALID
@@ -50,7 +56,7 @@ def worst(checks: Iterable[Check]) -> Verdict:
     return Verdict.WARN if Status.WARN in found else Verdict.VALID
 
 
-_CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+CHECKS: tuple[Check, ...] = (
     accounting.run_complete,
     accounting.conservation,
     accounting.workers,
@@ -75,3 +81,4 @@ _CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     foreign_load.foreign_load,
     accounting.sample_size,
 )
+"""All checks, in the order in which reports show them."""

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import takewhile
 from statistics import fmean
 from typing import Any
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from loadgen import metrics
 from loadgen.clock import MS
 from loadgen.errors import DataError
+from loadgen.measure.check import CheckResult
 from loadgen.measure.envelope import StreamLoad, described, stream_load
-from loadgen.measure.evidence import Check, Evidence
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import Arrivals, Instrument
 from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.intervals import in_order
@@ -186,8 +186,8 @@ def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> Stream
     return stream_load(measured, streams, manifest.itl_share)
 
 
-def _verdict(verdict: Verdict, checks: Sequence[Check]) -> Summary:
-    return {"status": verdict.value, "checks": [asdict(check) | {"status": check.status.value} for check in checks]}
+def _verdict(verdict: Verdict, checks: Sequence[CheckResult]) -> Summary:
+    return {"status": verdict.value, "checks": msgspec.to_builtins(checks)}
 
 
 def _speed_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:

@@ -14,10 +14,9 @@ from typing import Any
 from loadgen.errors import OptionError
 from loadgen.exporter.feed import Begin, End, Message, Tick, pack
 from loadgen.launch.inheritance import without_secrets
-from loadgen.live import so_far
 from loadgen.live.live import LiveStats
 from loadgen.measure.process_report import ProcessReport
-from loadgen.measure.verdict import worst
+from loadgen.measure.verdict import judge_so_far
 from loadgen.results.manifest import Manifest
 from loadgen.results.text import title_of
 from loadgen.scenario import Scenario, parse_address
@@ -96,7 +95,7 @@ class Exporter:
     def tick(self, live: LiveStats, *, users: int | None, workers: int, lost: Sequence[str]) -> None:
         """Tell how things are."""
         try:
-            checks = so_far.checks(live, lost)
+            verdict, checks = judge_so_far(live.so_far(lost))
         except (ArithmeticError, ValueError) as error:
             self._give_up(f"the checks cannot be made ({error})")
             return
@@ -106,7 +105,7 @@ class Exporter:
                 state=live.state,
                 users=users if live.concurrency is None else live.concurrency,
                 step=live.step,
-                verdict=worst(checks).value,
+                verdict=verdict.value,
                 checks={check.name: check.status.value for check in checks},
                 workers=workers,
                 lost=len(lost),

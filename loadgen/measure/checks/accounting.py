@@ -5,55 +5,57 @@ from collections.abc import Sequence
 
 from loadgen.clock import MS
 from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s, refused_since_s
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
 from loadgen.printable import counted
 from loadgen.record import Outcome, Phase, RequestRecord
 
 
-def run_complete(e: Evidence) -> Check:
+@check(id="run-complete", title="run complete", limit="the run came to its own end")
+def run_complete(e: Evidence) -> Finding:
     """Check that the run came to its own end."""
-    name, limit = "run complete", "an end"
+    limit = "an end"
     done = len(e.measured)
     of = f"{done} of {e.planned} requests" if e.planned is not None else f"{done} requests"
     figures = "The figures are of the requests that had ended."
     if e.ended is None:
         value = f"cut short: {done} requests recorded, the run's end is missing"
-        return Check(name, Status.INCONCLUSIVE, value, limit, f"{figures} Repeat the run.")
+        return Finding(Status.INCONCLUSIVE, value, limit, f"{figures} Repeat the run.")
     if e.ended_why is not None:
         value = f"broken off after {of}: {e.ended_why}"
-        return Check(name, Status.INCONCLUSIVE, value, limit, f"{figures} Correct that, and repeat the run.")
+        return Finding(Status.INCONCLUSIVE, value, limit, f"{figures} Correct that, and repeat the run.")
     if e.ended == "interrupted" and e.sigint:
         advice = f"{figures} Repeat the run, and let it come to its end."
-        return Check(name, Status.INCONCLUSIVE, f"interrupted by Ctrl-C after {of}", limit, advice)
+        return Finding(Status.INCONCLUSIVE, f"interrupted by Ctrl-C after {of}", limit, advice)
     if e.ended == "interrupted":
         advice = f"{figures} Locust was told to stop: SIGTERM, its web UI, a load shape or a program can do that."
-        return Check(name, Status.INCONCLUSIVE, f"stopped after {of}", limit, advice)
+        return Finding(Status.INCONCLUSIVE, f"stopped after {of}", limit, advice)
     if e.ended == "completed" and e.planned is not None and done < e.planned:
         advice = "The load came to its end, and has fewer records: see also 'every request accounted for'."
-        return Check(name, Status.INCONCLUSIVE, f"{of} recorded", "all", advice)
-    return Check(name, Status.OK, f"{done} requests, ended by {'--run-time' if e.ended == 'run-time' else 'itself'}")
+        return Finding(Status.INCONCLUSIVE, f"{of} recorded", "all", advice)
+    return Finding(Status.OK, f"{done} requests, ended by {'--run-time' if e.ended == 'run-time' else 'itself'}")
 
 
-def conservation(e: Evidence) -> Check:
+@check(id="accounting", title="every request accounted for", limit="one record for each request that was started")
+def conservation(e: Evidence) -> Finding:
     """Tell whether every request that was started, by whichever process, has exactly one record."""
-    name = "every request accounted for"
     if e.started is None:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     distinct = len({r.request_id for r in e.records})
     value = f"{e.started} started, {len(e.records)} recorded"
     differing = _differing(e)
     if len(e.records) == distinct and not differing and any(_says_too_little(w) for w in e.workers):
         advice = "A lost worker did not report how many requests it had started; there may be more."
-        return Check(name, Status.NOT_CHECKED, f"at least {value}", "equal", advice)
+        return Finding(Status.NOT_CHECKED, f"at least {value}", "equal", advice)
     if e.started == len(e.records) == distinct and not differing:
-        return Check(name, Status.OK, value, "equal")
+        return Finding(Status.OK, value, "equal")
     value += f" ({differing})" if differing else ""
     advice = "Records are missing, or there are too many: see the log, and report this as a bug."
     if e.ended_why is not None:
         advice = "Records are missing; what ended the run early may be why."
-    return Check(name, Status.INVALID, value, "equal", advice)
+    return Finding(Status.INVALID, value, "equal", advice)
 
 
 def _differing(e: Evidence) -> str:
@@ -71,11 +73,20 @@ def _says_too_little(w: WorkerFacts) -> bool:
     return bool(w.lost) or w.started_requests is None
 
 
-def workers(e: Evidence) -> Check:
+def _workers_so_far(s: SoFar) -> Finding:
+    return Finding(Status.INVALID if s.lost else Status.OK, "; ".join(s.lost) or "none lost", "none lost")
+
+
+@check(
+    id="workers",
+    title="workers",
+    limit=f"none lost, and clocks known to {CLOCKS_LIMIT_MS:g} ms",
+    live=_workers_so_far,
+)
+def workers(e: Evidence) -> Finding:
     """Tell whether all processes stayed until the end, and how far their clocks are apart."""
-    name = "workers"
     if not e.workers:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     making = [w for w in e.workers if w.number] or list(e.workers)
     lost = [f"{w.label}: {w.lost}" for w in making if w.lost]
     if lost:
@@ -83,16 +94,15 @@ def workers(e: Evidence) -> Check:
             "The load was not what was asked for. Requests that a lost worker had finished count where their records "
             "are here."
         )
-        return Check(name, Status.INVALID, f"{len(lost)} of {len(making)} lost: {'; '.join(lost)}", "none lost", advice)
+        return Finding(Status.INVALID, f"{len(lost)} of {len(making)} lost: {'; '.join(lost)}", "none lost", advice)
     value = f"{len(making)} process{'' if len(making) == 1 else 'es'}"
     uncertain = max(w.clock_uncertainty_ns for w in making) / MS
     if all(w.clock_offset_ns == 0 for w in making):
-        return Check(name, Status.OK, value, "none lost")
+        return Finding(Status.OK, value, "none lost")
     walls = max(abs(w.wall_offset_ms) for w in making)
     value += f", clocks put together to {uncertain:.2f} ms, wall clocks up to {walls:.1f} ms apart"
     status = Status.OK if uncertain <= CLOCKS_LIMIT_MS else Status.WARN
-    return Check(
-        name,
+    return Finding(
         status,
         value,
         f"{CLOCKS_LIMIT_MS:g} ms",
@@ -100,23 +110,36 @@ def workers(e: Evidence) -> Check:
     )
 
 
-def failures(e: Evidence) -> Check:
+def _failures_so_far(s: SoFar) -> Finding:
+    limit = f"at most {FAILED_SHARE_LIMIT:.0%}"
+    if not s.ended:
+        return Finding(Status.NOT_CHECKED, None, limit)
+    status = Status.INVALID if s.failed > FAILED_SHARE_LIMIT * s.ended else Status.WARN
+    return Finding(status if s.failed else Status.OK, f"{s.failed} of {s.ended}", limit)
+
+
+@check(
+    id="failures",
+    title="failures",
+    limit=f"at most {FAILED_SHARE_LIMIT:.0%} of the measured requests",
+    live=_failures_so_far,
+)
+def failures(e: Evidence) -> Finding:
     """Tell how many requests failed."""
-    name = "failures"
     # Requests that an interruption aborted say nothing about the server, and the run is inconclusive anyway.
     # Dropped requests never reached it: the check of the arrivals counts them.
     no_fault = {Outcome.OK, Outcome.DROPPED} | ({Outcome.ABORTED} if e.ended == "interrupted" else set())
     failed = Counter(r.outcome for r in e.measured if r.outcome not in no_fault)
     if not e.measured:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     total = sum(failed.values())
     cold = sum(r.phase is Phase.WARMUP and r.outcome is not Outcome.OK for r in e.records)
     if not total and cold:
-        return Check(
-            name, Status.WARN, f"{cold} in the warm-up", "0", "The engine may not have been warm: see the records."
+        return Finding(
+            Status.WARN, f"{cold} in the warm-up", "0", "The engine may not have been warm: see the records."
         )
     if not total:
-        return Check(name, Status.OK, "0", "0")
+        return Finding(Status.OK, "0", "0")
     records = [r for r in e.measured if r.outcome not in no_fault]
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
     value += _by_step(e, records)
@@ -128,7 +151,7 @@ def failures(e: Evidence) -> Check:
     if (since := refused_since_s(e.measured)) is not None:
         value += f"; all of the last {since[1]} were refused, the first of them {since[0]:.1f} s into the measurement"
         advice = "The server stopped accepting connections: did the engine die? See its log."
-    return Check(name, status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
+    return Finding(status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
 
 
 _FAILURE_ADVICE = {
@@ -150,9 +173,13 @@ def _by_step(e: Evidence, failed: Sequence[RequestRecord]) -> str:
     return "; " + ", ".join(f"{n} at {counted(users, 'user')}" for users, n in sorted(counts.items()))
 
 
-def sample_size(e: Evidence) -> Check:
+@check(
+    id="sample-size",
+    title="enough samples",
+    limit=f"at least {ENOUGH_REQUESTS} complete answers, of a sweep in each step",
+)
+def sample_size(e: Evidence) -> Finding:
     """Tell whether there are enough answers."""
-    name = "enough samples"
     n = len(e.ok)
     value, limit = counted(n, "complete answer"), f"at least {ENOUGH_REQUESTS}"
     if n == 0:
@@ -160,16 +187,14 @@ def sample_size(e: Evidence) -> Check:
         advice = "There is nothing to measure by."
         if timed:
             advice = "No measured request ended before --run-time was over, which includes the warm-up: make it longer."
-        return Check(name, Status.INCONCLUSIVE, value, limit, advice)
+        return Finding(Status.INCONCLUSIVE, value, limit, advice)
     few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
     if few and e.steps:
         found = ", ".join(f"{_answers(e, step)} at {step.concurrency} users" for step in few)
-        return Check(
-            name, Status.WARN, found, f"{limit} in each step", "Their figures are left out: a longer --step-time."
-        )
+        return Finding(Status.WARN, found, f"{limit} in each step", "Their figures are left out: a longer --step-time.")
     if n < ENOUGH_REQUESTS:
-        return Check(name, Status.WARN, value, limit, "The interval is rough: more --requests.")
-    return Check(name, Status.OK, value, limit)
+        return Finding(Status.WARN, value, limit, "The interval is rough: more --requests.")
+    return Finding(Status.OK, value, limit)
 
 
 def _answers(e: Evidence, step: StepFacts) -> int:

@@ -7,20 +7,25 @@ from numpy.typing import NDArray
 
 from loadgen import metrics
 from loadgen.clock import MS, SECOND
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import OPEN_LOOP, Finding, Status, check
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import DROPPED_LIMIT, LAG_INVALID, LAG_LIMIT_MS, LAG_WARN, SCHEDULE_EDGE_NS
 from loadgen.measure.statistics import percentile
 from loadgen.record import Outcome, RequestRecord
 
 
-def arrivals(e: Evidence) -> Check:
+@check(
+    id="arrivals",
+    title="arrivals as asked",
+    limit="each time of the schedule has its request, none is dropped",
+    scope=OPEN_LOOP,
+)
+def arrivals(e: Evidence) -> Finding:
     """Tell whether each time of the schedule, drawn again from its seed, has its request, and none has another.
 
     How late requests were sent is another question, of :func:`send_lag`.
     """
-    name = "arrivals as asked"
-    if e.arrivals is None:
-        return Check(name, Status.NOT_CHECKED)
+    assert e.arrivals is not None
     due = [r for r in e.measured if r.scheduled_ns is not None]
     dropped = sum(r.outcome is Outcome.DROPPED for r in due)
     limit = f"{e.arrivals.rate:g}/s, cv {e.arrivals.cv:g}, none dropped"
@@ -30,20 +35,19 @@ def arrivals(e: Evidence) -> Check:
         value += f", {missing} missing" * bool(missing) + f", {others} not in the schedule" * bool(others)
         advice = "The requests were not those of the schedule, which its seed gives again: see the log of each process."
         status = Status.INVALID if missing + others > DROPPED_LIMIT * (len(due) + missing) else Status.WARN
-        return Check(name, status, value, limit, advice)
+        return Finding(status, value, limit, advice)
     if dropped:
         status = Status.INVALID if dropped > DROPPED_LIMIT * len(due) else Status.WARN
         advice = "The offered load was not reached: raise --max-in-flight, or ask for less."
-        return Check(name, status, value, limit, advice)
+        return Finding(status, value, limit, advice)
     if e.schedule is None:
-        return Check(
-            name,
+        return Finding(
             Status.NOT_CHECKED,
             value,
             limit,
             "No record has a scheduled time: the run may have ended before the first request was due.",
         )
-    return Check(name, Status.OK, value, limit)
+    return Finding(Status.OK, value, limit)
 
 
 def _described(due: Sequence[RequestRecord], dropped: int) -> str:
@@ -87,12 +91,17 @@ def _unmatched(times: NDArray[np.int64], others: NDArray[np.int64], tolerance: i
     return len(times) - found
 
 
-def send_lag(e: Evidence) -> Check:
+@check(
+    id="send-lag",
+    title="sent on time",
+    limit=f"p99 at most {LAG_LIMIT_MS:g} ms, or {LAG_WARN:.0%} of the median TTFT",
+    scope=OPEN_LOOP,
+)
+def send_lag(e: Evidence) -> Finding:
     """Tell how much later than scheduled requests were sent."""
-    name = "sent on time"
     lags = [(r.sent_ns - r.scheduled_ns) / MS for r in e.measured if r.sent_ns and r.scheduled_ns]
     if not lags:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     p99 = percentile(lags, 0.99)
     # Of an answer that was not streamed only the end is known.
     times = [v for r in e.ok if (v := metrics.ttft_ms(r) or metrics.e2e_ms(r)) is not None]
@@ -100,10 +109,9 @@ def send_lag(e: Evidence) -> Check:
     limit = max(LAG_LIMIT_MS, LAG_WARN * middle)
     value = f"p99 {p99:.2f} ms late"
     if p99 <= limit:
-        return Check(name, Status.OK, value, f"{limit:.2f} ms")
+        return Finding(Status.OK, value, f"{limit:.2f} ms")
     status = Status.INVALID if p99 > max(LAG_LIMIT_MS, LAG_INVALID * middle) else Status.WARN
-    return Check(
-        name,
+    return Finding(
         status,
         value,
         f"{limit:.2f} ms",

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from loadgen import metrics
 from loadgen.clock import MS
+from loadgen.measure.check import Finding, Scope, Status, check
 from loadgen.measure.envelope import described, is_inside
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.limits import (
     CPU_SHARE_LIMIT,
@@ -18,19 +19,33 @@ from loadgen.measure.statistics import percentile
 from loadgen.printable import counted
 from loadgen.record import RequestRecord
 
+_CAN_BE_CALIBRATED = Scope(
+    "streams of the project's own client on this machine, without TLS",
+    lambda e: e.load is not None,
+    "Calibrated are streams of the own client on this machine, without TLS.",
+)
 
-def client_lag(e: Evidence) -> Check:
+
+def _lag_so_far(s: SoFar) -> Finding:
+    limit = f"{LOOP_LAG_LIMIT_MS:g} ms"
+    if s.loop_lag_p99_ms is None:
+        return Finding(Status.NOT_CHECKED, None, limit)
+    status = Status.OK if s.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS else Status.WARN
+    return Finding(status, f"loop p99 {s.loop_lag_p99_ms:.2f} ms", limit)
+
+
+@check(id="loop-lag", title="client lag", limit=f"loop p99 at most {LOOP_LAG_LIMIT_MS:g} ms", live=_lag_so_far)
+def client_lag(e: Evidence) -> Finding:
     """Tell how late this client was."""
-    name = "client lag"
     if e.loop_lag_p99_ms is None:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     delays = [r.read_delay_ns / MS for r in e.ok if r.read_delay_ns is not None]
     value = f"loop p99 {e.loop_lag_p99_ms:.2f} ms"
     if delays:
         value += f", kernel to user p50 {percentile(delays, 0.5):.2f} ms"
     limit = f"{LOOP_LAG_LIMIT_MS:g} ms"
     if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
-        return Check(name, Status.OK, value, limit)
+        return Finding(Status.OK, value, limit)
     advice = (
         "Times taken in user space may be late by that. What helps: fewer users in each process, fewer other programs "
         "here, the engine on another machine, no long computations in the locustfile."
@@ -44,67 +59,94 @@ def client_lag(e: Evidence) -> Check:
         if r.stamp == "user" and r.client == "own" and (time := metrics.ttft_ms(r) or metrics.e2e_ms(r)) is not None
     ]
     distorted = bool(times) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(times, 0.5)
-    return Check(name, Status.INVALID if distorted else Status.WARN, value, limit, advice)
+    return Finding(Status.INVALID if distorted else Status.WARN, value, limit, advice)
 
 
-def client_load(e: Evidence) -> Check:
+def _load_so_far(s: SoFar) -> Finding:
+    limit = f"{CPU_SHARE_LIMIT:.0%} of a core"
+    if s.cpu_share is None:
+        return Finding(Status.NOT_CHECKED, None, limit)
+    return Finding(Status.OK if s.cpu_share <= CPU_SHARE_LIMIT else Status.WARN, f"{s.cpu_share:.0%}", limit)
+
+
+@check(
+    id="cpu",
+    title="client load",
+    limit=f"{CPU_SHARE_LIMIT:.0%} of a core, no pause of the garbage collector above {LOOP_LAG_LIMIT_MS:g} ms",
+    live=_load_so_far,
+)
+def client_load(e: Evidence) -> Finding:
     """Tell how near this client was to its own limits."""
-    name = "client load"
     if e.cpu_share is None:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     pause = e.gc_longest_ms or 0.0
     value = f"CPU {e.cpu_share:.0%} of a core" + (f", garbage collection up to {pause:.1f} ms" if pause else "")
     limit = f"{CPU_SHARE_LIMIT:.0%}, {LOOP_LAG_LIMIT_MS:g} ms"
     if e.cpu_share <= CPU_SHARE_LIMIT and pause <= LOOP_LAG_LIMIT_MS:
-        return Check(name, Status.OK, value, limit)
+        return Finding(Status.OK, value, limit)
     advice = "One process is near its limit here: a smaller --itl-sample, fewer users, or more --processes."
     if e.cpu_share <= CPU_SHARE_LIMIT:
         advice = (
             "Python's garbage collector stopped all users for that long. What helps: a less busy machine, fewer "
             "objects kept by the locustfile."
         )
-    return Check(name, Status.WARN, value, limit, advice)
+    return Finding(Status.WARN, value, limit, advice)
 
 
-def calibrated(e: Evidence) -> Check:
+@check(
+    id="calibrated",
+    title="inside the calibrated envelope",
+    limit="a load that this machine was measured to hold",
+    scope=_CAN_BE_CALIBRATED,
+)
+def calibrated(e: Evidence) -> Finding:
     """Tell whether the load was one that this machine was measured to hold."""
-    name = "inside the calibrated envelope"
-    if e.load is None:
-        return Check(
-            name, Status.NOT_CHECKED, advice="Calibrated are streams of the own client on this machine, without TLS."
-        )
+    assert e.load is not None
     value = f"{counted(e.load.streams, 'stream')} at {e.load.tokens_per_second:.0f} tokens/s each"
     if e.calibration is None:
         why = e.no_calibration or "this machine was not calibrated"
         advice = "Run `loadgen calibrate` once on this machine."
-        return Check(name, Status.NOT_CHECKED, value, f"unknown: {why}", advice)
+        return Finding(Status.NOT_CHECKED, value, f"unknown: {why}", advice)
     limit = described(e.calibration.held)
     if is_inside(e.load, e.calibration.held):
-        return Check(name, Status.OK, value, limit)
+        return Finding(Status.OK, value, limit)
     if e.load.itl_share > 0 and is_inside(replace(e.load, itl_share=0.0), e.calibration.held):
         value += f", {e.load.itl_share:.0%} of them read token by token"
-        return Check(name, Status.WARN, value, limit, "So many were not measured to be exact: --itl-sample auto.")
+        return Finding(Status.WARN, value, limit, "So many were not measured to be exact: --itl-sample auto.")
     advice = "Errors were not measured to stay below 1 ms or 1 % there: fewer --users, or a faster machine."
-    return Check(name, Status.WARN, value, limit, advice)
+    return Finding(Status.WARN, value, limit, advice)
 
 
-def time_resolution(e: Evidence) -> Check:
+def _shared_reads_so_far(s: SoFar) -> Finding:
+    limit = f"{SHARED_READS_LIMIT:.0%} of the chunks"
+    if not s.chunks:
+        return Finding(Status.NOT_CHECKED, None, limit)
+    status = Status.OK if s.shared_chunks <= SHARED_READS_LIMIT * s.chunks else Status.WARN
+    return Finding(status, f"{s.shared_chunks} of {s.chunks} chunks read together", limit)
+
+
+@check(
+    id="timing-resolution",
+    title="times known exactly",
+    limit=f"arrivals to {UNCERTAINTY_LIMIT:.0%}, at most {SHARED_READS_LIMIT:.0%} of the chunks read together",
+    live=_shared_reads_so_far,
+)
+def time_resolution(e: Evidence) -> Finding:
     """Tell how exactly arrivals are known."""
-    name = "times known exactly"
     shares = [share for r in e.ok for share in _uncertain_shares(r)]
     if not shares:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     mean = sum(shares) / len(shares)
     counts = ChunkCounts.of(e.ok)
     shared, chunks = counts.shared, counts.chunks
     value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
     limit = f"{UNCERTAINTY_LIMIT:.0%}, {SHARED_READS_LIMIT:.0%}"
     if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
-        return Check(name, Status.OK, value, limit)
+        return Finding(Status.OK, value, limit)
     advice = "Chunks were read together: late by this client (see 'client lag'), or they came so from the network."
     if shared <= SHARED_READS_LIMIT * chunks and any(r.lazy for r in e.ok):
         advice = "The last token of a lazily drained stream is known to an interval: a larger --itl-sample helps."
-    return Check(name, Status.WARN, value, limit, advice)
+    return Finding(Status.WARN, value, limit, advice)
 
 
 def _uncertain_shares(r: RequestRecord) -> list[float]:

@@ -1,36 +1,37 @@
 """Whether the engine had other requests than ours."""
 
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import EngineCounters
 from loadgen.record import Outcome
 
 _OTHERS = "They are not of this run: let the engine finish them, and measure it alone."
 
 
-def foreign_load(e: Evidence) -> Check:
+@check(id="foreign-load", title="no other load on the engine", limit="no request that is not ours")
+def foreign_load(e: Evidence) -> Finding:
     """Check that the engine had no other requests than ours."""
-    name = "no other load on the engine"
     if e.counters is None:
-        return Check(name, Status.NOT_CHECKED, advice="The engine has no /metrics with counters that are known here.")
+        return Finding(Status.NOT_CHECKED, advice="The engine has no /metrics with counters that are known here.")
     before, after = e.counters
     busy = (before.running or 0) + (before.waiting or 0)
     if busy > 0:
-        return Check(name, Status.INVALID, f"{busy:.0f} requests before our first", "0", _OTHERS)
+        return Finding(Status.INVALID, f"{busy:.0f} requests before our first", "0", _OTHERS)
     # A request that we gave up may still occupy the engine.
     given_up = sum(r.sent_ns is not None and r.outcome is not Outcome.OK for r in e.records)
     left = (after.running or 0) + (after.waiting or 0)
     if left > given_up:
         limit = f"0 to {given_up}" if given_up else "0"
-        return Check(name, Status.INVALID, f"{left:.0f} requests after our last", limit, _OTHERS)
-    return _ended_requests(name, e, before, after)
+        return Finding(Status.INVALID, f"{left:.0f} requests after our last", limit, _OTHERS)
+    return _ended_requests(e, before, after)
 
 
-def _ended_requests(name: str, e: Evidence, before: EngineCounters, after: EngineCounters) -> Check:
+def _ended_requests(e: Evidence, before: EngineCounters, after: EngineCounters) -> Finding:
     """Compare the engine's count of finished requests with ours."""
     if before.requests is None or after.requests is None:
         status = Status.NOT_CHECKED if before.running is None else Status.OK
         value = "idle before our first request and after our last" if status is Status.OK else None
-        return Check(name, status, value)
+        return Finding(status, value)
     theirs = after.requests - before.requests
     ended = sum(r.outcome is Outcome.OK for r in e.records)
     sent = sum(r.sent_ns is not None for r in e.records)
@@ -38,11 +39,11 @@ def _ended_requests(name: str, e: Evidence, before: EngineCounters, after: Engin
     limit = f"{ended}" if ended == sent else f"{ended} to {sent}"
     if theirs > sent:
         advice = "The engine counted more requests than this run sent: measure it alone."
-        return Check(name, Status.INVALID, value, limit, advice)
+        return Finding(Status.INVALID, value, limit, advice)
     if theirs < ended:
         advice = (
             "Its /metrics do not count all our requests, so they cannot show those of others: they may be of one "
             "replica of several, or begin with a restart."
         )
-        return Check(name, Status.WARN, value, limit, advice)
-    return Check(name, Status.OK, value, limit)
+        return Finding(Status.WARN, value, limit, advice)
+    return Finding(Status.OK, value, limit)

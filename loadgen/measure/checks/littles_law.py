@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.measure import thinking
+from loadgen.measure.check import Finding, Status, check
 from loadgen.measure.checks.load import excess, in_flight
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import FAILED_SHARE_LIMIT, LITTLE_INVALID, LITTLE_WARN
 from loadgen.measure.load import Spans, Window, belonging_to
 from loadgen.record import Outcome, RequestRecord
-
-_NAME = "Little's law"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,10 @@ class _Occupied:
         return f"{text}; {self.thinking:.2f} thought" if self.thinking else text
 
 
-def little(e: Evidence) -> Check:
+@check(
+    id="littles-law", title="Little's law", limit=f"at most {LITTLE_WARN:.0%} of the users neither waiting nor thinking"
+)
+def little(e: Evidence) -> Finding:
     """Check whether users were always waiting for the engine or thinking, and for what they waited: N = X (R + Z).
 
     For an open loop N is the area under the requests in flight, and X R the rate times the mean time of those due in
@@ -62,14 +64,14 @@ def little(e: Evidence) -> Check:
         return _open_little(e)
     found = list(_occupied(e))
     if not found:
-        return Check(_NAME, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     worst = max(found, key=lambda o: abs(o.used - 1))
     apart = abs(worst.used - 1)
     limit = f"{LITTLE_WARN:.0%}"
     if apart <= LITTLE_WARN:
-        return Check(_NAME, Status.OK, worst.value, limit)
+        return Finding(Status.OK, worst.value, limit)
     status = Status.INVALID if apart > LITTLE_INVALID else Status.WARN
-    return Check(_NAME, status, worst.value, limit, _advice(e, worst))
+    return Finding(status, worst.value, limit, _advice(e, worst))
 
 
 def _advice(e: Evidence, worst: _Occupied) -> str:
@@ -90,14 +92,14 @@ def _advice(e: Evidence, worst: _Occupied) -> str:
     )
 
 
-def _open_little(e: Evidence) -> Check:
+def _open_little(e: Evidence) -> Finding:
     assert e.arrivals is not None
     if e.arrivals.window_ns is None:
-        return Check(_NAME, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     window = Window(*e.arrivals.window_ns)
     records = _touching(e.measured, window)
     if not records:
-        return Check(_NAME, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     area = float(Spans.of(records).in_flight(np.array([window.start, window.end], dtype=np.int64))[0])
     inside = [r for r in e.measured if r.sent_ns is not None and window.start <= r.sent_ns < window.end and r.end_ns]
     expected = sum((r.end_ns or 0) - (r.sent_ns or 0) for r in inside) / (window.end - window.start)
@@ -106,8 +108,8 @@ def _open_little(e: Evidence) -> Check:
     edge = max(((r.end_ns or 0) - (r.sent_ns or 0) for r in inside), default=0) / (window.end - window.start)
     limit = LITTLE_WARN + edge
     if abs(area - expected) <= limit * max(expected, 1.0):
-        return Check(_NAME, Status.OK, value, f"{limit:.0%}")
-    return Check(_NAME, Status.WARN, value, f"{limit:.0%}", "Requests in flight grew or fell over the window.")
+        return Finding(Status.OK, value, f"{limit:.0%}")
+    return Finding(Status.WARN, value, f"{limit:.0%}", "Requests in flight grew or fell over the window.")
 
 
 def _occupied(e: Evidence) -> Iterator[_Occupied]:

@@ -4,55 +4,68 @@ from collections.abc import Sequence
 
 from loadgen import metrics
 from loadgen.measure.change import FEWEST, change
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.facts import Arrivals, StepFacts
 
 
-def steadiness(e: Evidence) -> Check:
+def _steadiness_so_far(s: SoFar) -> Finding:
+    if not s.steps:
+        return Finding(Status.NOT_CHECKED)
+    value = f"not at {', '.join(map(str, s.unsteady))} users" if s.unsteady else "in every step so far"
+    return Finding(Status.WARN if s.unsteady else Status.OK, value, "steady")
+
+
+@check(
+    id="steady-state",
+    title="steady state",
+    limit="no change that chance does not explain",
+    live=_steadiness_so_far,
+)
+def steadiness(e: Evidence) -> Finding:
     """Tell whether what was measured had stopped changing."""
-    name = "steady state"
     if e.arrivals is not None:
-        return _steadiness_of_arrivals(name, e.arrivals)
+        return _steadiness_of_arrivals(e.arrivals)
     if e.is_one_user:
-        return _steadiness_of_speed(name, e)
+        return _steadiness_of_speed(e)
     if not e.steps:
-        return Check(name, Status.NOT_CHECKED)
-    return _steadiness_of_steps(name, e.steps)
+        return Finding(Status.NOT_CHECKED)
+    return _steadiness_of_steps(e.steps)
 
 
-def _steadiness_of_steps(name: str, steps: Sequence[StepFacts]) -> Check:
+def _steadiness_of_steps(steps: Sequence[StepFacts]) -> Finding:
     if all(step.window_ns is None for step in steps):
-        return Check(name, Status.INCONCLUSIVE, "no step came to an end", "steady", "A longer --run-time.")
+        return Finding(Status.INCONCLUSIVE, "no step came to an end", "steady", "A longer --run-time.")
     wrong = [f"{s.concurrency} users: {s.unsteady or 'broken off'}" for s in steps if s.unsteady or not s.window_ns]
     if wrong:
-        return Check(name, Status.WARN, "; ".join(wrong), "steady", "A longer --step-time, or a warmer engine.")
+        return Finding(Status.WARN, "; ".join(wrong), "steady", "A longer --step-time, or a warmer engine.")
     short = [str(s.concurrency) for s in steps if s.undecided]
     if short:
         value = f"too short to tell at {', '.join(short)} users"
-        return Check(name, Status.NOT_CHECKED, value, "steady", "A longer --step-time.")
-    return Check(name, Status.OK, "in every step", "steady")
+        return Finding(Status.NOT_CHECKED, value, "steady", "A longer --step-time.")
+    return Finding(Status.OK, "in every step", "steady")
 
 
-def _steadiness_of_arrivals(name: str, asked: Arrivals) -> Check:
+def _steadiness_of_arrivals(asked: Arrivals) -> Finding:
     if asked.window_ns is None:
-        return Check(name, Status.INCONCLUSIVE, "too few requests to tell", "steady", "A longer --run-time.")
+        return Finding(Status.INCONCLUSIVE, "too few requests to tell", "steady", "A longer --run-time.")
     if asked.undecided is not None:
-        return Check(name, Status.NOT_CHECKED, asked.undecided, "steady", "A longer --run-time.")
+        return Finding(Status.NOT_CHECKED, asked.undecided, "steady", "A longer --run-time.")
     if asked.unsteady is None:
-        return Check(name, Status.OK, "requests in flight steady", "steady")
+        return Finding(Status.OK, "requests in flight steady", "steady")
     advice = "Latencies depend on how long the run was while this changes: a longer --run-time, or a lower --rate."
-    return Check(name, Status.WARN, asked.unsteady, "steady", advice)
+    return Finding(Status.WARN, asked.unsteady, "steady", advice)
 
 
-def _steadiness_of_speed(name: str, e: Evidence) -> Check:
+def _steadiness_of_speed(e: Evidence) -> Finding:
     """Tell whether one user's answers became faster or slower in the course of the run."""
     ordered = sorted(e.ok, key=lambda r: r.sent_ns or 0)
     rates = [rate for r in ordered if (rate := metrics.tokens_per_second(r)) is not None]
     if len(rates) < FEWEST:
-        return Check(name, Status.NOT_CHECKED, f"{len(rates)} answers", "no change", "More --requests.")
+        return Finding(Status.NOT_CHECKED, f"{len(rates)} answers", "no change", "More --requests.")
     found = change(rates)
     if found is None:
-        return Check(name, Status.OK, f"no change over {len(rates)} answers", "no change")
+        return Finding(Status.OK, f"no change over {len(rates)} answers", "no change")
     value = (
         f"the first {found.before} answers {found.mean_before:.1f} tokens/s, the other {len(rates) - found.before} "
         f"{found.mean_after:.1f}"
@@ -60,4 +73,4 @@ def _steadiness_of_speed(name: str, e: Evidence) -> Check:
     advice = (
         f"If the engine was still warming up, add {found.before} to --warmup; else see what changed, and repeat it."
     )
-    return Check(name, Status.WARN, value, "no change", advice)
+    return Finding(Status.WARN, value, "no change", advice)

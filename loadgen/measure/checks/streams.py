@@ -5,7 +5,8 @@ from statistics import fmean, median
 
 from loadgen import metrics
 from loadgen.clock import MS
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import (
     BURST_CHUNKS,
     CHARACTERS_SHOWN,
@@ -16,11 +17,11 @@ from loadgen.measure.limits import (
 from loadgen.record import RequestRecord
 
 
-def streamed(e: Evidence) -> Check:
+@check(id="streamed", title="answers streamed as asked", limit=f"at most {ONE_PIECE_SHARE:.0%} in one piece")
+def streamed(e: Evidence) -> Finding:
     """Tell whether the answers that were asked for as streams came as such."""
-    name = "answers streamed as asked"
     if not e.stream or not e.ok:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     limit = f"at most {ONE_PIECE_SHARE:.0%} in one piece"
     whole = sum(r.streamed is False for r in e.ok)
     one = sum(_came_in_one_event(r) for r in e.ok)
@@ -33,22 +34,26 @@ def streamed(e: Evidence) -> Check:
     value = ", ".join(f"{n} of {len(e.ok)} {how}" for n, how in findings if n)
     if whole + one > ONE_PIECE_SHARE * len(e.ok):
         advice = "The server, or a proxy before it, sends whole answers: there is no time to first token, only E2E."
-        return Check(name, Status.WARN, value, limit, advice)
+        return Finding(Status.WARN, value, limit, advice)
     if unseen > ONE_PIECE_SHARE * len(e.ok):
         advice = "All that was generated stayed hidden, as reasoning may: a larger --max-tokens leaves room for text."
-        return Check(name, Status.WARN, value, limit, advice)
+        return Finding(Status.WARN, value, limit, advice)
     if (burst := _burst(e.ok)) is not None:
         advice = "They were not late here: the engine, or a proxy before it, collects tokens before it sends them."
-        return Check(name, Status.WARN, f"{burst:.0f} tokens came at a time", f"fewer than {BURST_CHUNKS}", advice)
-    return Check(name, Status.OK, value or f"{len(e.ok)} answers", limit)
+        return Finding(Status.WARN, f"{burst:.0f} tokens came at a time", f"fewer than {BURST_CHUNKS}", advice)
+    return Finding(Status.OK, value or f"{len(e.ok)} answers", limit)
 
 
-def shown(e: Evidence) -> Check:
+@check(
+    id="tokens-shown",
+    title="all counted tokens shown",
+    limit=f"{TOKENS_A_CHUNK:g} tokens a chunk, or {CHARACTERS_SHOWN:g} characters a token",
+)
+def shown(e: Evidence) -> Finding:
     """Compare TPOT with the time from chunk to chunk: tokens that are counted and not shown make TPOT too short."""
-    name = "all counted tokens shown"
     read = [r for r in e.ok if r.output_characters is not None and metrics.tpot_ms(r) is not None and metrics.icl_ms(r)]
     if not read:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     tokens = sum((r.output_tokens or 0) - (r.hidden_tokens or 0) for r in read)
     chunks = sum(r.chunks or 0 for r in read)
     characters = sum(r.output_characters or 0 for r in read) / tokens if tokens > 0 else 0.0
@@ -60,9 +65,9 @@ def shown(e: Evidence) -> Check:
         value += f"; {hidden:,} hidden tokens are left out of TPOT"
     limit = f"{TOKENS_A_CHUNK:g} tokens a chunk, or {CHARACTERS_SHOWN:g} characters a token"
     if tokens <= TOKENS_A_CHUNK * chunks or characters >= CHARACTERS_SHOWN:
-        return Check(name, Status.OK, value, limit)
+        return Finding(Status.OK, value, limit)
     advice = "Part of what the server counts was not in the stream: TPOT is too short, ICL is what users see."
-    return Check(name, Status.WARN, f"{value}, {characters:.2g} characters a token", limit, advice)
+    return Finding(Status.WARN, f"{value}, {characters:.2g} characters a token", limit, advice)
 
 
 def _came_in_one_event(r: RequestRecord) -> bool:

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loadgen import metrics
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import (
     AT_OWN_LIMIT,
     CACHE_LIMIT,
@@ -26,26 +27,26 @@ GIVEN_UP = frozenset({Outcome.FIRST_BYTE_TIMEOUT, Outcome.IDLE_TIMEOUT, Outcome.
 """Outcomes of requests that we ended, not the server."""
 
 
-def token_counts(e: Evidence) -> Check:
+@check(id="token-counts", title="token counts", limit="plausible, and counted by the server or a tokenizer")
+def token_counts(e: Evidence) -> Finding:
     """Tell who counted the tokens, and whether the counts are plausible."""
-    name = "token counts"
     if not e.ok:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     counted = [r for r in e.ok if r.output_tokens is not None]
     if not counted:
         advice = "The server reported no token counts: name the model's --tokenizer, or stream."
         problem = _token_problem(e.ok, counted) if any(r.rejected_usage for r in e.ok) else None
         value = f"none of {len(e.ok)} answers" + (f"; {problem}" if problem else "")
-        return Check(name, Status.INVALID, value, "all", advice)
+        return Finding(Status.INVALID, value, "all", advice)
     by = Counter(r.counted_by for r in counted)
     value = ", ".join(f"{n} by {who}" for who, n in by.most_common())
     problem = _token_problem(e.ok, counted)
     if problem:
-        return Check(name, Status.WARN, f"{value}; {problem}", "plausible", "Compare with the engine's own counters.")
+        return Finding(Status.WARN, f"{value}; {problem}", "plausible", "Compare with the engine's own counters.")
     if CountedBy.CHUNKS in by:
         advice = "Chunks are a lower bound of the tokens: name the model's --tokenizer."
-        return Check(name, Status.WARN, value, "usage or tokenizer", advice)
-    return Check(name, Status.OK, value, "plausible")
+        return Finding(Status.WARN, value, "usage or tokenizer", advice)
+    return Finding(Status.OK, value, "plausible")
 
 
 def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]) -> str | None:
@@ -80,11 +81,11 @@ def _text_problem(read: Sequence[RequestRecord]) -> str | None:
     return None if low <= per_token <= high else f"{per_token:.1f} characters per token"
 
 
-def output_lengths(e: Evidence) -> Check:
+@check(id="output-length", title="output lengths", limit="at most max_tokens, ended as asked")
+def output_lengths(e: Evidence) -> Finding:
     """Tell whether answers ended as asked."""
-    name = "output lengths"
     if not e.ok:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     reasons = Counter(r.finish_reason or "none given" for r in e.ok)
     value = ", ".join(f"{reason:.40} {n / len(e.ok):.0%}" for reason, n in reasons.most_common(_REASONS_SHOWN))
     # A local tokenizer may cut a text into more tokens than it was made of.
@@ -94,22 +95,22 @@ def output_lengths(e: Evidence) -> Check:
     ended = sum(r.finish_reason != "length" for r in e.ok)
     if e.ignore_eos and ended:
         advice = "The server did not do what --ignore-eos asks for: leave it out, or name the --engine."
-        return Check(name, Status.INVALID, f"{value}; {ended} answers ended by themselves", "length 100%", advice)
+        return Finding(Status.INVALID, f"{value}; {ended} answers ended by themselves", "length 100%", advice)
     if too_long:
         advice = "Answers were longer than max_tokens allows: runs with another limit cannot be compared."
-        return Check(name, Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
+        return Finding(Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
     unusual = sum(r.finish_reason is not None and r.finish_reason not in USUAL_REASONS for r in e.ok)
     if unusual:
         advice = "Answers that ended otherwise than by stop, length or a call may be cut short: see the server's log."
-        return Check(name, Status.WARN, f"{value}; {unusual} answers ended unusually", limit, advice)
+        return Finding(Status.WARN, f"{value}; {unusual} answers ended unusually", limit, advice)
     short = sum(
         r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * _limit(r, e)
         for r in e.ok
     )
     if short:
         advice = "The server ended answers at a lower limit than max_tokens: raise its limit, or lower --max-tokens."
-        return Check(name, Status.WARN, f"{value}; {short} cut below max_tokens", limit, advice)
-    return Check(name, Status.OK, value, limit)
+        return Finding(Status.WARN, f"{value}; {short} cut below max_tokens", limit, advice)
+    return Finding(Status.OK, value, limit)
 
 
 def _limit(r: RequestRecord, e: Evidence) -> int:
@@ -117,19 +118,17 @@ def _limit(r: RequestRecord, e: Evidence) -> int:
     return e.max_tokens if r.max_tokens is None else r.max_tokens
 
 
-def engines_count(e: Evidence) -> Check:
+@check(id="engine-token-count", title="the engine's own count of tokens", limit=f"{TOKENS_WARN:.0%} apart")
+def engines_count(e: Evidence) -> Finding:
     """Tell whether the engine counts as many output tokens as we do."""
-    name = "the engine's own count of tokens"
     if e.counters is None:
-        return Check(name, Status.NOT_CHECKED, advice="The engine has no /metrics that tell.")
+        return Finding(Status.NOT_CHECKED, advice="The engine has no /metrics that tell.")
     before, after = (c.output_tokens for c in e.counters)
     if before is None or after is None:
-        return Check(name, Status.NOT_CHECKED, advice="The engine's /metrics do not count output tokens.")
+        return Finding(Status.NOT_CHECKED, advice="The engine's /metrics do not count output tokens.")
     done = [r for r in e.records if r.outcome is Outcome.OK]
     if any(r.output_tokens is None for r in done):
-        return Check(
-            name, Status.NOT_CHECKED, advice="Not all answers were counted here: name the model's --tokenizer."
-        )
+        return Finding(Status.NOT_CHECKED, advice="Not all answers were counted here: name the model's --tokenizer.")
     theirs = after - before
     ours = sum(r.output_tokens or 0 for r in done)
     broken = sum(r.outcome is not Outcome.OK and r.sent_ns is not None for r in e.records)
@@ -138,10 +137,10 @@ def engines_count(e: Evidence) -> Check:
     beyond = max(ours - theirs, theirs - ours - _tokens_of_failed(e, done), 0)
     apart = beyond / ours if ours else float(beyond > 0)
     if apart <= TOKENS_WARN:
-        return Check(name, Status.OK, value, limit)
+        return Finding(Status.OK, value, limit)
     status = Status.INVALID if apart > TOKENS_INVALID else Status.WARN
     advice = "Either the engine had other requests too, or one of the counts is wrong: compare single answers."
-    return Check(name, status, value, limit, advice)
+    return Finding(status, value, limit, advice)
 
 
 def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
@@ -178,9 +177,9 @@ def _by_source(done: Sequence[RequestRecord]) -> str:
     return ", ".join(found)
 
 
-def prefix_cache(e: Evidence) -> Check:
+@check(id="prefix-cache", title="prompts not from a cache", limit=f"{CACHE_LIMIT:.0%} of prompt tokens")
+def prefix_cache(e: Evidence) -> Finding:
     """Tell whether prompts came from the engine's cache, where they cost next to nothing."""
-    name = "prompts not from a cache"
     sent = [r for r in e.records if r.sent_ns is not None]
     rows = [e.same_text.get(r.prompt_row, r.prompt_row) for r in sent if r.prompt_row is not None]
     repeated = len(rows) - len(set(rows))
@@ -194,16 +193,16 @@ def prefix_cache(e: Evidence) -> Check:
             if repeated
             else "it may have kept these prompts from an earlier run; another --seed takes others."
         )
-        return Check(name, Status.NOT_CHECKED, value, limit, told)
+        return Finding(Status.NOT_CHECKED, value, limit, told)
     own = len(sent) - len(rows)
     if own:
         value = f"{hits:.1%} of prompt tokens, {own} of {len(sent)} requests with prompts of the locustfile"
         told = "Prompts of the locustfile may have parts in common, as the turns of a conversation do."
-        return Check(name, Status.NOT_CHECKED, value, limit, told)
+        return Finding(Status.NOT_CHECKED, value, limit, told)
     value = f"{hits:.1%} of prompt tokens, {repeated} requests repeated a prompt"
     if hits > CACHE_LIMIT or (repeated > 0 and hits > 0):
-        return Check(name, Status.WARN, value, limit, advice)
-    return Check(name, Status.OK, value, limit)
+        return Finding(Status.WARN, value, limit, advice)
+    return Finding(Status.OK, value, limit)
 
 
 def _cache_hits(e: Evidence) -> float | None:

@@ -1,6 +1,7 @@
 """Whether the tasks of the locustfile did what their author wanted: none raised an exception."""
 
-from loadgen.measure.evidence import Check, Evidence, Status
+from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import TASK_ERRORS_LIMIT
 from loadgen.printable import escaped
 
@@ -8,20 +9,20 @@ _SHOWN = 120
 """Characters of an exception that are shown."""
 
 
-def user_code(e: Evidence) -> Check:
+@check(id="user-code", title="user code", limit=f"at most {TASK_ERRORS_LIMIT:.0%} of tasks raise")
+def user_code(e: Evidence) -> Finding:
     """Check how many tasks of the locustfile raised an exception."""
-    name = "user code"
     found = e.user_code
     if found is None:
-        return Check(name, Status.NOT_CHECKED)
+        return Finding(Status.NOT_CHECKED)
     limit = f"at most {TASK_ERRORS_LIMIT:.0%} of tasks raise"
     if not found.errors:
-        return Check(name, Status.OK, f"{found.tasks} tasks, none raised an exception", limit)
+        return Finding(Status.OK, f"{found.tasks} tasks, none raised an exception", limit)
     value = f"{found.errors} of {found.tasks} tasks raised an exception"
     if found.first_error is not None:
         value += f", the first: {_shortened(escaped(found.first_error))}"
     status = Status.INVALID if found.errors > TASK_ERRORS_LIMIT * found.tasks else Status.WARN
-    return Check(name, status, value, limit, "The log has the traceback: correct the locustfile.")
+    return Finding(status, value, limit, "The log has the traceback: correct the locustfile.")
 
 
 def _shortened(text: str) -> str:
