@@ -19,7 +19,14 @@ from loadgen.measure.intervals import (
     quantile_of_series,
     share,
 )
-from loadgen.measure.statistics import QUANTILES, SMALLEST_SAMPLE, mean, percentile, smallest_sample
+from loadgen.measure.statistics import (
+    QUANTILES,
+    SMALLEST_SAMPLE,
+    fewest_values,
+    mean,
+    percentile,
+    smallest_sample,
+)
 
 Array = NDArray[np.float64]
 
@@ -183,7 +190,37 @@ def test_sections_hold_quantiles_of_an_autoregression_where_independence_does_no
 
 @pytest.mark.parametrize(("name", "n"), SMALLEST_SAMPLE.items())
 def test_independent_values_need_as_many_as_the_table_says(name: str, n: int) -> None:
-    assert smallest_sample(QUANTILES[name]) == n
+    assert fewest_values(QUANTILES[name]) == n
+    assert (smallest_sample(QUANTILES[name]) == n) is (name != "p50")
+
+
+def test_a_median_has_a_value_from_two_values_on_and_an_interval_from_six() -> None:
+    x = np.random.default_rng(12).exponential(size=6)
+    for n in range(2, 6):
+        found = quantile_of_series(x[:n], 0.5)
+        assert (found.value, found.ci95) == (np.sort(x[:n])[n // 2], None)
+    assert quantile_of_series(x, 0.5).ci95 == (x.min(), x.max())  # P = 1 - 2 / 2^6
+    assert quantile_of_series(x[:1], 0.5).value is None
+
+
+@pytest.mark.parametrize(("m", "ranks"), [(6, (1, 6)), (9, (2, 8)), (20, (6, 15)), (50, (18, 33))])
+def test_the_interval_of_a_median_is_that_of_the_tables_of_the_sign_test(m: int, ranks: tuple[int, int]) -> None:
+    assert intervals._around_median(np.arange(1.0, m + 1), m) == ranks
+
+
+@given(st.integers(6, 249), st.integers(1, 20))
+def test_values_that_are_worth_fewer_give_a_median_as_wide_an_interval_as_those(m: int, times: int) -> None:
+    alike = np.repeat(np.arange(1.0, m + 1), times)
+    assert intervals._around_median(alike, m) == intervals._around_median(np.arange(1.0, m + 1), m)
+
+
+@pytest.mark.parametrize(("rho", "n"), [(0.0, 10), (0.0, 60), (0.5, 60), (0.8, 400)])
+def test_ranks_hold_the_median_of_few_values(rho: float, n: int) -> None:
+    rng = np.random.default_rng(13)
+    found = [quantile_of_series(np.exp(autoregressive(rng, rho, n)), 0.5).ci95 for _ in range(300)]
+    printed = [ci95 for ci95 in found if ci95 is not None]
+    assert len(printed) > 200
+    assert np.mean([low <= 1.0 <= high for low, high in printed]) >= 0.9
 
 
 def test_the_value_of_a_quantile_is_that_of_all_values() -> None:
@@ -216,11 +253,12 @@ def test_a_distribution_names_what_it_cannot_tell_and_is_plain_json() -> None:
     assert json.loads(json.dumps(found)) == found
     assert found["n"] == 120
     assert found["not_resolvable"] == ["p95", "p99"]
+    assert found["needs"] == {"p95": 250, "p99": 368}
     assert {"mean", "p50"} <= set(found)
     assert not {"p95", "p99"} & set(found)
-    assert set(found["ci95"]) <= {"mean"}
+    assert set(found["ci95"]) <= {"mean", "p50"}
     full = distribution_of_series(np.random.default_rng(9).exponential(size=4000))
-    assert full["not_resolvable"] == []
+    assert (full["not_resolvable"], full["needs"]) == ([], {})
     assert set(full["ci95"]) == {"mean", "p50", "p90", "p95", "p99"}
 
 

@@ -93,10 +93,22 @@ def test_a_line_has_the_names_that_others_read() -> None:
 def test_percentiles_are_printed_only_where_the_sample_supports_them() -> None:
     for name, smallest in SMALLEST_SAMPLE.items():
         p = float(name[1:]) / 100
-        assert p**smallest <= 0.025 < p ** (smallest - 1) or 1 - p >= 0.5
+        assert p**smallest <= 0.025 < p ** (smallest - 1) or smallest == 2
         assert name in distribution([1.0] * smallest)
         assert name not in distribution([1.0] * (smallest - 1))
     assert distribution([]) == {"n": 0}
+
+
+def test_a_median_is_printed_from_two_values_on_and_other_percentiles_name_what_they_need() -> None:
+    assert distribution([1.0, 3.0]) == {
+        "n": 2,
+        "mean": 2.0,
+        "p50": 3.0,
+        "not_resolvable": ["p90", "p95", "p99"],
+        "needs": {"p90": 36, "p95": 72, "p99": 368},
+    }
+    assert distribution([1.0])["needs"]["p50"] == 2
+    assert distribution([1.0] * 368)["needs"] == {}
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 1))

@@ -14,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measure.quantiles import student
-from loadgen.measure.statistics import QUANTILES, Estimate, Z, index_of, smallest_sample
+from loadgen.measure.statistics import (
+    QUANTILES,
+    SMALLEST_MEDIAN,
+    Estimate,
+    Z,
+    fewest_values,
+    index_of,
+    smallest_sample,
+)
 
 SMALLEST_EFFECTIVE = 250
-"""Fewest effectively independent values for the interval of a quantile, and for any word on p95 and p99. With fewer,
+"""Fewest effectively independent values for the interval of a quantile by sections, and for a p95 or p99. With fewer,
 ten sections of an M/G/32 queue at 0.8 and 0.9 of its capacity hold the p90 of its waits in 48 to 90 of 100 runs, and
 their p95 in 47 to 89."""
 
@@ -48,6 +56,7 @@ LOOKS_INDEPENDENT = 0.5
 """Share of their number that the effective size of independent values falls short of in one case of twenty."""
 
 _CONFIDENCE = 0.95
+_OUTSIDE = (1 - _CONFIDENCE) / 2
 _TAIL = 0.95
 """Quantiles from here on are not told at all below SMALLEST_EFFECTIVE."""
 _SCALE, _FEWEST = 4, 32
@@ -154,7 +163,8 @@ def quantile_of_series(values: Values, quantile: float) -> QuantileEstimate:
     S. Asmussen, P. Glynn, Stochastic Simulation, 2007, III.5: the quantile of each of ten equal sections, around that
     of all. It reaches at least as far as the quantiles q -+ 1.96 sqrt(q (1 - q) / n_eff) do (R. Woodruff, 1952): where
     the queue was hardly ever long, sections are alike by chance. The value, ``sorted[floor(n q)]``, is refused where
-    not so many values are effectively independent as the quantile needs.
+    fewer values are effectively independent than the quantile needs. A median only needs two values; of fewer values
+    than sections need, its interval is that by ranks.
     """
     x = np.asarray(values, dtype=float)
     return _quantile(x, np.sort(x), effective_sample_size(x), quantile)
@@ -169,19 +179,25 @@ def share(good: float, n: int, n_eff: float) -> Estimate:
 
 
 def distribution_of_series(values: Values) -> dict[str, Any]:
-    """Return n, effective n, mean, the percentiles that can be told, their intervals, and which can not."""
+    """Return n, effective n, mean, the percentiles that n values support, and their intervals.
+
+    ``not_resolvable`` names the other percentiles, ``needs`` maps each of them to the fewest effectively independent
+    values for it.
+    """
     x = np.asarray(values, dtype=float)
     if not len(x):
         return {"n": 0}
     ordered, n_eff = np.sort(x), effective_sample_size(x)
     mean = _mean(x, n_eff, SMALLEST_MEAN_OF_LATENCY)
-    found: dict[str, Any] = {"n": len(x), "n_eff": n_eff, "mean": mean.value, "ci95": {}, "not_resolvable": []}
+    found: dict[str, Any] = {"n": len(x), "n_eff": n_eff, "mean": mean.value, "ci95": {}}
+    found |= {"not_resolvable": [], "needs": {}}
     if mean.ci95 is not None:
         found["ci95"]["mean"] = list(mean.ci95)
     for name, quantile in QUANTILES.items():
         estimate = _quantile(x, ordered, n_eff, quantile)
         if estimate.value is None:
             found["not_resolvable"].append(name)
+            found["needs"][name] = _effective_needed(quantile)
         else:
             found[name] = estimate.value
         if estimate.ci95 is not None:
@@ -189,22 +205,42 @@ def distribution_of_series(values: Values) -> dict[str, Any]:
     return found
 
 
+def _effective_needed(quantile: float) -> int:
+    """Return the fewest effectively independent values from which a quantile of a series is told."""
+    return max(fewest_values(quantile), SMALLEST_EFFECTIVE if quantile >= _TAIL else 0)
+
+
 def _quantile(x: _Array, ordered: _Array, n_eff: float, quantile: float) -> QuantileEstimate:
-    n = len(x)
-    needed = max(smallest_sample(quantile), SMALLEST_EFFECTIVE if quantile >= _TAIL else 0)
-    if n < needed or n_eff < needed:
+    n, needed = len(x), _effective_needed(quantile)
+    is_median = needed == SMALLEST_MEDIAN
+    if n < needed or (n_eff < needed and not is_median):
         return QuantileEstimate(None, None, n, n_eff)
     value = float(ordered[index_of(n, quantile)])
     n_eff = min(n_eff, effective_sample_size(x > value))
-    if n_eff < needed:
+    if n_eff < needed and not is_median:
         return QuantileEstimate(None, None, n, n_eff)
     if n_eff < max(SMALLEST_EFFECTIVE, BEYOND / (1 - quantile)):
-        return QuantileEstimate(value, None, n, n_eff)
+        has_interval = is_median and n_eff >= smallest_sample(quantile)
+        return QuantileEstimate(value, _around_median(ordered, int(n_eff)) if has_interval else None, n, n_eff)
     sections = np.array([np.sort(part)[index_of(len(part), quantile)] for part in np.array_split(x, BATCHES)])
     low, high = _around(value, sections)
     error = Z * math.sqrt(quantile * (1 - quantile) / n_eff)
     below, above = (float(ordered[index_of(n, at)]) for at in (quantile - error, quantile + error))
     return QuantileEstimate(value, (min(_possible(x, low), below), max(high, above)), n, n_eff)
+
+
+def _around_median(ordered: _Array, m: int) -> tuple[float, float]:
+    """Return the interval of a median by ranks: from the k-th smallest to the k-th largest of m independent values.
+
+    H. David, Order Statistics, 1981, 2.5: k is the largest for which at least k values lie on either side of the true
+    median in 97.5 % of all samples. Of n dependent values, worth m independent ones, it takes as large a share.
+    """
+    outside, k = 0, 0
+    while (outside := outside + math.comb(m, k)) <= _OUTSIDE * 2**m:
+        k += 1
+    n = len(ordered)
+    rank = (k - 1) * n // m
+    return float(ordered[rank]), float(ordered[n - 1 - rank])
 
 
 def _mean(x: _Array, n_eff: float, needed: float) -> Estimate:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +27,27 @@ Z = 1.959964
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
+SMALLEST_MEDIAN = 2
+"""Fewest values from which a median is printed."""
+
+
 def smallest_sample(quantile: float) -> int:
     """Return the fewest independent values for a two-sided 95 % interval of a quantile: p^n <= 0.025."""
     return math.ceil(math.log(0.025) / math.log(max(quantile, 1 - quantile)))
 
 
-SMALLEST_SAMPLE = {name: smallest_sample(quantile) for name, quantile in QUANTILES.items()}
-"""Fewest values from which a percentile is printed: below, no interval of it exists without assumptions on the
-distribution. They hold for independent values."""
+def fewest_values(quantile: float) -> int:
+    """Return the fewest independent values from which a quantile is printed.
+
+    Below ``smallest_sample`` values no interval of a quantile exists without assumptions on the distribution: the p99
+    of 50 values would be their maximum under another name. A median is in the middle of any sample, and ``n`` states
+    what it is worth.
+    """
+    return SMALLEST_MEDIAN if quantile == QUANTILES["p50"] else smallest_sample(quantile)
+
+
+SMALLEST_SAMPLE = {name: fewest_values(quantile) for name, quantile in QUANTILES.items()}
+"""Fewest values from which each percentile is printed, everywhere. They hold for independent values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +85,18 @@ def index_of(n: int, quantile: float) -> int:
     return min(n - 1, int(n * quantile))
 
 
-def distribution(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float | int]:
-    """Return n, mean and the percentiles that n values support."""
+def distribution(values: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
+    """Return n, mean and the percentiles that n values support.
+
+    ``not_resolvable`` names the other percentiles, ``needs`` maps each of them to the fewest values for it.
+    """
     if not len(values):
         return {"n": 0}
     ordered = np.sort(np.asarray(values, dtype=float))  # once for all percentiles: there are gaps by the million
-    result: dict[str, float | int] = {"n": len(ordered), "mean": float(ordered.mean())}
-    for name, smallest in SMALLEST_SAMPLE.items():
-        if len(ordered) >= smallest:
-            result[name] = float(ordered[index_of(len(ordered), QUANTILES[name])])
-    return result
+    n = len(ordered)
+    needs = {name: smallest for name, smallest in SMALLEST_SAMPLE.items() if n < smallest}
+    known = {name: float(ordered[index_of(n, quantile)]) for name, quantile in QUANTILES.items() if name not in needs}
+    return {"n": n, "mean": float(ordered.mean()), **known, "not_resolvable": list(needs), "needs": needs}
 
 
 def _interval(columns: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
