@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from loadgen.measure.knee import knee
@@ -256,6 +257,31 @@ def test_a_sweep_has_three_pictures_and_each_names_its_points() -> None:
     assert f"those within {SLO}" in found["throughput-concurrency"]
     assert "TTFT, ms" in found["throughput-latency"]
     assert "interactivity: tokens/s per user" in found["throughput-interactivity"]
+
+
+def curves(found: dict[str, Any], name: str) -> list[tuple[int, int]]:
+    """How many points and error bars the curves of a picture have, in its first axes."""
+    figure = Figure()
+    next(picture for picture in pictures(found) if picture.name == name).draw(figure)
+    drawn = [(curve[0], bars.get_segments()) for curve in figure.axes[0].containers for bars in curve[2]]
+    return [(len(line.get_xdata()), sum(len(ends) > 0 for ends in bars)) for line, bars in drawn]
+
+
+def few_answers(number: int, users: int, n: int) -> dict[str, Any]:
+    """A step of slow answers: a value without an interval, a median and no p99."""
+    few = {"n": n, "n_eff": float(n), "mean": 9000.0, "p50": 9000.0, "ci95": {}, "not_resolvable": ["p99"]}
+    none = {"value": 6.0 * users, "ci95": None, "n": n}
+    latencies = dict.fromkeys(("ttft_ms", "tpot_ms", "e2e_ms"), few)
+    return step(number, users, requests_per_minute=none, latency=latencies, output_tokens_per_second_ci95=None)
+
+
+def test_pictures_keep_the_steps_with_few_answers_and_draw_no_error_bar_without_an_interval() -> None:
+    found = summary(step(2, 16), step(3, 32), step(4, 64))
+    found["steps"] = [few_answers(0, 1, 3), few_answers(1, 2, 6), *found["steps"]]
+    assert curves(found, "throughput-concurrency")[-1] == (5, 3)
+    assert {points for points, _ in curves(found, "throughput-latency")} == {5, 3}  # p50, and p99 where it is known
+    assert {number for _, number in curves(found, "throughput-latency")} == {3}
+    assert curves(found, "throughput-interactivity")[0] == (5, 3)
 
 
 def test_pictures_leave_out_what_was_not_measured() -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO, StringIO
+from math import nan
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -330,15 +331,14 @@ def _known(
 
 
 def _arms(estimates: Sequence[Estimate]) -> list[list[float]] | None:
-    """Return how far the intervals reach down and up, 0 where there is none."""
+    """Return how far the intervals reach down and up; nan, of which nothing is drawn, where there is none."""
     if all(bounds is None for _, bounds in estimates):
         return None
-    ends = [(value, value) if bounds is None else bounds for value, bounds in estimates]
-    values = [value for value, _ in estimates]
-    return [
-        [max(0.0, value - end[0]) for value, end in zip(values, ends, strict=True)],
-        [max(0.0, end[1] - value) for value, end in zip(values, ends, strict=True)],
+    arms = [
+        (nan, nan) if bounds is None else (max(0.0, value - bounds[0]), max(0.0, bounds[1] - value))
+        for value, bounds in estimates
     ]
+    return [[below for below, _ in arms], [above for _, above in arms]]
 
 
 def _rate(step: Step) -> Estimate | None:
