@@ -34,6 +34,19 @@ def test_the_headline_is_the_mean_of_the_steps_that_chance_does_not_tell_apart()
     assert found["knee"]["between"] == (8, 16)
 
 
+def test_the_headline_and_the_knee_have_the_latency_of_their_steps() -> None:
+    def latency(users: int) -> dict[str, Any]:
+        return {name: {"n": users, "mean": 10.0 * users} for name in ("ttft_ms", "tpot_ms", "e2e_ms", "connect_ms")}
+
+    values = {4: 250, 8: 500, 16: 970, 32: 1000, 64: 1000}
+    found = steps.throughput([summed_up(n, value, 1, latency=latency(n)) for n, value in values.items()], 64)
+    assert found["at_concurrency"] == 32
+    assert found["knee"]["between"] == (8, 16)
+    for of, users in ((found, 32), (found["knee"], 16)):
+        assert of["latency"] == {name: latency(users)[name] for name in ("ttft_ms", "tpot_ms", "e2e_ms")}
+    assert steps.throughput([summed_up(4, None)], 4)["latency"] is None
+
+
 @pytest.mark.parametrize("which", [{"steady": False}, {"requests_per_minute": None}])
 def test_a_step_that_is_not_steady_or_too_short_is_no_headline_and_no_knee(which: dict[str, Any]) -> None:
     below = [summed_up(4, 250, 3), summed_up(8, 500, 5)]

@@ -21,6 +21,9 @@ from loadgen.slo import Slo
 
 Summary = dict[str, Any]
 
+HEADLINE_LATENCIES = ("ttft_ms", "tpot_ms", "e2e_ms")
+"""Latencies that stand next to the highest throughput and the knee."""
+
 BINS = 200
 """A window is looked at in so many bins for its intervals: twenty times the ten batches that they need."""
 
@@ -101,7 +104,7 @@ def of_those_sent(
 
 
 def throughput(steps: Sequence[Summary], concurrency: int | None) -> Summary:
-    """Return the highest throughput, at how few users it is reached, and where it stops growing.
+    """Return the highest throughput, at how few users it is reached, where it stops growing, and the latency at both.
 
     Steps that were not steady take no part in it, nor those without a figure. ``concurrency``: the users where no step
     has a figure; None where their number was changed during the run.
@@ -113,6 +116,7 @@ def throughput(steps: Sequence[Summary], concurrency: int | None) -> Summary:
             "at_concurrency": concurrency,
             "plateau": [],
             "output_tokens_per_second": None,
+            "latency": None,
             "knee": None,
             "goodput": None,
         }
@@ -123,20 +127,28 @@ def throughput(steps: Sequence[Summary], concurrency: int | None) -> Summary:
     highest = [known[i] for i in top.steps]
     tokens = [s["output_tokens_per_second"] for s in highest]
     found = knee.knee(points)
+    at = min(s["concurrency"] for s in highest)
     return {
         "requests_per_minute": {
             "value": top.value,
             "ci95": top.ci95 and list(top.ci95),
             "n": sum(s["requests_per_minute"]["n"] for s in highest),
         },
-        "at_concurrency": min(s["concurrency"] for s in highest),
+        "at_concurrency": at,
         "plateau": sorted(s["concurrency"] for s in highest),
         "output_tokens_per_second": None
         if None in tokens
         else sum(weight * value for weight, value in zip(top.weights, tokens, strict=True)),
-        "knee": None if found is None else asdict(found),
+        "latency": _latency_at(known, at),
+        "knee": None if found is None else asdict(found) | {"latency": _latency_at(known, found.between[1])},
         "goodput": _best_goodput(known),
     }
+
+
+def _latency_at(steps: Sequence[Summary], users: int) -> Summary:
+    """Return the distributions of TTFT, TPOT and E2E of the step with so many users, as they are in that step."""
+    of_step = next(s for s in steps if s["concurrency"] == users).get("latency") or {}
+    return {name: of_step[name] for name in HEADLINE_LATENCIES if name in of_step}
 
 
 def _value(step: Summary) -> float | None:
