@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, clean_environment
 
-from loadgen import Run, metrics, read_run
+from loadgen import Run, read_run
+from loadgen.errors import DataError
+from loadgen import metrics
 from loadgen.record import Outcome, Phase, RequestRecord, from_line
 from loadgen.results.export import FORMATS, export, vllm
 
@@ -61,7 +63,7 @@ def test_nested_figures_of_steps_are_columns() -> None:
 
 
 def test_pandas_and_duckdb_read_what_is_exported(run: Run, tmp_path: Path) -> None:
-    paths = {name: tmp_path / FORMATS[name] for name in ("parquet", "csv")}
+    paths = {name: tmp_path / FORMATS[name].file_name for name in ("parquet", "csv")}
     for name, path in paths.items():
         export(run, name, path)
     from_parquet, from_csv = pd.read_parquet(paths["parquet"]), pd.read_csv(paths["csv"])
@@ -117,6 +119,31 @@ def test_the_file_of_vllm_has_its_definitions() -> None:
     assert found["errors"] == ["", "", "HTTP 500: no"]
     assert (found["request_rate"], found["max_concurrency"]) == ("inf", kept.manifest.users)
     assert "generated_texts" not in found
+
+
+def test_a_sweep_is_laid_out_as_the_sweeps_of_vllm(tmp_path: Path) -> None:
+    run = read_run(KEPT / "sweep")
+    files = export(run, "vllm", tmp_path / "vllm.json")
+    assert [str(path.relative_to(tmp_path)) for path in files] == [
+        f"vllm/step={number}-max_concurrency={users}/{name}.json"
+        for number, users in enumerate([1, 2, 4])
+        for name in ("run=0", "summary")
+    ]
+    results, (totals, *_) = [json.loads(path.read_text()) for path in files[::2]], json.loads(files[-1].read_text())
+    assert [found["max_concurrency"] for found in results] == [1, 2, 4]
+    assert sum(found["completed"] for found in results) == run.summary["requests"]["completed"]
+    assert sum(len(found["ttfts"]) for found in results) == len(vllm.result(run)["ttfts"])
+    assert totals["run_number"] == 0
+    lists = {name for name, value in results[-1].items() if isinstance(value, list)}
+    assert lists == results[-1].keys() - totals.keys()
+
+
+def test_a_step_without_a_measured_request_is_left_out(tmp_path: Path) -> None:
+    run = read_run(KEPT / "sweep")
+    without_first = Run(run.manifest, [r for r in run.recorded if r.step != 0])
+    assert len(export(without_first, "vllm", tmp_path / "vllm.json")) == 4
+    with pytest.raises(DataError, match="no step has a measured request"):
+        export(Run(run.manifest, []), "vllm", tmp_path / "vllm.json")
 
 
 def export_command(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -6,8 +6,8 @@ from loadgen.results.manifest import to_json
 from loadgen.results.run_data import Run
 
 
-def write(run: Run, path: Path) -> None:
-    """Write the file. Raises OSError."""
+def write(run: Run, path: Path) -> list[Path]:
+    """Write the file, and return its path in a list; raises OSError."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -17,3 +17,4 @@ def write(run: Run, path: Path) -> None:
     metadata = {**(table.schema.metadata or {}), b"loadgen.run.json": to_json(run.manifest)}
     with path.open("wb") as file:
         pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
+    return [path]

@@ -3,7 +3,11 @@
 vLLM (``benchmarks/serve.py``, ``lib/endpoint_request_func.py``) starts the clock before it connects and ends an answer
 at its last token. Its duration is the time from the first request to the end of the last one, with the drain.
 Percentiles are interpolated. What was not measured is null or left out, where vLLM has 0; ``generated_texts`` are left
-out, as no text is kept. A sweep is one file: its steps are pooled, under the largest number of users.
+out, as no text is kept.
+
+A sweep is written as the folder that ``vllm bench sweep serve`` writes, and ``vllm bench sweep plot`` and
+``plot_pareto`` read. Each step is a folder with the result, ``run=0.json``, and a list of this one result without its
+lists of requests, ``summary.json``. A step is all requests sent in it; its duration includes its start and its drain.
 """
 
 import json
@@ -15,25 +19,44 @@ from typing import Any
 import numpy as np
 
 from loadgen.clock import SECOND
+from loadgen.measure.facts import StepFacts
 from loadgen.measure.load import peak_in_flight
-from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.record import Outcome, RequestRecord
+from loadgen.results.export.per_step import measured_in, place_of
 from loadgen.results.run_data import Run
 
 _ENDPOINT = "openai-chat"
 _PERCENTILES = (50, 90, 95, 99)
 
 
-def write(run: Run, path: Path) -> None:
-    """Write the file. Raises OSError."""
-    path.write_text(json.dumps(result(run), indent=1) + "\n")
+def write(run: Run, path: Path) -> list[Path]:
+    """Write the file, or the files of each step of a sweep, and return their paths; raises OSError."""
+    if not run.manifest.steps:
+        return [_written(path, result(run))]
+    files = []
+    for step in run.manifest.steps:
+        found = result(run, step)
+        if found["num_prompts"]:  # vLLM's plots end at a result without throughput
+            folder = place_of(step, path)
+            folder.mkdir(parents=True, exist_ok=True)
+            totals = {name: value for name, value in found.items() if not isinstance(value, list)}
+            files.append(_written(folder / "run=0.json", found))
+            files.append(_written(folder / "summary.json", [totals | {"run_number": 0}]))
+    return files
 
 
-def result(run: Run) -> dict[str, Any]:
-    """Return the content of the file; seconds where the name has no unit."""
-    measured = [r for r in run.requests if r.phase is Phase.MEASURE and _began(r) is not None and r.end_ns is not None]
+def _written(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def result(run: Run, step: StepFacts | None = None) -> dict[str, Any]:
+    """Return the result of a run, or of one step of it; seconds where the name has no unit."""
+    requests = measured_in(step, run.requests)
+    measured = [r for r in requests if _began(r) is not None and r.end_ns is not None]
     measured.sort(key=lambda r: _began(r) or 0)
     ok = [r for r in measured if r.outcome is Outcome.OK]
-    return _head(run, len(measured)) | _totals(measured, ok) | _latencies(ok) | _details(measured)
+    return _head(run, step, len(measured)) | _totals(measured, ok) | _latencies(ok) | _details(measured)
 
 
 def _began(r: RequestRecord) -> int | None:
@@ -41,8 +64,9 @@ def _began(r: RequestRecord) -> int | None:
     return r.sent_ns if r.connect_ns is None else r.connect_ns
 
 
-def _head(run: Run, prompts: int) -> dict[str, Any]:
+def _head(run: Run, step: StepFacts | None, prompts: int) -> dict[str, Any]:
     manifest, arrivals = run.manifest, run.manifest.arrivals
+    users = manifest.users if step is None else step.concurrency
     return {
         "date": datetime.fromisoformat(manifest.started_at).strftime("%Y%m%d-%H%M%S"),
         "endpoint_type": _ENDPOINT,
@@ -53,7 +77,7 @@ def _head(run: Run, prompts: int) -> dict[str, Any]:
         "num_prompts": prompts,
         "request_rate": "inf" if arrivals is None else arrivals.rate,
         "burstiness": 1.0 if arrivals is None else 1 / arrivals.cv**2 if arrivals.cv else None,
-        "max_concurrency": manifest.users if arrivals is None else arrivals.max_in_flight,
+        "max_concurrency": users if arrivals is None else arrivals.max_in_flight,
         "loadgen_run_id": manifest.run_id,
         "loadgen_verdict": run.summary["verdict"]["status"],
         "simulated": manifest.simulated,
