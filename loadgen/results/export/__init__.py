@@ -23,6 +23,7 @@ FORMATS = {
     "parquet": Format("records.parquet", "all records, as Parquet"),
     "csv": Format("records.csv", "all records, as CSV"),
     "vllm": Format("vllm.json", "result of `vllm bench serve`; of a sweep the folder of `vllm bench sweep serve`"),
+    "benchmark-report": Format("benchmark-report.json", "llm-d's BenchmarkReport 0.2.1, of a sweep one for each step"),
 }
 """Each format by its name. Its module has the same name, with ``_`` for ``-``."""
 
