@@ -1,9 +1,10 @@
 """Two runs side by side, over the prompts that both have answered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from loadgen.measure.statistics import mean
-from loadgen.metrics import PER_REQUEST, Metric
+from loadgen.metrics import CONNECT, PER_REQUEST, Metric
 from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results.manifest import Manifest
@@ -11,15 +12,25 @@ from loadgen.results.summary import summarise
 from loadgen.results.table import Table
 from loadgen.results.text import estimate, number, title
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMPARED = tuple(metric for metric in PER_REQUEST if metric is not CONNECT)
+"""Connections are mostly reused, so that few prompts have that time in both runs."""
+
 Run = tuple[Manifest, Sequence[RequestRecord]]
 
 
 def compare(first: Run, second: Run) -> Table:
     """Return means over the prompts that both runs have, and the paired difference with its 95 % interval."""
-    one, other = _by_prompt(first[1]), _by_prompt(second[1])
-    common = sorted(one.keys() & other.keys())
-    rows = tuple(row for metric in PER_REQUEST if (row := _row(metric, one, other, common)))
-    note = f"Means over {len(common)} prompts that both runs have answered; differences are paired by prompt."
+    import pandas as pd
+
+    frames = {"first": _by_prompt(first[1]), "second": _by_prompt(second[1])}
+    both = pd.concat(frames, axis=1, join="inner").sort_index()
+    rows = tuple(
+        row for metric in COMPARED if (row := _row(metric, both.xs(metric.key, axis=1, level=1).dropna())) is not None
+    )
+    note = f"Means over {len(both)} prompts that both runs have answered; differences are paired by prompt."
     note += f"\n  first:  {_described(first)}\n  second: {_described(second)}"
     if differing := _differing(first[0], second[0]):
         note += f"\n  They differ in {', '.join(differing)}."
@@ -38,23 +49,19 @@ def _differing(first: Manifest, second: Manifest) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() - {"results"} if one.get(name) != other.get(name))
 
 
-def _by_prompt(records: Sequence[RequestRecord]) -> dict[tuple[int, int], RequestRecord]:
+def _by_prompt(records: Sequence[RequestRecord]) -> "pd.DataFrame":
+    """Return a column for each metric, NaN where it was not measured, and a row for each prompt in each round."""
+    import pandas as pd
+
     measured = (r for r in records if r.phase is Phase.MEASURE and r.outcome is Outcome.OK)
-    return {(r.prompt_row, r.round): r for r in measured if r.prompt_row is not None}
+    answers = {(r.prompt_row, r.round): r for r in measured if r.prompt_row is not None}
+    columns = {m.key: [m.of(r) for r in answers.values()] for m in COMPARED if m.of is not None}
+    return pd.DataFrame(columns, index=pd.MultiIndex.from_tuples(answers, names=["prompt", "round"]), dtype="float64")
 
 
-def _row(
-    metric: Metric,
-    one: Mapping[tuple[int, int], RequestRecord],
-    other: Mapping[tuple[int, int], RequestRecord],
-    common: Sequence[tuple[int, int]],
-) -> tuple[str, ...] | None:
-    of = metric.of
-    assert of is not None
-    pairs = [(a, b) for key in common if (a := of(one[key])) is not None and (b := of(other[key])) is not None]
-    difference = mean([b - a for a, b in pairs])
+def _row(metric: Metric, pairs: "pd.DataFrame") -> tuple[str, ...] | None:
+    difference = mean((pairs["second"] - pairs["first"]).to_list())
     if difference is None:
         return None
-    n = len(pairs)
     shown = estimate({"value": difference.value, "ci95": difference.ci95})
-    return metric.heading, number(sum(a for a, _ in pairs) / n), number(sum(b for _, b in pairs) / n), shown
+    return metric.heading, number(pairs["first"].mean()), number(pairs["second"].mean()), shown
