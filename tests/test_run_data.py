@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, clean_environment
+from msgspec.structs import replace
 
 from loadgen import Run, read_run
 from loadgen.errors import DataError
@@ -40,6 +41,16 @@ def test_the_frame_of_records_has_each_field_and_figure(run: Run) -> None:
         assert (row["phase"], row["outcome"]) == (r.phase.value, r.outcome.value)
     assert "chunk_ns" not in frame
     assert pd.api.types.is_integer_dtype(frame["sent_ns"])
+
+
+def test_frames_of_all_runs_have_the_same_types(tmp_path: Path) -> None:
+    runs = [read_run(KEPT / kind) for kind in KINDS]
+    runs.append(Run(replace(runs[0].manifest, run_id="drained"), [replace(r, chunk_ns=None) for r in runs[0].recorded]))
+    assert len({tuple(run.records.dtypes.astype(str)) for run in runs}) == 1
+    files = [path for run in runs for path in export(run, "parquet", tmp_path / f"{run.manifest.run_id}.parquet")]
+    assert len({pq.read_schema(path).remove_metadata().to_string() for path in files}) == 1
+    (steps,) = duckdb.sql(f"select count(step) from '{tmp_path}/*.parquet' where phase = 'measure'").fetchall()
+    assert steps == (sum(r.step is not None for run in runs for r in run.requests if r.phase is Phase.MEASURE),)
 
 
 def test_frames_agree_with_the_summary(run: Run) -> None:

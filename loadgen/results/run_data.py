@@ -1,9 +1,11 @@
 """A run as data: pandas data frames of its records, steps, chunks and checks, for notebooks and scripts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -42,17 +44,21 @@ class Run:
     def records(self) -> "pd.DataFrame":
         """One row per request: the fields of its record but ``chunk_ns``, and the metrics of ``PER_REQUEST``.
 
-        Integers stay integers where some are missing (pandas' ``Int64``): times in ns have more digits than a float.
+        The type of a column is that of its field, also where all values are missing, so that frames of several runs go
+        together. Integers are pandas' ``Int64``: times in ns have more digits than a float.
         """
         import pandas as pd
 
-        fields = {name: [msgspec.to_builtins(getattr(r, name)) for r in self.requests] for name in _FIELDS}
+        fields = {
+            name: pd.array([msgspec.to_builtins(getattr(r, name)) for r in self.requests], dtype=dtype)
+            for name, dtype in _dtypes().items()
+        }
         figures = {
             metric.key: pd.array([metric.of(r) for r in self.requests], dtype="float64")
             for metric in PER_REQUEST
             if metric.of is not None and metric.key not in fields
         }
-        return pd.DataFrame({name: _column(values) for name, values in fields.items()} | figures)
+        return pd.DataFrame(fields | figures)
 
     @cached_property
     def chunks(self) -> "pd.DataFrame":
@@ -94,12 +100,20 @@ def read_run(folder: Path | str) -> Run:
     return Run(*read_folder(folder))
 
 
-_FIELDS = tuple(name for name in RequestRecord.__struct_fields__ if name != "chunk_ns")
+_DTYPES: Mapping[type, str] = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
+"""Those of pandas that know missing values, by the type of a field."""
 
 
-def _column(values: list[Any]) -> Any:  # noqa: ANN401 pandas has no one type for what a frame takes
-    """Return values as a column: integers as pandas' ``Int64``, everything else as it is."""
-    import pandas as pd
+def _dtypes() -> dict[str, str]:
+    """Return the type of each column."""
+    hints = get_type_hints(RequestRecord)
+    return {name: _DTYPES[_plain(hints[name])] for name in RequestRecord.__struct_fields__ if name != "chunk_ns"}
 
-    known = {type(value) for value in values if value is not None}
-    return pd.array(values, dtype="Int64") if known == {int} else values
+
+def _plain(hint: Any) -> type:  # noqa: ANN401 what an annotation may be
+    """Return the type in which JSON has a field: one of those in ``_DTYPES``."""
+    if get_origin(hint) is Literal:
+        return type(get_args(hint)[0])
+    if isinstance(hint, type):
+        return str if issubclass(hint, str) else hint
+    return _plain(next(part for part in get_args(hint) if part is not NoneType))

@@ -8,12 +8,11 @@ from loadgen.results.run_data import Run
 
 def write(run: Run, path: Path) -> list[Path]:
     """Write the file, and return its path in a list; raises OSError."""
-    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = run.records.assign(chunk_ns=pd.Series([r.chunk_ns for r in run.requests], dtype=object))
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    chunks = pa.array([r.chunk_ns for r in run.requests], type=pa.list_(pa.int64()))
+    table = pa.Table.from_pandas(run.records, preserve_index=False).append_column("chunk_ns", chunks)
     metadata = {**(table.schema.metadata or {}), b"loadgen.run.json": to_json(run.manifest)}
     with path.open("wb") as file:
         pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
