@@ -66,9 +66,10 @@ def _began(r: RequestRecord) -> int | None:
 
 def _head(run: Run, step: StepFacts | None, prompts: int) -> dict[str, Any]:
     manifest, arrivals = run.manifest, run.manifest.arrivals
+    ended = manifest.started_at if manifest.ended is None else manifest.ended.at
     users = manifest.users if step is None else step.concurrency
     return {
-        "date": datetime.fromisoformat(manifest.started_at).strftime("%Y%m%d-%H%M%S"),
+        "date": datetime.fromisoformat(ended).strftime("%Y%m%d-%H%M%S"),
         "endpoint_type": _ENDPOINT,
         "backend": _ENDPOINT,
         "label": None,
