@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 from jsonschema import Draft202012Validator
 from llmd_benchmark_report import import_benchmark_report
+from llmd_benchmark_report.native_to_br0_2 import import_vllm_benchmark
 from msgspec.structs import replace
 
 from loadgen import Run, read_run
@@ -61,6 +62,16 @@ def test_llm_ds_schema_and_library_take_the_reports_of_each_kind_of_run(kind: st
         assert aggregate(there) == aggregate(written)
         assert there["scenario"]["load"]["standardized"].items() >= written["scenario"]["load"]["standardized"].items()
         assert there["results"]["profiling"] == json.loads(json.dumps(written["results"]["profiling"]))
+
+
+@pytest.mark.parametrize(("kind", "concurrency"), [("speed", 1), ("sweep", 4), ("rate", 1024)])
+def test_llm_ds_converter_reads_the_results_of_vllm(kind: str, concurrency: int, tmp_path: Path) -> None:
+    files = export(read_run(KEPT / kind), "vllm", tmp_path / "vllm.json")
+    result = files[-2] if kind == "sweep" else files[0]
+    written, found = json.loads(result.read_text()), import_vllm_benchmark(str(result)).dump()
+    assert found["scenario"]["load"]["standardized"]["concurrency"] == concurrency
+    assert aggregate(found)["latency"]["time_to_first_token"]["p99"] == written["p99_ttft_ms"]
+    assert aggregate(found)["requests"]["total"] == written["num_prompts"]
 
 
 def test_the_schema_would_refuse_what_it_does_not_know() -> None:
