@@ -13,9 +13,8 @@ import pytest
 from conftest import ROOT, clean_environment
 from msgspec.structs import replace
 
-from loadgen import Run, read_run
+from loadgen import Run, metrics, read_run
 from loadgen.errors import DataError
-from loadgen import metrics
 from loadgen.record import Outcome, Phase, RequestRecord, from_line
 from loadgen.results.export import FORMATS, export, vllm
 
