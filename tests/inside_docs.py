@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 import pytest
 from locust import LoadTestShape, User, argument_parser, events
 from locust.env import Environment
@@ -70,12 +71,12 @@ def run_users(host: str, path: Path) -> RunResult:
 
 def summary_of(result: RunResult) -> dict[str, Any]:
     """What the test looks at."""
-    names = {name: figures["requests"]["started"] for name, figures in result.summary["by_name"].items()}
+    summary = result.summary
     return {
-        "names": names,
-        "requests": result.summary["requests"],
-        "steps": [step["concurrency"] for step in result.summary["steps"]],
-        "checks": {check["name"]: check["status"] for check in result.summary["verdict"]["checks"]},
+        "names": {name: figures.requests.started for name, figures in summary.by_name.items()},
+        "requests": msgspec.to_builtins(summary.requests),
+        "steps": [step.concurrency for step in summary.steps or ()],
+        "checks": {check.name: check.status.value for check in summary.verdict.checks},
     }
 
 

@@ -20,6 +20,7 @@ from loadgen.record import Outcome
 from loadgen.results.export import export
 from loadgen.results.export.benchmark_report import report
 from loadgen.results.launched import Launched
+from loadgen.results.summary_schema import as_json
 
 KEPT = ROOT / "tests" / "kept"
 KINDS = ["speed", "throughput", "sweep", "rate", "distributed", "interrupted"]
@@ -89,7 +90,7 @@ def test_each_step_of_a_sweep_has_a_report_with_its_figures(tmp_path: Path) -> N
     reports = [json.loads(path.read_text()) for path in files]
     assert {found["run"]["eid"] for found in reports} == {run.manifest.run_id}
     assert len({found["run"]["uid"] for found in reports}) == 3
-    for found, step in zip(reports, run.summary["steps"], strict=True):
+    for found, step in zip(reports, as_json(run.summary)["steps"], strict=True):
         load = found["scenario"]["load"]["standardized"]
         assert (load["stage"], load["concurrency"]) == (step["step"], step["concurrency"])
         assert aggregate(found)["latency"]["request_latency"]["mean"] == step["latency"]["e2e_ms"]["mean"]
@@ -99,14 +100,14 @@ def test_each_step_of_a_sweep_has_a_report_with_its_figures(tmp_path: Path) -> N
     assert "throughput" not in aggregate(reports[0])  # too few answers for a figure
     assert aggregate(reports[2])["throughput"]["output_token_rate"] == {
         "units": "tokens/s",
-        "mean": run.summary["steps"][2]["output_tokens_per_second"],
+        "mean": as_json(run.summary)["steps"][2]["output_tokens_per_second"],
     }
 
 
 def test_an_open_loop_counts_from_its_schedule() -> None:
     run = read_run(KEPT / "rate")
     found = valid(run)
-    expected = run.summary["rate"]["latency_from_schedule"]["ttft_ms"]
+    expected = as_json(run.summary)["rate"]["latency_from_schedule"]["ttft_ms"]
     assert aggregate(found)["latency"]["time_to_first_token"]["mean"] == expected["mean"]
     load = found["scenario"]["load"]["standardized"]
     assert load["rate_qps"] == 20

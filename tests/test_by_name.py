@@ -20,7 +20,8 @@ from loadgen.results.html import html
 from loadgen.results.manifest import Manifest
 from loadgen.results.markdown import markdown
 from loadgen.results.names_table import names_table
-from loadgen.results.summary import Summary, summarise
+from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Figure, NameSummary, NameWindow, Summary, as_json
 from loadgen.results.table import Table
 from loadgen.results.tables import tables
 from loadgen.results.terminal import show_table
@@ -41,9 +42,13 @@ def throughput(users: int, *steps: StepFacts) -> Manifest:
     return manifest(kind="throughput", users=users, planned_requests=None, steps=list(steps))
 
 
-def by_name(of: Manifest, records: Sequence[RequestRecord]) -> Summary:
-    found: Summary = summarise(of, records)["by_name"]
-    return found
+def by_name(of: Manifest, records: Sequence[RequestRecord]) -> dict[str, NameSummary]:
+    return summarise(of, records).by_name
+
+
+def window_of(of_name: NameSummary) -> NameWindow:
+    assert of_name.window is not None
+    return of_name.window
 
 
 def test_each_name_has_the_counts_latencies_and_tokens_that_a_run_of_it_alone_has() -> None:
@@ -56,21 +61,23 @@ def test_each_name_has_the_counts_latencies_and_tokens_that_a_run_of_it_alone_ha
     assert list(found) == [FIRST, SECOND]
     for name, of_name in ((FIRST, slow[::2]), (SECOND, slow[1::2])):
         alone = summarise(manifest(), of_name)
-        assert found[name] == {key: alone[key] for key in ("requests", "latency", "tokens")}
-    assert found[SECOND]["requests"]["by_error"] == {"http_5xx": 1}
-    assert found[SECOND]["requests"]["errors"] == {"http_5xx": "HTTP 503"}
-    assert found[SECOND]["latency"]["e2e_ms"]["p50"] == 170
+        assert found[name] == NameSummary(requests=alone.requests, latency=alone.latency, tokens=alone.tokens)
+    assert found[SECOND].requests.by_error == {"http_5xx": 1}
+    assert found[SECOND].requests.errors == {"http_5xx": "HTTP 503"}
+    assert found[SECOND].latency["e2e_ms"].p50 == 170
 
 
 def test_a_run_without_names_has_no_figures_by_name() -> None:
-    assert "by_name" not in summarise(manifest(), one_user(None))
-    assert "by_name" not in summarise(manifest(), one_user(""))
+    for name in (None, ""):
+        summary = summarise(manifest(), one_user(name))
+        assert summary.by_name == {}
+        assert "by_name" not in as_json(summary)
 
 
 def test_a_name_in_the_warm_up_is_none_of_the_measured_ones() -> None:
     records = one_user(None)
     warm_up = msgspec.structs.replace(record(99, **shifted(record(), -900)), name=FIRST, phase=Phase.WARMUP)
-    assert "by_name" not in summarise(manifest(), [warm_up, *records])
+    assert summarise(manifest(), [warm_up, *records]).by_name == {}
 
 
 def test_names_beyond_the_most_frequent_are_summed_up_with_requests_without_a_name() -> None:
@@ -80,40 +87,47 @@ def test_names_beyond_the_most_frequent_are_summed_up_with_requests_without_a_na
     assert len(found) == MOST + 1
     assert next(iter(found)) == "name 39"
     assert list(found)[-1] == OTHER
-    assert found["name 39"]["requests"]["completed"] == 3
-    assert found[OTHER]["requests"]["completed"] == 8 + 1 + 1 + 2
+    assert found["name 39"].requests.completed == 3
+    assert found[OTHER].requests.completed == 8 + 1 + 1 + 2
     assert "name 31" not in found
-    assert sum(of["requests"]["completed"] for of in found.values()) == len(records)
+    assert sum(of.requests.completed for of in found.values()) == len(records)
 
 
 def test_a_run_that_broke_off_says_of_no_name_how_many_were_started() -> None:
-    assert by_name(manifest(ended=None), one_user(FIRST))[FIRST]["requests"]["started"] is None
+    assert by_name(manifest(ended=None), one_user(FIRST))[FIRST].requests.started is None
 
 
 def test_the_requests_per_minute_of_all_names_add_up_to_those_of_the_run() -> None:
     summary = summarise(throughput(4), named(closed_loop(4, rounds=60), FIRST, SECOND, SECOND))
-    windows = [of["window"] for of in summary["by_name"].values()]
-    values = [window["requests_per_minute"]["value"] for window in windows]
-    assert sum(values) == pytest.approx(summary["throughput"]["requests_per_minute"]["value"])
+    windows = [window_of(of_name) for of_name in summary.by_name.values()]
+    values = [window.requests_per_minute.value or 0 for window in windows if window.requests_per_minute]
+    best, (only,) = summary.throughput, summary.steps or []
+    assert best is not None
+    assert best.requests_per_minute is not None
+    assert sum(values) == pytest.approx(best.requests_per_minute.value)
     assert values[0] == pytest.approx(2 * values[1], rel=0.05)  # the most frequent first
-    assert sum(window["share"] for window in windows) == pytest.approx(1)
-    assert {window["window_seconds"] for window in windows} == {summary["steps"][0]["window_seconds"]}
-    assert sum(window["output_tokens_per_second"] for window in windows) == pytest.approx(
-        summary["throughput"]["output_tokens_per_second"]
+    assert sum(window.share or 0 for window in windows) == pytest.approx(1)
+    assert {window.window_seconds for window in windows} == {only.window_seconds}
+    assert sum(window.output_tokens_per_second or 0 for window in windows) == pytest.approx(
+        best.output_tokens_per_second
     )
 
 
 def test_a_name_with_few_answers_has_no_requests_per_minute() -> None:
     records = named(closed_loop(4, rounds=60), FIRST)
     records[100] = msgspec.structs.replace(records[100], name=SECOND)
-    window = by_name(throughput(4), records)[SECOND]["window"]
-    assert window["requests_per_minute"] == {"value": None, "ci95": None, "n": 1}
-    assert window["answers"] == 1
+    window = window_of(by_name(throughput(4), records)[SECOND])
+    assert window.requests_per_minute == Figure(value=None, ci95=None, n=1)
+    assert window.answers == 1
 
 
 def test_a_run_without_a_throughput_has_no_window_by_name() -> None:
-    assert "window" not in by_name(manifest(), one_user(FIRST))[FIRST]
-    assert "window" not in by_name(throughput(9), named(closed_loop(4), FIRST))[FIRST]
+    for summary in (
+        summarise(manifest(), one_user(FIRST)),
+        summarise(throughput(9), named(closed_loop(4), FIRST)),
+    ):
+        assert summary.by_name[FIRST].window is None
+        assert "window" not in as_json(summary)["by_name"][FIRST]
 
 
 def test_latencies_of_a_sweep_are_those_of_the_step_with_its_throughput() -> None:
@@ -124,8 +138,9 @@ def test_latencies_of_a_sweep_are_those_of_the_step_with_its_throughput() -> Non
     ]
     steps = step(0, 4, (500, 14_000)), step(1, 8, (20_500, 50_000))
     summary = summarise(throughput(8, *steps), named(slow + slower, FIRST, SECOND))
-    assert summary["throughput"]["at_concurrency"] == 4
-    for of_name in summary["by_name"].values():
+    assert summary.throughput is not None
+    assert summary.throughput.at_concurrency == 4
+    for of_name in as_json(summary)["by_name"].values():
         assert of_name["latency"]["e2e_ms"]["mean"] == 150
         assert of_name["requests"]["completed"] == 440
         assert "latency" not in of_name["window"]
@@ -137,7 +152,7 @@ def test_latencies_of_a_sweep_are_those_of_the_step_with_its_throughput() -> Non
 def test_latencies_of_a_sweep_without_a_throughput_are_not_mixed() -> None:
     records = named(closed_loop(4) + closed_loop(8, begin_ms=20_000), FIRST, SECOND)
     summary = summarise(throughput(8, step(0, 4, None), step(1, 8, None)), records)
-    assert {name: of["latency"] for name, of in summary["by_name"].items()} == {FIRST: {}, SECOND: {}}
+    assert {name: of.latency for name, of in summary.by_name.items()} == {FIRST: {}, SECOND: {}}
     assert names_table(summary).columns == ("name", "completed", "failed", "output tokens, mean")
 
 
@@ -149,7 +164,8 @@ def test_goodput_by_name_is_the_share_of_its_requests_within_the_limits() -> Non
         for r in named(closed_loop(4, pause_ms=60, rounds=60), FIRST, SECOND)
     ]
     summary = summarise(of, records)
-    shares = {name: of["window"]["goodput"]["share"]["value"] for name, of in summary["by_name"].items()}
+    goodputs = {name: window_of(of_name).goodput for name, of_name in summary.by_name.items()}
+    shares = {name: goodput.share.value for name, goodput in goodputs.items() if goodput is not None}
     assert shares == {FIRST: 1.0, SECOND: 0.0}
     assert names_table(summary).columns[-1] == "within limits"
 
@@ -168,9 +184,9 @@ def test_one_name_has_no_table_and_two_have_one_in_each_report() -> None:
     (table,) = of_names(summary)
     assert table.columns == (
         *("name", "completed", "failed", "output tokens, mean"),
-        *("TTFT p50, ms", "TPOT p50, ms", "ITL p50, ms", "E2E p50, ms"),
+        *("TTFT p50, ms", "TTFT p99, ms", "TPOT p50, ms", "ITL p50, ms", "E2E p50, ms", "E2E p99, ms"),
     )
-    assert table.rows[1] == (SECOND, "20", "0", "5.0", "100.0", "10.00", "10.00", "150.0")
+    assert table.rows[1] == (SECOND, "20", "0", "5.0", "100.0", "n<368", "10.00", "10.00", "150.0", "n<368")
     for page in (markdown(summary), html(summary)):
         assert "Figures by name" in page
         assert SECOND in page
@@ -184,7 +200,7 @@ def test_names_of_many_kinds_of_requests_have_a_row_and_the_last_is_explained() 
 
 def test_a_name_cannot_break_a_report() -> None:
     summary = summarise(manifest(), one_user(EVIL, SECOND))
-    assert EVIL in summary["by_name"]  # the summary has it as the user wrote it
+    assert EVIL in summary.by_name  # the summary has it as the user wrote it
     page = html(summary)
     assert_harmless(page)
     assert "<b>" not in page

@@ -24,6 +24,7 @@ from loadgen.cli.calibrate import calibrate
 from loadgen.clock import MS
 from loadgen.errors import EngineError
 from loadgen.launch.calibrate import Grid
+from loadgen.measure.check import CheckResult, Status
 from loadgen.measure.envelope import (
     RATE_SLACK,
     Asked,
@@ -47,7 +48,8 @@ from loadgen.results.calibration import Calibration, envelope_here
 from loadgen.results.html import html
 from loadgen.results.machine import this_machine
 from loadgen.results.markdown import markdown
-from loadgen.results.summary import Summary, summarise
+from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Summary
 
 LOADGEN = [sys.executable, "-m", "loadgen.cli"]
 ASKED = Asked(streams=1, tokens_per_second=100, tokens=5, ttft_ms=99)
@@ -312,9 +314,9 @@ def test_a_calibration_that_cannot_be_read_is_as_none(kept: Path) -> None:
     assert envelope_here() == (None, "the calibration cannot be read (Is a directory)")
 
 
-def check_of(summary: Summary) -> dict[str, Any]:
-    (found,) = [c for c in summary["verdict"]["checks"] if c["name"] == "inside the calibrated envelope"]
-    return dict(found)
+def check_of(summary: Summary) -> CheckResult:
+    (found,) = [c for c in summary.verdict.checks if c.name == "inside the calibrated envelope"]
+    return found
 
 
 MADE = Envelope(made_at="2026-11-25T08:00:00+00:00", held=(cell(64, 100),))
@@ -322,7 +324,7 @@ MADE = Envelope(made_at="2026-11-25T08:00:00+00:00", held=(cell(64, 100),))
 
 def test_a_run_outside_the_envelope_is_a_warn_with_advice() -> None:
     inside = summarise(manifest(calibration=MADE), RECORDS)
-    assert check_of(inside) | {"advice": None} == {
+    assert msgspec.to_builtins(check_of(inside)) | {"advice": None} == {
         "id": "calibrated",
         "name": "inside the calibrated envelope",
         "status": "ok",
@@ -330,39 +332,40 @@ def test_a_run_outside_the_envelope_is_a_warn_with_advice() -> None:
         "limit": "64 streams at up to 100 tokens/s each",
         "advice": None,
     }
-    outside = summarise(manifest(calibration=MADE, users=65), at_once(65))
-    assert (check_of(outside)["status"], check_of(outside)["value"]) == ("warn", "65 streams at 100 tokens/s each")
-    assert "--users" in check_of(outside)["advice"]
+    outside = check_of(summarise(manifest(calibration=MADE, users=65), at_once(65)))
+    assert (outside.status, outside.value) == (Status.WARN, "65 streams at 100 tokens/s each")
+    assert "--users" in (outside.advice or "")
 
 
 def test_reading_more_streams_token_by_token_than_was_calibrated_is_a_warn() -> None:
     lazily = Envelope(made_at="", held=(cell(64, 100, share=0.25),))
     found = check_of(summarise(manifest(calibration=lazily, users=64, itl_share=1.0), at_once(64)))
-    assert found["status"] == "warn"
-    assert "100% of them read token by token" in found["value"]
-    assert "--itl-sample" in found["advice"]
+    assert found.status is Status.WARN
+    assert "100% of them read token by token" in (found.value or "")
+    assert "--itl-sample" in (found.advice or "")
 
 
 def test_what_is_not_calibrated_is_not_checked_and_says_why() -> None:
     none = check_of(summarise(manifest(no_calibration="the calibration is damaged"), RECORDS))
-    assert (none["status"], none["limit"]) == ("not checked", "unknown: the calibration is damaged")
-    assert none["advice"] == "Run `loadgen calibrate` once on this machine."
+    assert (none.status, none.limit) == (Status.NOT_CHECKED, "unknown: the calibration is damaged")
+    assert none.advice == "Run `loadgen calibrate` once on this machine."
     for other in (
         summarise(manifest(calibration=MADE, host="https://h"), RECORDS),
         summarise(manifest(calibration=MADE), [record(client="openai")]),
     ):
-        assert check_of(other)["status"] == "not checked"
-        assert "own client on this machine, without TLS" in check_of(other)["advice"]
+        assert check_of(other).status is Status.NOT_CHECKED
+        assert "own client on this machine, without TLS" in (check_of(other).advice or "")
 
 
 def test_reports_quote_the_envelope() -> None:
     s = summarise(manifest(calibration=Envelope(made_at="2026-11-25T08:00:00+00:00", held=HELD)), RECORDS)
     quoted = "1,024 streams at up to 20 tokens/s each, 256 at 50, 64 at 100"
-    assert s["instrument"]["calibration"]["text"] == quoted == described(HELD)
-    assert [c["streams"] for c in s["instrument"]["calibration"]["held"]] == [1024, 256, 64]
+    assert s.instrument.calibration is not None
+    assert s.instrument.calibration.text == quoted == described(HELD)
+    assert [c.streams for c in s.instrument.calibration.held] == [1024, 256, 64]
     for page in (markdown(s), html(s)):
         assert f"{quoted} (2026-11-25)" in page
-    assert summarise(manifest(), RECORDS)["instrument"]["calibration"] is None
+    assert summarise(manifest(), RECORDS).instrument.calibration is None
     assert "not calibrated" in markdown(summarise(manifest(), RECORDS))
 
 
@@ -390,7 +393,7 @@ def test_a_small_grid_is_measured_kept_and_quoted_by_a_run(kept: Path, tmp_path:
         done = locust(*arguments, users=3, environment={"LOADGEN_CALIBRATION": str(kept)})
     done.assert_ended_well()
     assert done.manifest["calibration"]["held"][0]["streams"] == 2
-    assert check_of(done.summary)["status"] == "warn"
+    assert done.checks["inside the calibrated envelope"]["status"] == "warn"
     assert "inside the calibrated envelope: " in done.out
 
 

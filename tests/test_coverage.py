@@ -104,8 +104,9 @@ def test_a_cell_counts_what_is_printed_and_what_holds() -> None:
 def test_a_sweep_on_virtual_time_has_the_steps_and_windows_of_a_real_one() -> None:
     sweep = sweeps.play(MARKOVIAN.slowed(0.05).model, FixedSteps([4, 16, 64]), np.random.default_rng(1), step_s=5.0)
     assert [step.concurrency for step in sweep.facts] == [4, 16, 64]
-    assert sweep.headline["knee"] is not None
-    assert sweep.headline["requests_per_minute"]["value"] == pytest.approx(60 * 16 / 0.05, rel=0.1)
+    assert sweep.headline.knee is not None
+    assert sweep.headline.requests_per_minute is not None
+    assert sweep.headline.requests_per_minute.value == pytest.approx(60 * 16 / 0.05, rel=0.1)
     windows = [step.window_ns for step in sweep.facts]
     assert all(w is not None and step.began_ns < w[0] < w[1] for w, step in zip(windows, sweep.facts, strict=True))
     assert {r.step for r in sweep.records} == {0, 1, 2}

@@ -14,7 +14,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from boards import queries
 from boards.names import ALERTS, GPU, LOADGEN, METRICS, RULES
 from boards.scraping import ENGINES
 from conftest import ROOT, clean_environment, free_port
@@ -165,9 +164,13 @@ def test_queries_ask_for_all_that_is_exported_and_for_nothing_else() -> None:
     assert rated <= {name for rule in rules() for name in names_of(rule["expr"])}
 
 
-def test_percentiles_need_as_many_values_as_in_reports() -> None:
-    assert {name: statistics.SMALLEST_SAMPLE[name] for name in queries.QUANTILES} == queries.SMALLEST_SAMPLE
-    assert {name: statistics.QUANTILES[name] for name in queries.QUANTILES} == queries.QUANTILES
+@pytest.mark.parametrize("name", ["run", "compare-runs"])
+def test_percentiles_need_as_many_values_as_in_reports(name: str) -> None:
+    asked = [text for text in expressions(DASHBOARDS[name]) if text.startswith("histogram_quantile(")]
+    needed = {re.fullmatch(r"histogram_quantile\(([\d.]+), .* >= (\d+)", text) for text in asked}
+    assert {None if found is None else (float(found[1]), int(found[2])) for found in needed} == {
+        (statistics.QUANTILES[p], statistics.SMALLEST_SAMPLE[p]) for p in ("p50", "p90", "p99")
+    }
 
 
 def test_the_alerts_that_are_shown_are_those_that_there_are() -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from loadgen.measure.intervals import (
 from loadgen.measure.statistics import (
     QUANTILES,
     SMALLEST_SAMPLE,
+    Distribution,
     fewest_values,
     mean,
     percentile,
@@ -140,7 +142,7 @@ def test_an_interval_of_independent_values_is_widened_or_refused_where_neighbour
 def test_of_nothing_there_is_no_mean() -> None:
     assert mean_of_series([]) is None
     assert not narrow_enough([], 0.5)
-    assert distribution_of_series([]) == {"n": 0}
+    assert msgspec.to_builtins(distribution_of_series([])) == {"n": 0}
 
 
 def test_a_series_that_stays_correlated_has_a_mean_without_an_interval() -> None:
@@ -250,16 +252,21 @@ def test_the_p99_of_few_clusters_has_no_interval() -> None:
 def test_a_distribution_names_what_it_cannot_tell_and_is_plain_json() -> None:
     x = np.random.default_rng(8).exponential(size=120)
     found = distribution_of_series(x)
-    assert json.loads(json.dumps(found)) == found
-    assert found["n"] == 120
-    assert found["not_resolvable"] == ["p95", "p99"]
-    assert found["needs"] == {"p95": 250, "p99": 368}
-    assert {"mean", "p50"} <= set(found)
-    assert not {"p95", "p99"} & set(found)
-    assert set(found["ci95"]) <= {"mean", "p50"}
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Distribution) == found
+    assert found.n == 120
+    assert found.not_resolvable == ["p95", "p99"]
+    assert found.needs == {"p95": 250, "p99": 368}
+    as_json = msgspec.to_builtins(found)
+    assert json.loads(json.dumps(as_json)) == json.loads(msgspec.json.encode(found))
+    assert {"mean", "p50"} <= set(as_json)
+    assert not {"p95", "p99"} & set(as_json)
+    assert (found.p95, found.p99, found.interval("p95")) == (None, None, None)
+    assert found.ci95 is not None
+    assert set(found.ci95) <= {"mean", "p50"}
     full = distribution_of_series(np.random.default_rng(9).exponential(size=4000))
-    assert (full["not_resolvable"], full["needs"]) == ([], {})
-    assert set(full["ci95"]) == {"mean", "p50", "p90", "p95", "p99"}
+    assert (full.not_resolvable, full.needs) == ([], {})
+    assert full.ci95 is not None
+    assert set(full.ci95) == {"mean", "p50", "p90", "p95", "p99"}
 
 
 def test_a_share_is_wilsons() -> None:

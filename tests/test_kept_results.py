@@ -173,7 +173,7 @@ def test_checks_and_statuses_are_those_of_the_list(tmp_path: Path) -> None:
     lines += [f"exit status {verdict.exit_status}: {verdict.value}" for verdict in Verdict]
     for kind in RUNS:
         folder = shutil.copytree(KEPT / kind, tmp_path / kind)
-        lines += [f"{kind}: {check['name']}" for check in report(folder)["verdict"]["checks"]]
+        lines += [f"{kind}: {check.name}" for check in report(folder).verdict.checks]
     assert lines == golden("checks", lines)
 
 

@@ -3,7 +3,8 @@
 from html.parser import HTMLParser
 
 import pytest
-from test_matrix_tables import drawn, made, result, speed, streaming, sweep, verdict
+from support.summaries import verdict
+from test_matrix_tables import drawn, made, result, speed, streaming, sweep
 
 from loadgen.matrix.document import Document, letter
 from loadgen.matrix.html import html

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import pytest
 from conftest import ROOT, records_of
@@ -13,7 +12,9 @@ from loadgen.clock import SECOND
 from loadgen.matrix.gather import results
 from loadgen.matrix.matrix import reopen
 from loadgen.matrix.reference import SPEED, THROUGHPUT, Reference
+from loadgen.measure.verdict import Verdict
 from loadgen.record import Outcome, Phase
+from loadgen.results.summary_schema import Summary
 
 FILES = ROOT / "scripts" / "benchmarks" / "matrices"
 MODELS = ("vicuna-13b-v1.5", "llama2-70b-chat")
@@ -59,7 +60,11 @@ def test_the_tables_are_the_reference_figures(
     for key, known in references.items():
         result = found[key]
         if name == "simulated-speed":
-            value = result.speed[0]["speed"]["tokens_per_second_mean"]["value"]
+            of_one_user = result.speed[0].speed
+            assert of_one_user is not None
+            assert of_one_user.tokens_per_second_mean is not None
+            value = of_one_user.tokens_per_second_mean.value
+            assert value is not None
             assert any(value == pytest.approx(speed) for speed in speeds), "the figure is that of a run's own records"
         else:
             value = requests_per_minute(result.throughput[0])
@@ -71,14 +76,16 @@ def test_the_tables_are_the_reference_figures(
     assert "100 times as fast" in page
 
 
-def requests_per_minute(summary: Mapping[str, Any]) -> float:
+def requests_per_minute(summary: Summary) -> float:
     """The headline; of a sweep that this machine disturbed so much that it has none, what its last step shows."""
-    headline = summary["throughput"]["requests_per_minute"]
+    assert summary.throughput is not None
+    headline = summary.throughput.requests_per_minute
     if headline is None:
-        assert summary["verdict"]["status"] != "VALID"
-        headline = summary["steps"][-1]["requests_per_minute"]
-    value: float = headline["value"]
-    return value
+        assert summary.verdict.status is not Verdict.VALID
+        headline = (summary.steps or [])[-1].requests_per_minute
+    assert headline is not None
+    assert headline.value is not None
+    return headline.value
 
 
 def mean_speed(run: Path) -> float:

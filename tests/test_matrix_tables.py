@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.summaries import Interval, best, figure, summary, verdict
 from test_measure import record, shifted
 from test_results import RECORDS, manifest
 
@@ -16,38 +17,24 @@ from loadgen.matrix.result import Result
 from loadgen.matrix.spread import over_runs
 from loadgen.matrix.tables import Links, document
 from loadgen.matrix.terminal import show
+from loadgen.measure.statistics import Distribution
 from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Speed, Summary
 from loadgen.results.text import ABSENT
 
 
-def verdict(status: str = "VALID", **checks: str) -> dict[str, Any]:
-    return {"status": status, "checks": [{"name": name, "status": found} for name, found in checks.items()]}
+def speed(value: float | None, ci95: Interval | None = None, **changes: Any) -> Summary:
+    mean = None if value is None else figure(value, ci95)
+    return summary(speed=Speed(tokens_per_second_mean=mean, tokens_per_second_total=mean), **changes)
 
 
-def speed(value: float | None, ci95: tuple[float, float] | None = None, **said: Any) -> dict[str, Any]:
-    mean = None if value is None else {"value": value, "ci95": ci95 and list(ci95), "n": 100}
-    return {
-        "verdict": verdict(),
-        "speed": {"tokens_per_second_mean": mean, "tokens_per_second_total": mean},
-        "tokens": {"output_per_request": {"n": 100, "p50": 120.0}},
-        "latency": {},
-    } | said
+def streaming(ttft: float, tpot: float, p99: float | None = None) -> Summary:
+    latencies = {"ttft_ms": Distribution(n=100, p50=ttft, p99=p99), "tpot_ms": Distribution(n=100, p50=tpot)}
+    return summary(latency=latencies)
 
 
-def streaming(ttft: float, tpot: float, **percentiles: float) -> dict[str, Any]:
-    latency = {"ttft_ms": {"n": 100, "p50": ttft} | percentiles, "tpot_ms": {"n": 100, "p50": tpot}}
-    return {"verdict": verdict(), "latency": latency}
-
-
-def sweep(
-    value: float | None, ci95: tuple[float, float] | None, at: int, tokens: float | None = None
-) -> dict[str, Any]:
-    best = {
-        "requests_per_minute": {"value": value, "ci95": ci95},
-        "at_concurrency": at,
-        "output_tokens_per_second": tokens,
-    }
-    return {"verdict": verdict(), "throughput": best}
+def sweep(value: float | None, ci95: Interval | None, at: int, tokens: float | None = None) -> Summary:
+    return summary(kind="throughput", throughput=best(figure(value, ci95), at, output_tokens_per_second=tokens))
 
 
 def result(engine: str = "vllm", model: str = "m", **values: Any) -> Result:
@@ -212,7 +199,7 @@ def test_repeats_of_a_sweep_may_be_best_at_several_numbers_of_users(at: Sequence
 
 def test_the_interval_between_runs_is_students() -> None:
     # mean 50, s = 2, t(2 degrees of freedom, 0.975) = 4.302653, half = 4.302653 * 2 / sqrt 3 = 4.968275
-    found = over_runs([{"value": v, "ci95": [v - 1, v + 1]} for v in (48.0, 50.0, 52.0)])
+    found = over_runs([figure(v, (v - 1, v + 1)) for v in (48.0, 50.0, 52.0)])
     assert found is not None
     assert (found.value, found.runs, found.lowest, found.highest, found.between) == (50, 3, 48, 52, True)
     assert found.ci95 == pytest.approx((45.031725, 54.968275))
@@ -222,14 +209,14 @@ def test_the_interval_between_runs_is_students() -> None:
 def test_the_mean_interval_within_runs_holds_where_it_is_wider() -> None:
     # between: s = 0.1 / sqrt 2, t(1, 0.975) = 12.7062, half = 12.7062 * s / sqrt 2 = 0.635
     # within: 3 and 2 below, 1 and 2 above, so 2.5 and 1.5 of the mean 50.05
-    found = over_runs([{"value": 50.0, "ci95": [47, 51]}, {"value": 50.1, "ci95": [48.1, 52.1]}, None, {"value": None}])
+    found = over_runs([figure(50.0, (47, 51)), figure(50.1, (48.1, 52.1)), None, figure(None)])
     assert found is not None
     assert (found.runs, found.between) == (2, False)
     assert found.ci95 == pytest.approx((47.55, 51.55))
 
 
 def test_one_run_has_its_own_interval_and_no_spread() -> None:
-    found = over_runs([{"value": 50.0, "ci95": [49, 51.5]}], 0.1)
+    found = over_runs([figure(50.0, (49, 51.5))], 0.1)
     assert found is not None
     assert (found.value, found.ci95, found.cv) == (5.0, pytest.approx((4.9, 5.15)), None)
     assert over_runs([None]) is None
@@ -346,12 +333,12 @@ def test_where_templates_come_from_explains_a_difference() -> None:
 
 
 def test_the_summaries_of_real_runs_have_what_the_tables_need() -> None:
-    summary = summarise(manifest(scenario={"max_tokens": 512, "client": "own", "no_stream": True}), RECORDS)
+    alone = summarise(manifest(scenario={"max_tokens": 512, "client": "own", "no_stream": True}), RECORDS)
     closed = summarise(
         manifest(kind="throughput", users=2),
         [record(i, **shifted(record(), 100 * (i // 2) * 2 + i % 2)) for i in range(40)],
     )
-    of = made(result(speed=(summary,), streaming=(summary,), throughput=(closed,)))
+    of = made(result(speed=(alone,), streaming=(alone,), throughput=(closed,)))
     assert entry(of).text == "33.33"
     assert [e.text for e in table(of, "details").rows[0][3:5]] == ["100.0", "10.00"]
     assert entry(of, key="throughput").where in {"", "at 2 users"}

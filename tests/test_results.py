@@ -12,6 +12,7 @@ from test_measure import record, shifted
 
 from loadgen.errors import DataError
 from loadgen.measure.facts import Instrument
+from loadgen.measure.verdict import Verdict
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results import store
 from loadgen.results.compare import compare
@@ -21,6 +22,7 @@ from loadgen.results.markdown import markdown
 from loadgen.results.report import report
 from loadgen.results.store import RecordFile, RunFolder, merge, records_path
 from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Speed, as_json
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -50,13 +52,20 @@ RECORDS = [record(i, **shifted(record(), 200 * i)) for i in range(40)]
 
 
 def test_the_summary_has_the_names_and_figures_of_the_contract() -> None:
-    s = summarise(manifest(), RECORDS)
+    s = as_json(summarise(manifest(), RECORDS))
     assert (s["schema"], s["kind"], s["engine"], s["model"], s["simulated"]) == (1, "speed", "vllm", "m", False)
     assert s["verdict"]["status"] == "VALID"
     assert {"id", "name", "status", "value", "limit", "advice"} == set(s["verdict"]["checks"][0])
     assert s["speed"]["tokens_per_second_mean"]["value"] == pytest.approx(5 / 0.15)
     assert s["speed"]["tokens_per_second_total"]["ci95"] == pytest.approx([5 / 0.15] * 2)
-    assert s["latency"]["ttft_ms"] == {"n": 40, "mean": 100.0, "p50": 100.0, "p90": 100.0}
+    assert s["latency"]["ttft_ms"] == {
+        "n": 40,
+        "mean": 100.0,
+        "p50": 100.0,
+        "p90": 100.0,
+        "not_resolvable": ["p95", "p99"],
+        "needs": {"p95": 72, "p99": 368},
+    }
     assert s["latency"]["tpot_ms"]["p50"] == 10
     assert s["latency"]["itl_ms"]["n"] == 160
     assert s["tokens"] | {"output_per_request": {}} == {
@@ -76,8 +85,9 @@ def test_no_figure_is_labelled_with_the_users_at_first_where_they_were_changed()
     records = [record(i, user=i % 5, **shifted(record(), 30 * i)) for i in range(200)]
     changed = manifest(kind="throughput", users=2, users_changed=True)
     s = summarise(changed, records)
-    assert s["verdict"]["status"] == "INVALID"
-    assert (s["users_changed"], s["steps"], s["throughput"]["at_concurrency"]) == (True, [], None)
+    assert s.verdict.status is Verdict.INVALID
+    assert s.throughput is not None
+    assert (s.users_changed, s.steps, s.throughput.at_concurrency) == (True, [], None)
     for page in (markdown(s), html(s)):
         assert "at 2 users" not in page
         assert "the number of users was changed during the run" in page
@@ -86,19 +96,20 @@ def test_no_figure_is_labelled_with_the_users_at_first_where_they_were_changed()
 
 def test_gaps_between_chunks_of_several_tokens_are_not_called_inter_token() -> None:
     several = [record(i, **shifted(record(), 200 * i, output_tokens=10)) for i in range(40)]
-    latency = summarise(manifest(), several)["latency"]
+    latency = summarise(manifest(), several).latency
     assert "itl_ms" not in latency
-    assert latency["icl_ms"]["n"] == 160
+    assert latency["icl_ms"].n == 160
 
 
 def test_what_was_not_measured_is_absent_and_never_zero() -> None:
     nothing = [record(i, **shifted(record(), 200 * i), outcome=Outcome.HTTP_5XX, output_tokens=None) for i in range(40)]
     s = summarise(manifest(instruments=[]), nothing)
-    assert s["speed"] == {"tokens_per_second_mean": None, "tokens_per_second_total": None}
-    assert s["latency"]["ttft_ms"] == {"n": 0}
-    assert (s["tokens"]["output"], s["tokens"]["input"]) == (None, None)
-    assert s["instrument"]["loop_lag_ms"] is None
-    assert summarise(manifest(ended=None), RECORDS)["requests"]["started"] is None
+    assert s.speed == Speed(tokens_per_second_mean=None, tokens_per_second_total=None)
+    assert as_json(s)["speed"] == {"tokens_per_second_mean": None, "tokens_per_second_total": None}
+    assert as_json(s)["latency"]["ttft_ms"] == {"n": 0}
+    assert (s.tokens.output, s.tokens.input) == (None, None)
+    assert s.instrument.loop_lag_ms is None
+    assert summarise(manifest(ended=None), RECORDS).requests.started is None
 
 
 def kept(parent: Path, of: Manifest, records: Sequence[RequestRecord]) -> Path:
@@ -123,8 +134,8 @@ def test_a_line_that_a_kill_cut_in_two_is_left_out(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     assert store.read_folder(folder)[1] == RECORDS[:2]
     s = report(folder)
-    assert s["verdict"]["status"] == "INCONCLUSIVE"
-    assert s["requests"]["completed"] == 2
+    assert s.verdict.status is Verdict.INCONCLUSIVE
+    assert s.requests.completed == 2
 
 
 def test_reports_show_the_same_figures() -> None:

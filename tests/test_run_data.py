@@ -54,12 +54,12 @@ def test_frames_of_all_runs_have_the_same_types(tmp_path: Path) -> None:
 
 def test_frames_agree_with_the_summary(run: Run) -> None:
     frame = run.records[(run.records["phase"] == "measure") & (run.records["outcome"] == "ok")]
-    assert len(frame) == run.summary["requests"]["completed"]
-    known = run.summary["latency"].get("e2e_ms", {})
-    if "mean" in known:
-        assert frame["e2e_ms"].mean() == pytest.approx(known["mean"])
-    assert list(run.checks["name"]) == [check["name"] for check in run.summary["verdict"]["checks"]]
-    assert len(run.steps) == len(run.summary.get("steps", []))
+    assert len(frame) == run.summary.requests.completed
+    known = run.summary.latency["e2e_ms"]
+    if known.mean is not None:
+        assert frame["e2e_ms"].mean() == pytest.approx(known.mean)
+    assert list(run.checks["name"]) == [check.name for check in run.summary.verdict.checks]
+    assert len(run.steps) == len(run.summary.steps or ())
     gaps = run.chunks.dropna()
     expected = [gap for r in run.requests if r.outcome is Outcome.OK for gap in metrics.icl_ms(r)]
     complete = gaps[gaps["request_id"].isin({r.request_id for r in run.requests if r.outcome is Outcome.OK})]
@@ -68,7 +68,7 @@ def test_frames_agree_with_the_summary(run: Run) -> None:
 
 def test_nested_figures_of_steps_are_columns() -> None:
     run = read_run(KEPT / "sweep")
-    assert run.steps["concurrency"].to_list() == [step["concurrency"] for step in run.summary["steps"]]
+    assert run.steps["concurrency"].to_list() == [step.concurrency for step in run.summary.steps or ()]
     assert "requests_per_minute.value" in run.steps
 
 
@@ -86,7 +86,7 @@ def test_pandas_and_duckdb_read_what_is_exported(run: Run, tmp_path: Path) -> No
     (counted, from_text) = (duckdb.sql(query.format(path)).fetchall() for path in paths.values())
     measured = [r for r in run.requests if r.phase is Phase.MEASURE]
     tokens = [r.output_tokens for r in measured if r.output_tokens is not None]
-    assert counted == from_text == [(len(measured), run.summary["requests"]["completed"], sum(tokens) or None)]
+    assert counted == from_text == [(len(measured), run.summary.requests.completed, sum(tokens) or None)]
 
 
 def record(**fields: object) -> RequestRecord:
@@ -141,7 +141,7 @@ def test_a_sweep_is_laid_out_as_the_sweeps_of_vllm(tmp_path: Path) -> None:
     ]
     results, (totals, *_) = [json.loads(path.read_text()) for path in files[::2]], json.loads(files[-1].read_text())
     assert [found["max_concurrency"] for found in results] == [1, 2, 4]
-    assert sum(found["completed"] for found in results) == run.summary["requests"]["completed"]
+    assert sum(found["completed"] for found in results) == run.summary.requests.completed
     assert sum(len(found["ttfts"]) for found in results) == len(vllm.result(run)["ttfts"])
     assert totals["run_number"] == 0
     lists = {name for name, value in results[-1].items() if isinstance(value, list)}

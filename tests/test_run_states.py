@@ -143,8 +143,8 @@ def test_who_ended_a_run_is_named_only_where_it_is_known(
     ended = read_folder(result.folder)[0].ended
     assert ended is not None
     assert (ended.reason, ended.sigint) == ("interrupted", sigint)
-    (check,) = [check for check in result.summary["verdict"]["checks"] if check["name"] == "run complete"]
-    assert check["value"].startswith(value)
+    (check,) = [check for check in result.summary.verdict.checks if check.name == "run complete"]
+    assert (check.value or "").startswith(value)
 
 
 def test_a_run_goes_through_its_states_once_and_in_one_direction() -> None:
@@ -173,8 +173,8 @@ def test_a_warm_up_that_outlives_the_run_time_leaves_nothing_to_measure_by(tmp_p
     result = locust.run()
     assert locust.controller is not None
     assert (locust.controller.end_reason, locust.exit_status) == ("run-time", ExitStatus.INCONCLUSIVE)
-    sizes = {check["name"]: check["advice"] for check in result.summary["verdict"]["checks"]}
-    assert "--run-time was over, which includes the warm-up" in sizes["enough samples"]
+    advice = {check.name: check.advice or "" for check in result.summary.verdict.checks}
+    assert "--run-time was over, which includes the warm-up" in advice["enough samples"]
     assert len(records_by_request(locust)) == 2
     locust.assert_nothing_waits()
 
@@ -183,7 +183,7 @@ def test_requests_that_do_not_end_are_aborted_after_the_stop_timeout(tmp_path: P
     engine = Engine()
     locust = VirtualLocust(tmp_path, closed, engine=engine, run_time_s=10.0, stop_timeout_s=7.0)
     result = locust.run((5.5, lambda: setattr(engine, "hangs", True)))
-    assert result.summary["requests"]["aborted"] == USERS
+    assert result.summary.requests.aborted == USERS
     assert locust.seconds == pytest.approx(17.0, abs=1.0)
     engine.hangs = False
     locust.assert_nothing_waits()
@@ -195,7 +195,7 @@ def test_the_schedule_of_an_open_loop_that_outlives_the_run_ends_with_it(tmp_pat
     assert locust.controller is not None
     assert (locust.controller.end_reason, locust.exit_status) == ("run-time", ExitStatus.OK)
     due = [r.scheduled_ns for r in locust.records if r.scheduled_ns is not None]
-    assert result.summary["requests"]["started"] == len(due) > 50
+    assert result.summary.requests.started == len(due) > 50
     assert max(due) - min(due) < 20 * SECOND
     locust.assert_nothing_waits()
 
@@ -204,9 +204,9 @@ def test_an_open_loop_does_not_wait_for_answers_and_drops_what_is_too_much(tmp_p
     engine = Engine(places=1, service_s=5.0)
     locust = VirtualLocust(tmp_path, open_loop, rate=4.0, requests=60, max_in_flight=8, engine=engine)
     result = locust.run()
-    counted = result.summary["requests"]
-    assert counted["dropped"] > 30
-    assert counted["started"] == 60
+    counted = result.summary.requests
+    assert counted.dropped > 30
+    assert counted.started == 60
     locust.assert_nothing_waits()
 
 
@@ -252,8 +252,8 @@ def test_a_step_of_which_no_request_ends_aborts_the_sweep(tmp_path: Path) -> Non
     result = locust.run((8.0, lambda: setattr(engine, "hangs", True)))
     assert locust.controller is not None
     assert locust.controller.end_reason == "interrupted"
-    complete = {check["name"]: check["value"] for check in result.summary["verdict"]["checks"]}["run complete"]
-    assert "still in flight after 10 times --step-time" in complete
+    (check,) = [check for check in result.summary.verdict.checks if check.name == "run complete"]
+    assert "still in flight after 10 times --step-time" in (check.value or "")
     engine.hangs = False
     locust.assert_nothing_waits()
 

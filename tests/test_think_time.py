@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace as with_changes
 from support.closed_network import Draw, Network, constant, exponential, repairman, uniform
+from support.summaries import summary
 from test_measure import record, shifted
 from test_verdict import check_of, evidence
 
@@ -16,8 +18,10 @@ from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import Arrivals, StepFacts
 from loadgen.measure.load import Window, edges_of
 from loadgen.measure.throughput import Bins
+from loadgen.measure.verdict import Verdict
 from loadgen.record import RequestRecord
 from loadgen.results import steps
+from loadgen.results.summary_schema import Figure, StepSummary
 from loadgen.results.tables import answers
 from loadgen.slo import parse_slo
 
@@ -33,10 +37,15 @@ def thoughtful(users: int = 3, cycles: int = 40, **changes: Any) -> list[Request
     return Network(users=users, **(values | changes)).requests(users * cycles)
 
 
-def figures(e: Evidence) -> dict[str, Any]:
+def figures(e: Evidence) -> StepSummary:
     """The figures of the run's only step."""
     (load,) = e.loads
-    return steps.step(load, e.measured, None, thinks=e.thinks)
+    return steps.step(load, e.measured, None, Verdict.VALID, thinks=e.thinks)
+
+
+def rate_of(found: StepSummary) -> Figure:
+    assert found.requests_per_minute is not None
+    return found.requests_per_minute
 
 
 # Who thinks.
@@ -107,8 +116,8 @@ def test_each_answer_counts_evenly_over_its_cycle() -> None:
 
 def test_users_who_keep_in_step_have_the_exact_throughput_wherever_the_window_ends() -> None:
     for cycles in (21, 24, 27):
-        rate = figures(run_of(thoughtful(think=constant(2.0), cycles=cycles), 3))["requests_per_minute"]
-        assert rate["value"] == pytest.approx(3 * 60 / 2.5, rel=1e-3)
+        rate = rate_of(figures(run_of(thoughtful(think=constant(2.0), cycles=cycles), 3)))
+        assert rate.value == pytest.approx(3 * 60 / 2.5, rel=1e-3)
 
 
 # The interval.
@@ -130,7 +139,7 @@ def test_intervals_of_throughput_hold_for_users_who_think(
     held = shown = 0
     for seed in range(40):
         records = Network(users, think, service, places, seed).requests(users * 60)
-        ci95 = figures(run_of(records, users))["requests_per_minute"]["ci95"]
+        ci95 = rate_of(figures(run_of(records, users))).ci95
         if ci95 is not None:
             shown += 1
             held += ci95[0] <= truth <= ci95[1]
@@ -141,37 +150,32 @@ def test_intervals_of_throughput_hold_for_users_who_think(
 def test_a_run_of_few_cycles_has_no_interval_and_says_what_would_help() -> None:
     e = run_of(thoughtful(users=10, cycles=8), 10)
     found = figures(e)
-    assert found["requests_per_minute"]["value"] is not None
-    assert found["requests_per_minute"]["ci95"] is None
-    assert "cycles of the users, an interval needs 30 and about 20" in found["no_interval"]
-    summary = {
-        "kind": "throughput",
-        "model": "m",
-        "engine": "vllm",
-        "sample": {"prompts": 1, "rounds": 1},
-        "steps": [found],
-        "throughput": steps.throughput([found], 10),
-    }
-    (table,) = answers(summary)
+    assert rate_of(found).value is not None
+    assert rate_of(found).ci95 is None
+    assert "cycles of the users, an interval needs 30 and about 20" in (found.no_interval or "")
+    (table,) = answers(summary(kind="throughput", steps=[found], throughput=steps.throughput([found], 10)))
     assert table.note.endswith("; more --requests, or a longer --run-time.")
     assert "think time, mean, ms" in {row[0] for row in table.rows}
 
 
 def test_a_run_of_many_cycles_needs_no_excuse_and_states_the_mean_think_time() -> None:
     found = figures(run_of(thoughtful(cycles=80), 3))
-    assert found["no_interval"] is None
-    assert found["think_ms"] == pytest.approx(2000, rel=0.1)
+    assert found.no_interval is None
+    assert found.think_ms == pytest.approx(2000, rel=0.1)
 
 
 def test_without_think_time_a_step_has_no_figure_of_it() -> None:
-    assert {"think_ms", "no_interval"}.isdisjoint(figures(run_of(thoughtful(think=constant(0)), 3)))
+    found = figures(run_of(thoughtful(think=constant(0)), 3))
+    assert (found.think_ms, found.no_interval) == (None, None)
+    assert {"think_ms", "no_interval"}.isdisjoint(msgspec.to_builtins(found))
 
 
 def test_what_was_served_within_the_limits_is_at_most_what_was_served() -> None:
     e = run_of(thoughtful(cycles=30), 3)
     (load,) = e.loads
-    found = steps.step(load, e.measured, parse_slo("e2e_ms=900"), thinks=True)
-    assert found["goodput"]["requests_per_minute"] == pytest.approx(found["requests_per_minute"]["value"], rel=1e-6)
+    found = steps.step(load, e.measured, parse_slo("e2e_ms=900"), Verdict.VALID, thinks=True)
+    assert found.goodput is not None
+    assert found.goodput.requests_per_minute == pytest.approx(rate_of(found).value, rel=1e-6)
 
 
 # The checks.
@@ -246,8 +250,8 @@ def test_users_who_think_are_not_missing_in_the_steps_of_a_sweep() -> None:
     assert check_of(e, CONCURRENCY).value == "in every step"
     assert check_of(e, LITTLE).status is Status.OK
     for load, users in zip(e.loads, (2, 6), strict=True):
-        found = steps.step(load, e.measured, None, thinks=True)
-        assert found["requests_per_minute"]["value"] == pytest.approx(60 * users / 2.5, rel=0.1)
+        found = steps.step(load, e.measured, None, Verdict.VALID, thinks=True)
+        assert rate_of(found).value == pytest.approx(60 * users / 2.5, rel=0.1)
 
 
 def test_the_last_step_ends_with_the_last_cycle_that_is_known() -> None:

@@ -77,9 +77,9 @@ def test_the_counts_of_all_workers_are_in_the_manifest_and_in_the_verdict(tmp_pa
     result = locust.run((3.0, lambda: tasks(0, 0)), (4.0, lambda: tasks(1, 2)))
     counted = UserCode(tasks=100, errors=2, first_error="ValueError: my own check failed")
     assert read_folder(result.folder)[0].user_code == counted
-    (check,) = [check for check in result.summary["verdict"]["checks"] if check["name"] == CHECK]
-    assert (check["status"], check["value"]) == (
-        "warn",
+    (check,) = [check for check in result.summary.verdict.checks if check.name == CHECK]
+    assert (check.status, check.value) == (
+        Status.WARN,
         "2 of 100 tasks raised an exception, the first: ValueError: my own check failed",
     )
 

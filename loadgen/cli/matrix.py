@@ -112,13 +112,13 @@ def _show(matrix: "Matrix") -> int:
 
     found = results(matrix)
     runs = [s for r in found for s in (*r.speed, *r.streaming, *r.throughput)]
-    dataset = next((str(s["dataset"]) for s in runs), matrix.config.dataset)
+    dataset = next((str(s.dataset) for s in runs), matrix.config.dataset)
     tables = document(found, dataset=dataset, links=links(matrix))
     files.write(matrix.folder / "matrix.md", markdown(tables).encode())
     files.write(matrix.folder / "matrix.html", html(tables).encode())
     show(tables)
     print(f"Results: {escaped(str(matrix.folder))}")
-    statuses = {s["verdict"]["status"] for s in runs}
+    statuses = {s.verdict.status for s in runs}
     if any(r.failed for r in found) or "INVALID" in statuses:
         return ExitStatus.INVALID
     if "INCONCLUSIVE" in statuses or _incomplete(matrix):

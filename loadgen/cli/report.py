@@ -21,7 +21,6 @@ def run(options: argparse.Namespace) -> int:
     from loadgen.results import store
     from loadgen.results.compare import compare
     from loadgen.results.report import report
-    from loadgen.results.summary import verdict_of
     from loadgen.results.terminal import show, show_table
 
     beside = store.read_folder(options.beside) if options.beside is not None else None
@@ -29,4 +28,4 @@ def run(options: argparse.Namespace) -> int:
     show(summary, str(options.folder))
     if beside is not None:
         show_table(compare(store.read_folder(options.folder), beside))
-    return verdict_of(summary).exit_status
+    return summary.verdict.status.exit_status

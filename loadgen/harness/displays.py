@@ -10,7 +10,7 @@ from loadgen.harness import live_data
 from loadgen.harness.annotate import annotate
 from loadgen.measure.process_report import ProcessReport
 from loadgen.results.grafana import annotations, live_link
-from loadgen.results.summary import Summary, verdict_of
+from loadgen.results.summary_schema import Summary
 from loadgen.run.controller import RunController
 from loadgen.run.exporting import Exporter
 from loadgen.run.secrets import grafana_token
@@ -88,9 +88,9 @@ class Displays:
                 self._progress.stop()
         if self._exporter is not None:
             self._export_state()
-            self._exporter.end(summary["verdict"])
+            self._exporter.end(summary.verdict)
         if self._grafana_token is not None:
-            marks = annotations(run.manifest, verdict_of(summary).value)
+            marks = annotations(run.manifest, summary.verdict.status.value)
             grafana = str(run.manifest.scenario["grafana"])
             self._annotating = gevent.spawn(annotate, grafana, self._grafana_token, marks)
 

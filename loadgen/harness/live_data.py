@@ -10,9 +10,9 @@ import msgspec
 from loadgen.live.live import LAST, SHOWN
 from loadgen.measure.verdict import judge_so_far
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE
-from loadgen.results.summary import Summary
+from loadgen.results.summary_schema import Summary, as_json
 from loadgen.results.tables import answers, figures_of_the_run, latency_table
-from loadgen.results.text import title_of
+from loadgen.results.text import subject_of_manifest
 from loadgen.run.controller import RunController
 
 IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
@@ -23,13 +23,13 @@ def live_data(run: RunController) -> dict[str, Any]:
     """Return what is to be seen of a run that goes on."""
     live, manifest = run.live, run.manifest
     verdict, checks = judge_so_far(live.so_far(run.load.lost))
-    line, reservations = title_of(manifest)
+    subject = subject_of_manifest(manifest)
     return {
         "run": {
             "run_id": manifest.run_id,
-            "title": line,
+            "title": subject.title,
             "kind": manifest.kind,
-            "reservations": reservations,
+            "reservations": subject.reservations,
             "state": live.state,
         },
         "figures_of": LAST,
@@ -58,13 +58,14 @@ def live_data(run: RunController) -> dict[str, Any]:
 
 def ended(data: dict[str, Any], summary: Summary) -> dict[str, Any]:
     """Return the last data of a run, with the figures of its summary in place of those of the last seconds."""
-    figures = figures_of_the_run(summary)
+    of, figures = figures_of_the_run(summary)
+    found = as_json(summary)
     return data | {
         "run": data["run"] | {"state": "ended"},
-        "figures_of": figures.pop("of"),
-        "now": data["now"] | figures,
-        "steps": summary.get("steps", []) if len(summary.get("steps", ())) > 1 else [],
-        "verdict": summary["verdict"],
+        "figures_of": of,
+        "now": data["now"] | msgspec.to_builtins(figures),
+        "steps": found["steps"] if summary.is_sweep else [],
+        "verdict": found["verdict"],
         "tables": [
             {
                 "title": table.title,

@@ -285,7 +285,7 @@ class Session(RunSupervisor, LocustProcess):
         """Let the exit status follow the result; where that is 0, ``--exit-code-on-error`` applies if it was given."""
         super().take_result(result)
         code = self.options.exit_code_on_error
-        has_errors = result.summary["requests"]["failed"] or self._locust.exceptions
+        has_errors = result.summary.requests.failed or self._locust.exceptions
         if self.exit_status is ExitStatus.OK and has_errors and code is not None:
             self.environment.process_exit_code = code
 

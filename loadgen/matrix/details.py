@@ -5,11 +5,13 @@ from typing import Literal, NamedTuple
 
 from loadgen.matrix.document import Entry, Footnotes, Table, Words
 from loadgen.matrix.entries import missing
-from loadgen.matrix.result import Result, Summary
-from loadgen.matrix.spread import over_runs
+from loadgen.matrix.result import Result
+from loadgen.matrix.spread import over_runs, single
 from loadgen.matrix.verdicts import Runs, runs_of
-from loadgen.metrics import TPOT, TTFT
-from loadgen.results.text import ABSENT, Value, digits_of, number
+from loadgen.measure.statistics import Distribution
+from loadgen.metrics import TPOT, TTFT, Metric
+from loadgen.results.summary_schema import Figure, Summary
+from loadgen.results.text import ABSENT, digits_of, number
 
 _Part = Literal["streaming", "speed"]
 
@@ -17,23 +19,27 @@ _Part = Literal["streaming", "speed"]
 class _Column(NamedTuple):
     name: str
     part: _Part
-    value: Callable[[Summary], Value]
+    value: Callable[[Summary], Figure | None]
     power: int
     """Of a simulation's time factor: what a value is multiplied by to be in the engine's own time."""
 
 
-def _latency(name: str, p: str) -> Callable[[Summary], Value]:
-    return lambda summary: {"value": summary["latency"].get(name, {}).get(p)}
+def _latency(metric: Metric, p: str) -> Callable[[Summary], Figure]:
+    return lambda summary: single(_percentile(summary.latency.get(metric.key), p))
+
+
+def _percentile(of: Distribution | None, p: str) -> float | None:
+    return None if of is None else of.percentile(p)
 
 
 _COLUMNS = (
     *(
-        _Column(metric.percentile_heading(p), "streaming", _latency(metric.key, p), 1)
+        _Column(metric.percentile_heading(p), "streaming", _latency(metric, p), 1)
         for metric in (TTFT, TPOT)
         for p in ("p50", "p99")
     ),
-    _Column("total tokens/s", "speed", lambda s: s["speed"]["tokens_per_second_total"], -1),
-    _Column("median output tokens", "speed", lambda s: {"value": s["tokens"]["output_per_request"].get("p50")}, 0),
+    _Column("total tokens/s", "speed", lambda s: None if s.speed is None else s.speed.tokens_per_second_total, -1),
+    _Column("median output tokens", "speed", lambda s: single(s.tokens.output_per_request.p50), 0),
 )
 
 _ABOUT = (

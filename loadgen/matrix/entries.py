@@ -8,10 +8,12 @@ from textwrap import shorten
 from loadgen.matrix import reference
 from loadgen.matrix.document import Entry, Footnotes, Words, listed
 from loadgen.matrix.reference import Reference
-from loadgen.matrix.result import Result, Summary
-from loadgen.matrix.spread import Spread, over_runs, overlap
+from loadgen.matrix.result import Result
+from loadgen.matrix.spread import Spread, over_runs, overlap, single
 from loadgen.matrix.verdicts import Runs, runs_of
-from loadgen.results.text import ABSENT, Value, digits_of, number, short
+from loadgen.results.summary_schema import Figure as Value
+from loadgen.results.summary_schema import Summary
+from loadgen.results.text import ABSENT, digits_of, number, short
 
 NOT_TRIED = "-"
 FAILED = "failed"
@@ -38,7 +40,7 @@ class Measure:
     title: str
     about: str
     part: Callable[[Result], tuple[Summary, ...]]
-    value: Callable[[Summary], Value]
+    value: Callable[[Summary], Value | None]
     references: Mapping[tuple[str, str], Reference]
     reference_digits: int
     """After the point, as published."""
@@ -175,8 +177,8 @@ def _bound(of: Figure, context: Context) -> list[Words]:
 
 
 def _users(of: Figure) -> str:
-    found = [s["throughput"] for s in of.runs.counted] if of.runs else []
-    at = sorted({best["at_concurrency"] for best in found if (best["requests_per_minute"] or {}).get("value")})
+    found = [s.throughput for s in of.runs.counted if s.throughput] if of.runs else []
+    at = sorted({best.at_concurrency for best in found if best.requests_per_minute and best.at_concurrency})
     return f"at {listed([f'{count:,}' for count in at])} user{'' if at == [1] else 's'}"
 
 
@@ -184,7 +186,7 @@ def _tokens(of: Figure, _: Context) -> list[Words]:
     """Return how many output tokens/s that throughput was."""
     if of.result is None or of.runs is None:
         return []
-    found = [{"value": s["throughput"].get("output_tokens_per_second")} for s in of.runs.counted]
+    found = [single(None if s.throughput is None else s.throughput.output_tokens_per_second) for s in of.runs.counted]
     spread = over_runs(found, 1 / of.result.time_factor)
     return [] if spread is None else [Words(f"{short(spread.value)} output tokens/s")]
 
@@ -194,7 +196,7 @@ SPEED = Measure(
     title="Speed, output tokens/s of one user",
     about="Output tokens over the full round trip of a request, mean over requests; one user, answers not streamed.",
     part=lambda result: result.speed,
-    value=lambda summary: summary["speed"]["tokens_per_second_mean"],
+    value=lambda summary: None if summary.speed is None else summary.speed.tokens_per_second_mean,
     references=reference.SPEED,
     reference_digits=2,
     where=lambda _: "",
@@ -205,7 +207,7 @@ THROUGHPUT = Measure(
     title="Throughput, requests/min",
     about="The best step of a closed loop of ever more users, each of whom waits for an answer before asking again.",
     part=lambda result: result.throughput,
-    value=lambda summary: summary["throughput"]["requests_per_minute"],
+    value=lambda summary: None if summary.throughput is None else summary.throughput.requests_per_minute,
     references=reference.THROUGHPUT,
     reference_digits=1,
     where=_users,

@@ -6,11 +6,12 @@ from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import engine_of, model_of
 from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import reference_of, refusal
-from loadgen.matrix.result import Result, Summary
+from loadgen.matrix.result import Result
 from loadgen.record import Outcome
 from loadgen.results import store
 from loadgen.results.report import summary_of
-from loadgen.results.text import reservations
+from loadgen.results.summary_schema import Summary
+from loadgen.results.text import subject_of
 
 Links = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 
@@ -64,10 +65,10 @@ def _result(matrix: Matrix, column: str, row: str, title: str) -> Result:
     cells = matrix.repeats_of(column, row)
     speed, streaming, throughput = (_summaries(cells, part) for part in ("speed", "streaming", "throughput"))
     summaries = (*speed, *streaming, *throughput)
-    known = next((s["launched"] for s in summaries if s.get("launched")), None) or {}
+    known = next((s.launched for s in summaries if s.launched is not None), None)
     expected = {row, said.model, model_of(matrix.config, row).source}
-    others = [f"answered by {s['model']}" for s in summaries if said.host is not None and s["model"] not in expected]
-    bound = known.get("bound") or {}
+    others = [f"answered by {s.model}" for s in summaries if said.host is not None and s.model not in expected]
+    bound = None if known is None else known.bound
     failures = [
         f"repeat {cell.repeat}: {why}" if len(cells) > 1 else why
         for cell in cells
@@ -82,13 +83,13 @@ def _result(matrix: Matrix, column: str, row: str, title: str) -> Result:
         failed="; ".join(failures) or None,
         skipped=refusal(matrix.config, engine, said, model_of(matrix.config, row)),
         reference=reference_of(engine, said),
-        bound=bound.get("tokens_per_second"),
-        bound_text=bound.get("of"),
-        time_factor=float(known.get("time_factor") or 1.0),
+        bound=None if bound is None else bound.tokens_per_second,
+        bound_text=None if bound is None else bound.of,
+        time_factor=float((known and known.time_factor) or 1.0),
         input_tokens=_input_tokens(cells),
         prompt_tokens=_prompt_tokens(cells),
         templates=engine.template_source,
-        reservations=tuple(dict.fromkeys((*others, *(r for s in summaries for r in reservations(s))))),
+        reservations=tuple(dict.fromkeys((*others, *(r for s in summaries for r in subject_of(s).reservations)))),
     )
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-Summary = Mapping[str, Any]
+from loadgen.results.summary_schema import Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

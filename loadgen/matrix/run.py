@@ -205,4 +205,4 @@ def _headline(folder: Path) -> str:
     """Return the first line of what a run has found, and its verdict."""
     summary = summary_of(folder)
     rows = answers(summary)[0].rows
-    return f"{rows[0][1]}, {summary['verdict']['status']}"
+    return f"{rows[0][1]}, {summary.verdict.status.value}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from loadgen.measure.quantiles import student
-from loadgen.results.text import Value
+from loadgen.results.summary_schema import Figure
 
 Interval = tuple[float, float]
 
@@ -27,17 +27,17 @@ class Spread:
     highest: float
 
 
-def over_runs(found: Iterable[Value], scale: float = 1.0) -> Spread | None:
+def over_runs(found: Iterable[Figure | None], scale: float = 1.0) -> Spread | None:
     """Return the figure of all runs that have it, each times ``scale``; None where none has."""
-    known = [value for value in found if value is not None and value.get("value") is not None]
+    known = [(figure, figure.value) for figure in found if figure is not None and figure.value is not None]
     if not known:
         return None
-    values = [value["value"] * scale for value in known]
+    values = [value * scale for _, value in known]
     mean = fmean(values)
     inner = [
         (at - ci[0] * scale, ci[1] * scale - at)
-        for value, at in zip(known, values, strict=True)
-        if (ci := value.get("ci95")) is not None
+        for (figure, _), at in zip(known, values, strict=True)
+        if (ci := figure.ci95) is not None
     ]
     # Ends apart, as a bootstrap's interval need not lie evenly around its value.
     within = (mean - fmean(low for low, _ in inner), mean + fmean(high for _, high in inner)) if inner else None
@@ -52,6 +52,11 @@ def over_runs(found: Iterable[Value], scale: float = 1.0) -> Spread | None:
         lowest=min(values),
         highest=max(values),
     )
+
+
+def single(value: float | None) -> Figure:
+    """Return a value without an interval as a figure."""
+    return Figure(value=value, ci95=None, n=1)
 
 
 def overlap(one: Interval, other: Interval) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loadgen.matrix.document import Footnotes, Words
-from loadgen.matrix.result import Summary
 from loadgen.measure.check import Status
 from loadgen.measure.verdict import Verdict
 from loadgen.printable import counted
+from loadgen.results.summary_schema import Summary
 
 _WORST_FIRST = (Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.VALID)
 _USABLE = (Verdict.VALID, Verdict.WARN)
@@ -58,15 +58,15 @@ def _worst(summaries: Iterable[Summary]) -> Verdict:
 
 
 def _verdict(summary: Summary) -> Verdict:
-    return Verdict(summary["verdict"]["status"])
+    return summary.verdict.status
 
 
 def _why(summaries: Sequence[Summary]) -> str:
     """Return which checks were not passed, the worst first."""
-    checks = [check for s in summaries for check in s["verdict"].get("checks", ())]
+    checks = [check for s in summaries for check in s.verdict.checks]
     found = [
-        f"{name} ({status})"
+        f"{name} ({status.value})"
         for status in _NOT_PASSED
-        for name in dict.fromkeys(check["name"] for check in checks if check["status"] == status)
+        for name in dict.fromkeys(check.name for check in checks if check.status is status)
     ]
     return f"{_worst(summaries)}, checks not passed: {', '.join(found) or 'not told'}."

@@ -36,8 +36,8 @@ class Finding:
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """The finding of one check, as it stands in ``summary.json``."""
 
-    id: str
-    """Stable; scripts may rely on it."""
+    id: str = ""
+    """Stable; scripts may rely on it. Empty in summaries of older versions."""
     name: str
     """The title of the check."""
     status: Status

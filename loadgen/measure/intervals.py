@@ -17,6 +17,7 @@ from loadgen.measure.quantiles import student
 from loadgen.measure.statistics import (
     QUANTILES,
     SMALLEST_MEDIAN,
+    Distribution,
     Estimate,
     Z,
     fewest_values,
@@ -178,7 +179,7 @@ def share(good: float, n: int, n_eff: float) -> Estimate:
     return Estimate(p, (max(0.0, centre - half), min(1.0, centre + half)), n)
 
 
-def distribution_of_series(values: Values) -> dict[str, Any]:
+def distribution_of_series(values: Values) -> Distribution:
     """Return n, effective n, mean, the percentiles that n values support, and their intervals.
 
     ``not_resolvable`` names the other percentiles, ``needs`` maps each of them to the fewest effectively independent
@@ -186,23 +187,23 @@ def distribution_of_series(values: Values) -> dict[str, Any]:
     """
     x = np.asarray(values, dtype=float)
     if not len(x):
-        return {"n": 0}
+        return Distribution(n=0)
     ordered, n_eff = np.sort(x), effective_sample_size(x)
     mean = _mean(x, n_eff, SMALLEST_MEAN_OF_LATENCY)
-    found: dict[str, Any] = {"n": len(x), "n_eff": n_eff, "mean": mean.value, "ci95": {}}
-    found |= {"not_resolvable": [], "needs": {}}
-    if mean.ci95 is not None:
-        found["ci95"]["mean"] = list(mean.ci95)
+    known: dict[str, Any] = {}
+    intervals = {} if mean.ci95 is None else {"mean": mean.ci95}
+    needs: dict[str, int] = {}
     for name, quantile in QUANTILES.items():
         estimate = _quantile(x, ordered, n_eff, quantile)
         if estimate.value is None:
-            found["not_resolvable"].append(name)
-            found["needs"][name] = _effective_needed(quantile)
+            needs[name] = _effective_needed(quantile)
         else:
-            found[name] = estimate.value
+            known[name] = estimate.value
         if estimate.ci95 is not None:
-            found["ci95"][name] = list(estimate.ci95)
-    return found
+            intervals[name] = estimate.ci95
+    return Distribution(
+        n=len(x), n_eff=n_eff, mean=mean.value, **known, ci95=intervals, not_resolvable=list(needs), needs=needs
+    )
 
 
 def _effective_needed(quantile: float) -> int:

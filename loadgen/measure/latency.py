@@ -1,21 +1,21 @@
 """The latencies of some requests: which there are, and how each is distributed."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measure.gaps import ChunkCounts, all_gaps_ms
+from loadgen.measure.statistics import Distribution
 from loadgen.metrics import LATENCIES
 from loadgen.record import RequestRecord
 
-Distribution = Callable[[NDArray[np.float64]], Mapping[str, Any]]
 
-
-def latency(ok: Sequence[RequestRecord], distribution: Distribution) -> dict[str, Any]:
+def latency(
+    ok: Sequence[RequestRecord], distribution: Callable[[NDArray[np.float64]], Distribution]
+) -> dict[str, Distribution]:
     """Return the distributions of complete answers' latencies, ms; gaps only where they were measured."""
-    found: dict[str, Any] = {
+    found = {
         metric.key: distribution(np.array([value for r in ok if (value := metric.of(r)) is not None], dtype=float))
         for metric in LATENCIES
         if metric.of is not None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,6 +60,37 @@ class Estimate:
     n: int
 
 
+class Distribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How values are distributed: only what their number supports."""
+
+    n: int
+    n_eff: float | None = None
+    """Number of effectively independent values, where values follow one another."""
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+    observed_p99: float | None = None
+    """The p99 of these very values, which estimates no other."""
+    ci95: dict[str, tuple[float, float]] | None = None
+    """95 % intervals of the mean and of percentiles; None where values are taken as independent."""
+    not_resolvable: list[str] | None = None
+    """Percentiles that the number of values does not support."""
+    needs: dict[str, int] | None = None
+    """For each of those, the fewest (effectively independent) values for it."""
+
+    def percentile(self, name: str) -> float | None:
+        """Return a percentile by its name, such as ``p50``; also ``mean``, ``max`` and ``observed_p99``."""
+        value: float | None = getattr(self, name)
+        return value
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of the mean or of a percentile."""
+        return (self.ci95 or {}).get(name)
+
+
 def mean(values: Sequence[float]) -> Estimate | None:
     """Return the mean with its 95 % interval, None of nothing."""
     if not values:
@@ -85,18 +117,20 @@ def index_of(n: int, quantile: float) -> int:
     return min(n - 1, int(n * quantile))
 
 
-def distribution(values: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
+def distribution(values: Sequence[float] | NDArray[np.float64]) -> Distribution:
     """Return n, mean and the percentiles that n values support.
 
     ``not_resolvable`` names the other percentiles, ``needs`` maps each of them to the fewest values for it.
     """
     if not len(values):
-        return {"n": 0}
+        return Distribution(n=0)
     ordered = np.sort(np.asarray(values, dtype=float))  # once for all percentiles: there are gaps by the million
     n = len(ordered)
     needs = {name: smallest for name, smallest in SMALLEST_SAMPLE.items() if n < smallest}
-    known = {name: float(ordered[index_of(n, quantile)]) for name, quantile in QUANTILES.items() if name not in needs}
-    return {"n": n, "mean": float(ordered.mean()), **known, "not_resolvable": list(needs), "needs": needs}
+    known: dict[str, Any] = {
+        name: float(ordered[index_of(n, quantile)]) for name, quantile in QUANTILES.items() if name not in needs
+    }
+    return Distribution(n=n, mean=float(ordered.mean()), **known, not_resolvable=list(needs), needs=needs)
 
 
 def _interval(columns: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:

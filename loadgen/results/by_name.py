@@ -1,7 +1,9 @@
 """The figures of a run by the names that users' code gives its requests."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
 
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.latency import latency
@@ -11,12 +13,11 @@ from loadgen.measure.statistics import distribution
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results import steps
 from loadgen.results.counts import requests, tokens
+from loadgen.results.summary_schema import NameSummary, NameWindow
 from loadgen.slo import Slo
 
-Summary = dict[str, Any]
 
-
-def by_name(evidence: Evidence, window: Window | None, slo: Slo | None) -> Summary:
+def by_name(evidence: Evidence, window: Window | None, slo: Slo | None) -> dict[str, NameSummary]:
     """Return the figures of each name, the most frequent first and :data:`OTHER` last.
 
     ``requests`` and ``tokens`` are those of the whole run, and so is ``latency``. Only of a run with several steps,
@@ -26,24 +27,26 @@ def by_name(evidence: Evidence, window: Window | None, slo: Slo | None) -> Summa
     a step has, and its ``share`` of the answers.
     """
     groups = _grouped(evidence.measured)
-    figures = {name: _figures(measured, evidence, window, slo) for name, measured in groups.items()}
-    _add_shares(figures)
-    return figures
+    return _with_shares({name: _figures(measured, evidence, window, slo) for name, measured in groups.items()})
 
 
-def _figures(measured: Sequence[RequestRecord], evidence: Evidence, window: Window | None, slo: Slo | None) -> Summary:
+def _figures(
+    measured: Sequence[RequestRecord], evidence: Evidence, window: Window | None, slo: Slo | None
+) -> NameSummary:
     ok = [r for r in measured if r.outcome is Outcome.OK]
     thinks = evidence.thinks
-    in_window: Summary = {}
+    in_window, latency_in_window = None, {}
     if window is not None:
-        in_window = steps.served(window, measured, thinks=thinks)
-        in_window |= steps.of_those_sent(window, measured, slo, thinks=thinks)
-    latency_in_window = in_window.pop("latency", {})
-    return {
-        "requests": requests(measured, all_known=evidence.started is not None),
-        "latency": latency_in_window if len(evidence.steps) > 1 else latency(ok, distribution),
-        "tokens": tokens(ok),
-    } | ({"window": in_window} if in_window else {})
+        sent = steps.of_those_sent(window, measured, slo, thinks=thinks)
+        latency_in_window = sent.pop("latency")
+        served = msgspec.structs.asdict(steps.served(window, measured, thinks=thinks))
+        in_window = NameWindow(**served, **sent, share=None)
+    return NameSummary(
+        requests=requests(measured, all_known=evidence.started is not None),
+        latency=latency_in_window if len(evidence.steps) > 1 else latency(ok, distribution),
+        tokens=tokens(ok),
+        window=in_window,
+    )
 
 
 def _grouped(measured: Sequence[RequestRecord]) -> dict[str, list[RequestRecord]]:
@@ -55,9 +58,12 @@ def _grouped(measured: Sequence[RequestRecord]) -> dict[str, list[RequestRecord]
     return groups | ({OTHER: others} if others else {})
 
 
-def _add_shares(figures: Summary) -> None:
-    """Add to each name its share of the answers that were served in the window."""
-    windows = [of_name["window"] for of_name in figures.values() if "window" in of_name]
-    answers = sum(window["answers"] for window in windows)
-    for window in windows:
-        window["share"] = window["answers"] / answers if answers else None
+def _with_shares(figures: Mapping[str, NameSummary]) -> dict[str, NameSummary]:
+    """Return the figures, each name's with its share of the answers that were served in the window."""
+    answers = sum(of_name.window.answers or 0.0 for of_name in figures.values() if of_name.window is not None)
+    return {
+        name: of_name
+        if of_name.window is None or not answers
+        else replace(of_name, window=replace(of_name.window, share=(of_name.window.answers or 0.0) / answers))
+        for name, of_name in figures.items()
+    }

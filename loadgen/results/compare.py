@@ -9,8 +9,9 @@ from loadgen.printable import escaped
 from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results.manifest import Manifest
 from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Figure
 from loadgen.results.table import Table
-from loadgen.results.text import estimate, number, title
+from loadgen.results.text import estimate, number, subject_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ def compare(first: Run, second: Run) -> Table:
 
 def _described(run: Run) -> str:
     summary = summarise(*run)
-    return escaped(f"{run[0].run_id}: {title(summary)}, {summary['verdict']['status']}")
+    return escaped(f"{run[0].run_id}: {subject_of(summary).title}, {summary.verdict.status.value}")
 
 
 def _differing(first: Manifest, second: Manifest) -> list[str]:
@@ -63,5 +64,5 @@ def _row(metric: Metric, pairs: "pd.DataFrame") -> tuple[str, ...] | None:
     difference = mean((pairs["second"] - pairs["first"]).to_list())
     if difference is None:
         return None
-    shown = estimate({"value": difference.value, "ci95": difference.ci95})
+    shown = estimate(Figure(value=difference.value, ci95=difference.ci95, n=difference.n))
     return metric.heading, number(pairs["first"].mean()), number(pairs["second"].mean()), shown

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from loadgen.clock import MS
 from loadgen.printable import escaped
 from loadgen.results.manifest import Manifest
-from loadgen.results.text import title_of
+from loadgen.results.text import subject_of_manifest
 
 DASHBOARD = "llmload-run"
 """Its uid."""
@@ -40,8 +40,8 @@ def annotations(manifest: Manifest, verdict: str) -> list[dict[str, Any]]:
     url, ended = link(manifest), manifest.ended
     if url is None or ended is None:
         return []
-    title, reservations = title_of(manifest)
-    said = escape(escaped(", ".join([title, *reservations, verdict])))
+    subject = subject_of_manifest(manifest)
+    said = escape(escaped(", ".join([subject.title, *subject.reservations, verdict])))
     text = f'<a href="{escape(url)}">{escape(manifest.run_id)}</a>: {said}'
     whole = _ms(manifest, manifest.anchor["monotonic_ns"]), int(datetime.fromisoformat(ended.at).timestamp() * 1000)
     found = [_region(manifest, "run", whole, text)]

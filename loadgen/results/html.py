@@ -1,25 +1,23 @@
 """``report.html``: one self-contained page."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadgen.printable import escaped
 from loadgen.results.pictures import pictures, svg
+from loadgen.results.summary_schema import Summary
 from loadgen.results.tables import answers, details
-from loadgen.results.text import title
+from loadgen.results.text import subject_of
 
 
-def html(summary: Mapping[str, Any]) -> str:
+def html(summary: Summary) -> str:
     """Return the report as a page that needs nothing outside it; everything is escaped."""
     template = environment("loadgen.results").get_template("report.html.j2")
     return template.render(
-        title=title(summary),
-        verdict=summary["verdict"]["status"],
-        run_id=summary["run_id"],
-        grafana=summary.get("grafana"),
+        title=subject_of(summary).title,
+        verdict=summary.verdict.status.value,
+        run_id=summary.run_id,
+        grafana=summary.grafana,
         answers=answers(summary),
         details=details(summary),
         # Drawn as SVG, in which what comes from the run is escaped already.

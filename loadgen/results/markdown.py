@@ -1,25 +1,24 @@
 """``report.md``."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from loadgen import printable
 from loadgen.results.pictures import Picture, pictures
+from loadgen.results.summary_schema import Summary
 from loadgen.results.table import Table
 from loadgen.results.tables import answers, details
-from loadgen.results.text import title
+from loadgen.results.text import subject_of
 
 _MARKUP = re.compile(r"[\\|<>`*_\[\]&$~]")
 """What starts markup inside a line, in GitHub's dialect: ``~`` strikes through, ``$`` begins a formula."""
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
+def markdown(summary: Summary) -> str:
     """Return the report in Markdown; the first line names model, engine and data set."""
-    about = f"Verdict: **{summary['verdict']['status']}**. Run `{summary['run_id']}`."
-    if url := summary.get("grafana"):
+    about = f"Verdict: **{summary.verdict.status.value}**. Run `{summary.run_id}`."
+    if url := summary.grafana:
         about += f" [In Grafana](<{url}>)."
-    parts = [f"# {escaped(title(summary))}", about]
+    parts = [f"# {escaped(subject_of(summary).title)}", about]
     parts += [_drawn(table) for table in answers(summary)]
     parts += [_shown(picture) for picture in pictures(summary)]
     parts += [_drawn(table) for table in details(summary)]

@@ -1,16 +1,15 @@
 """The table of a run's figures by the names of its requests."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from loadgen.measure.names import MOST, OTHER, label
-from loadgen.metrics import FROM_SEND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE
+from loadgen.metrics import FROM_SEND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE, Metric
 from loadgen.printable import counted
+from loadgen.results.summary_schema import NameSummary, Summary
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, number, percent, short, short_estimate
+from loadgen.results.text import ABSENT, number, percent, percentile, short, short_estimate
 
-Summary = Mapping[str, Any]
-Cell = Callable[[Summary], str]
+Cell = Callable[[NameSummary], str]
 
 _TITLE = "Figures by name"
 _PER_MINUTE = f"{REQUESTS_PER_MINUTE.label} [95 % interval]"
@@ -21,7 +20,7 @@ def names_table(summary: Summary) -> Table:
 
     A column that no name has is left out.
     """
-    figures: Mapping[str, Summary] = summary.get("by_name") or {}
+    figures = summary.by_name
     if len(figures) <= 1:
         return Table(_TITLE, (), ())
     columns = {heading: cell for heading, cell in _COLUMNS.items() if any(cell(f) != ABSENT for f in figures.values())}
@@ -40,35 +39,36 @@ def names_table(summary: Summary) -> Table:
 
 def _where(summary: Summary) -> tuple[str, str]:
     """Return which part of the run the figures are of, for the title, and the note about it."""
-    steps, best = summary.get("steps", ()), summary.get("throughput") or {}
-    if not best.get("requests_per_minute"):
-        return "", "Of all steps." if len(steps) > 1 else ""
-    per_minute = "requests/min: the name's part of what was served, from 30 answers on."
-    if len(steps) == 1:
+    best = summary.throughput
+    if best is None or not best.requests_per_minute:
+        return "", "Of all steps." if summary.is_sweep else ""
+    per_minute = f"{REQUESTS_PER_MINUTE.label}: the name's part of what was served, from 30 answers on."
+    if not summary.is_sweep:
         return "", per_minute
-    where = f", at {counted(best['at_concurrency'], 'user')}"
+    where = f", at {counted(best.at_concurrency or 0, 'user')}"
     return where, f"Completed, failed and output tokens are of all steps. {per_minute}"
 
 
-def _count(of: str) -> Cell:
-    return lambda figures: str(figures["requests"][of])
+def _latency(metric: Metric, p: str) -> Cell:
+    return lambda figures: percentile(figures.latency.get(metric.key), p, short)
 
 
-def _latency(of: str, percentile: str) -> Cell:
-    return lambda figures: short(figures["latency"].get(of, {}).get(percentile))
+def _goodput(figures: NameSummary) -> str:
+    goodput = None if figures.window is None else figures.window.goodput
+    return percent(None if goodput is None else goodput.share)
 
 
-def _window(figures: Summary) -> Summary:
-    return figures.get("window") or {}
+def _per_minute(figures: NameSummary) -> str:
+    return short_estimate(None if figures.window is None else figures.window.requests_per_minute)
 
 
 _COLUMNS: Mapping[str, Cell] = {
-    "completed": _count("completed"),
-    "failed": _count("failed"),
-    _PER_MINUTE: lambda figures: short_estimate(_window(figures).get(REQUESTS_PER_MINUTE.key)),
-    "output tokens, mean": lambda figures: number(figures["tokens"]["output_per_request"].get("mean"), 1),
-    **{metric.percentile_heading(p): _latency(metric.key, p) for metric, p in PERCENTILES_SHOWN},
-    "within limits": lambda figures: percent((_window(figures).get("goodput") or {}).get("share")),
+    "completed": lambda figures: str(figures.requests.completed),
+    "failed": lambda figures: str(figures.requests.failed),
+    _PER_MINUTE: _per_minute,
+    "output tokens, mean": lambda figures: number(figures.tokens.output_per_request.mean, 1),
+    **{metric.percentile_heading(p): _latency(metric, p) for metric, p in PERCENTILES_SHOWN},
+    "within limits": _goodput,
 }
 
 _FOR_TERMINALS = {"name", "completed", "failed", _PER_MINUTE, *(m.percentile_heading("p50") for m in FROM_SEND)}

@@ -5,7 +5,7 @@ Names of models and the like are drawn as plain text: never as mathematics, and 
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen.metrics import E2E, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT
 from loadgen.printable import escaped
-from loadgen.results.text import title
+from loadgen.results.summary_schema import KneeSummary, StepSummary, Summary
+from loadgen.results.text import subject_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Step = Mapping[str, Any]
 Bounds = Sequence[float] | None
 Estimate = tuple[float, Bounds]
 """A value and its 95 % interval."""
+Point = tuple[StepSummary, Estimate, Estimate]
+"""A step with where it is drawn, across and up."""
+FigureOf = Callable[[StepSummary], Estimate | None]
 
 FEWEST = 2
 """One point is no curve."""
@@ -62,14 +65,16 @@ class Picture:
     draw: Callable[["Figure"], None]
 
 
-def pictures(summary: Mapping[str, Any]) -> list[Picture]:
+def pictures(summary: Summary) -> list[Picture]:
     """Return the pictures of a run: none where it has fewer than two steps with a figure."""
-    steps = [step for step in summary.get("steps", ()) if _rate(step)]
+    steps = [step for step in summary.steps or () if _rate(step)]
     if len(steps) < FEWEST:
         return []
-    heading = f"{shorten(escaped(title(summary)), 110)}\n{summary['verdict']['status']}, run {summary['run_id']}"
-    hollow = " Hollow: not steady." if any(step.get("steady") is False for step in steps) else ""
-    knee = (summary.get("throughput") or {}).get("knee")
+    heading = (
+        f"{shorten(escaped(subject_of(summary).title), 110)}\n{summary.verdict.status.value}, run {summary.run_id}"
+    )
+    hollow = " Hollow: not steady." if any(step.steady is False for step in steps) else ""
+    knee = None if summary.throughput is None else summary.throughput.knee
     found = [
         Picture(
             "throughput-concurrency",
@@ -156,7 +161,7 @@ def _settings(name: str) -> Iterator[None]:
         yield
 
 
-def _throughput_latency(steps: Sequence[Step], figure: "Figure") -> None:
+def _throughput_latency(steps: Sequence[StepSummary], figure: "Figure") -> None:
     """Draw TTFT and E2E, p50 and p99, over throughput."""
     first, second = figure.subplots(1, 2)
     by_tokens = sum(_tokens(step) is not None for step in steps) >= FEWEST
@@ -176,7 +181,7 @@ def _throughput_latency(steps: Sequence[Step], figure: "Figure") -> None:
             _legend(axes)
 
 
-def _throughput_interactivity(steps: Sequence[Step], figure: "Figure") -> None:
+def _throughput_interactivity(steps: Sequence[StepSummary], figure: "Figure") -> None:
     """Draw the throughput of the engine over the speed that one of its users sees."""
     axes = figure.subplots()
     points = _known(steps, _interactivity, _tokens)
@@ -188,19 +193,19 @@ def _throughput_interactivity(steps: Sequence[Step], figure: "Figure") -> None:
     _name_points(axes, points, (7, 7))
 
 
-def _throughput_concurrency(steps: Sequence[Step], knee: Mapping[str, Any] | None, figure: "Figure") -> None:
+def _throughput_concurrency(steps: Sequence[StepSummary], knee: KneeSummary | None, figure: "Figure") -> None:
     """Draw requests/min over concurrent users, with what bounds it, and those answered within the limits."""
     axes = figure.subplots()
-    points = _known(steps, lambda step: (step["concurrency"], None), _rate)
-    users, most = [step["concurrency"] for step, _, _ in points], max(y[0] for _, _, y in points)
+    points = _known(steps, lambda step: (step.concurrency, None), _rate)
+    users, most = [step.concurrency for step, _, _ in points], max(y[0] for _, _, y in points)
     axes.set_xscale("log", base=2)
     axes.set_xlim(users[0] / 1.3, users[-1] * 1.3)
     _from_zero(axes.set_ylim, 1.2 * most)
     if knee is not None:
         _draw_knee(axes, knee, (users[0] / 1.3, users[-1] * 1.3))
-    good = _known(steps, lambda step: (step["concurrency"], None), _good)
+    good = _known(steps, lambda step: (step.concurrency, None), _good)
     if good:
-        slo = shorten(str(good[0][0]["goodput"].get("slo", "the limits")), 60)
+        slo = shorten(str(good[0][0].goodput and good[0][0].goodput.slo), 60)
         _curve(axes, good, _SECOND, "s", f"those within {slo}")
     _curve(axes, points, _FIRST, "o", REQUESTS_PER_MINUTE.label)
     axes.set_xticks(users, [f"{n:,}" for n in users])
@@ -211,19 +216,18 @@ def _throughput_concurrency(steps: Sequence[Step], knee: Mapping[str, Any] | Non
     _legend(axes)
 
 
-def _draw_knee(axes: "Axes", knee: Mapping[str, Any], ends: tuple[float, float]) -> None:
+def _draw_knee(axes: "Axes", knee: KneeSummary, ends: tuple[float, float]) -> None:
     """Shade where the knee is, and draw the two lines that throughput cannot exceed."""
-    if between := knee.get("between"):
-        left, right = max(between[0], ends[0]), between[1]
-        axes.axvspan(left, right, color=_QUIET, alpha=0.14, linewidth=0, label="knee between these steps")
-    if knee.get("per_user") and knee.get("highest"):
+    left, right = max(knee.between[0], ends[0]), knee.between[1]
+    axes.axvspan(left, right, color=_QUIET, alpha=0.14, linewidth=0, label="knee between these steps")
+    if knee.per_user and knee.highest:
         users = [ends[0] * (ends[1] / ends[0]) ** (i / 100) for i in range(101)]
         style: dict[str, Any] = {"color": _QUIET, "linewidth": 1, "linestyle": (0, (4, 3))}
-        axes.plot(users, [n * knee["per_user"] for n in users], **style, label="if users never waited; highest")
-        axes.plot(ends, [knee["highest"]] * 2, **style)
+        axes.plot(users, [n * knee.per_user for n in users], **style, label="if users never waited; highest")
+        axes.plot(ends, [knee.highest] * 2, **style)
 
 
-def _curve(axes: "Axes", points: Sequence[tuple[Step, Estimate, Estimate]], colour: str, mark: str, label: str) -> None:
+def _curve(axes: "Axes", points: Sequence[Point], colour: str, mark: str, label: str) -> None:
     """Draw points with their intervals, joined in the order of their concurrency."""
     xs, ys = [x for _, x, _ in points], [y for _, _, y in points]
     axes.errorbar(
@@ -239,7 +243,7 @@ def _curve(axes: "Axes", points: Sequence[tuple[Step, Estimate, Estimate]], colo
         capsize=3,
         label=label or None,
     )
-    hollow = [(x[0], y[0]) for step, x, y in points if step.get("steady") is False]
+    hollow = [(x[0], y[0]) for step, x, y in points if step.steady is False]
     if hollow:
         axes.plot(
             [x for x, _ in hollow],
@@ -253,9 +257,9 @@ def _curve(axes: "Axes", points: Sequence[tuple[Step, Estimate, Estimate]], colo
         )
 
 
-def _name_points(axes: "Axes", points: Sequence[tuple[Step, Estimate, Estimate]], offset: tuple[int, int]) -> None:
+def _name_points(axes: "Axes", points: Sequence[Point], offset: tuple[int, int]) -> None:
     """Write the concurrency beside each point; where names would touch, the first and the last of those."""
-    users = [step["concurrency"] for step, _, _ in points]
+    users = [step.concurrency for step, _, _ in points]
     places = axes.transData.transform([(x[0], y[0]) for _, x, y in points]) / _POINTS_PER_INCH
     groups: list[tuple[int, int]] = []
     for i, place in enumerate(places):
@@ -297,7 +301,7 @@ def _latency_axis(axes: "Axes", values: Sequence[float], label: str) -> None:
     _plain(axes.yaxis)
 
 
-def _throughput_axis(axes: "Axes", label: str, points: Sequence[tuple[Step, Estimate, Estimate]]) -> None:
+def _throughput_axis(axes: "Axes", label: str, points: Sequence[Point]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if points:
@@ -323,10 +327,12 @@ def _plain(axis: Any) -> None:  # noqa: ANN401 matplotlib's two kinds of axis sh
 
 
 def _known(
-    steps: Sequence[Step], across: Callable[[Step], Estimate | None], up: Callable[[Step], Estimate | None]
-) -> list[tuple[Step, Estimate, Estimate]]:
+    steps: Sequence[StepSummary],
+    across: FigureOf,
+    up: FigureOf,
+) -> list[Point]:
     """Return the steps that have both figures, by their concurrency."""
-    ordered = sorted(steps, key=lambda step: float(step["concurrency"]))
+    ordered = sorted(steps, key=lambda step: float(step.concurrency))
     return [(step, x, y) for step in ordered if (x := across(step)) is not None and (y := up(step)) is not None]
 
 
@@ -341,27 +347,27 @@ def _arms(estimates: Sequence[Estimate]) -> list[list[float]] | None:
     return [[below for below, _ in arms], [above for _, above in arms]]
 
 
-def _rate(step: Step) -> Estimate | None:
-    rate = step.get("requests_per_minute") or {}
-    return None if rate.get("value") is None else (rate["value"], rate.get("ci95"))
+def _rate(step: StepSummary) -> Estimate | None:
+    rate = step.requests_per_minute
+    return None if rate is None or rate.value is None else (rate.value, rate.ci95)
 
 
-def _good(step: Step) -> Estimate | None:
-    good = step.get("goodput")
-    return None if good is None else (good["requests_per_minute"], None)
+def _good(step: StepSummary) -> Estimate | None:
+    return None if step.goodput is None else (step.goodput.requests_per_minute, None)
 
 
-def _tokens(step: Step) -> Estimate | None:
-    value = step.get("output_tokens_per_second")
-    return None if value is None else (value, step.get("output_tokens_per_second_ci95"))
+def _tokens(step: StepSummary) -> Estimate | None:
+    value = step.output_tokens_per_second
+    return None if value is None else (value, step.output_tokens_per_second_ci95)
 
 
-def _latency(step: Step, name: str, p: str) -> Estimate | None:
-    found = (step.get("latency") or {}).get(name) or {}
-    return None if found.get(p) is None else (found[p], (found.get("ci95") or {}).get(p))
+def _latency(step: StepSummary, name: str, p: str) -> Estimate | None:
+    of = step.latency.get(name)
+    value = None if of is None else of.percentile(p)
+    return None if of is None or value is None else (value, of.interval(p))
 
 
-def _interactivity(step: Step) -> Estimate | None:
+def _interactivity(step: StepSummary) -> Estimate | None:
     tpot = _latency(step, TPOT.key, "p50")
     if tpot is None or tpot[0] <= 0:
         return None
@@ -369,6 +375,6 @@ def _interactivity(step: Step) -> Estimate | None:
     return 1e3 / value, None if bounds is None or bounds[0] <= 0 else (1e3 / bounds[1], 1e3 / bounds[0])
 
 
-def _knee_note(knee: Mapping[str, Any] | None) -> str:
+def _knee_note(knee: KneeSummary | None) -> str:
     bars = "Bars: 95 % intervals."
-    return bars if knee is None or not knee.get("text") else f"{bars} Shaded: {knee['text']}."
+    return bars if knee is None else f"{bars} Shaded: {knee.text}."

@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from loadgen.clock import MS
 from loadgen.measure.episodes import ENOUGH as ENOUGH_EPISODES
@@ -13,14 +13,13 @@ from loadgen.measure.episodes import episodes
 from loadgen.measure.facts import Arrivals
 from loadgen.measure.intervals import distribution_of_series
 from loadgen.measure.load import Spans, Window, edges_of
-from loadgen.measure.statistics import percentile
+from loadgen.measure.statistics import Distribution, percentile
 from loadgen.measure.steady import Steadiness, steady
 from loadgen.metrics import FROM_SEND
 from loadgen.record import Outcome, RequestRecord
-from loadgen.results.steps import goodput, served
+from loadgen.results.steps import NOTHING_SERVED, goodput, served
+from loadgen.results.summary_schema import Rate
 from loadgen.slo import Slo
-
-Summary = dict[str, Any]
 
 BINS = 400
 """The schedule is looked at in so many bins, to see when the engine has become steady."""
@@ -46,9 +45,9 @@ def window_of(arrivals: Arrivals, measured: Sequence[RequestRecord]) -> tuple[Wi
     return Window(int(start), whole.end), state
 
 
-def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None) -> Summary:
+def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None) -> Rate:
     """Return the figures; latencies are of requests due in the window of ``arrivals``, those that failed left out."""
-    shown: Summary = {
+    about: dict[str, Any] = {
         "asked_per_second": arrivals.rate,
         "process": arrivals.process,
         "cv": arrivals.cv,
@@ -59,7 +58,16 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
         "undecided": arrivals.undecided,
     }
     if arrivals.window_ns is None:
-        return shown
+        return Rate(
+            **about,
+            **asdict(NOTHING_SERVED),
+            queueing_episodes=None,
+            run_time_needed_s=None,
+            latency_from_schedule={},
+            latency_from_send={},
+            send_lag_ms=None,
+            goodput=None,
+        )
     window = Window(*arrivals.window_ns)
     due = sorted(
         (r for r in measured if r.scheduled_ns is not None and window.start <= r.scheduled_ns < window.end),
@@ -67,17 +75,17 @@ def rate(arrivals: Arrivals, measured: Sequence[RequestRecord], slo: Slo | None)
     )
     ok = [r for r in due if r.outcome is Outcome.OK]
     seen = episodes(Spans.of(measured).in_flight(edges_of(window, max(1, (window.end - window.start) // BINS))))
-    return {
-        **shown,
-        **served(window, measured),
-        "queueing_episodes": round(seen, 1),
-        "run_time_needed_s": None if seen >= ENOUGH_EPISODES else _time_needed(window, seen),
-        "latency_from_schedule": _latency(_by_schedule(ok), seen),
-        "latency_from_send": _latency(ok, seen),
-        "send_lag_ms": _of([(r.sent_ns - r.scheduled_ns) / MS for r in due if r.sent_ns and r.scheduled_ns]),
+    return Rate(
+        **about,
+        **asdict(served(window, measured)),
+        queueing_episodes=round(seen, 1),
+        run_time_needed_s=None if seen >= ENOUGH_EPISODES else _time_needed(window, seen),
+        latency_from_schedule=_latency(_by_schedule(ok), seen),
+        latency_from_send=_latency(ok, seen),
+        send_lag_ms=_of([(r.sent_ns - r.scheduled_ns) / MS for r in due if r.sent_ns and r.scheduled_ns]),
         # By the schedule, as all of an open loop; dropped ones are due, too, and kept no limit.
-        "goodput": goodput(window, _by_schedule(measured), _by_schedule(due), slo),
-    }
+        goodput=goodput(window, _by_schedule(measured), _by_schedule(due), slo),
+    )
 
 
 def _by_schedule(records: Sequence[RequestRecord]) -> list[RequestRecord]:
@@ -90,7 +98,7 @@ def _time_needed(window: Window, seen: float) -> int | None:
     return ceil(window.seconds * ENOUGH_EPISODES / seen) if seen else None
 
 
-def _latency(ok: Sequence[RequestRecord], seen: float) -> Summary:
+def _latency(ok: Sequence[RequestRecord], seen: float) -> dict[str, Distribution]:
     """Return what counts from the send; without intervals where too few episodes of the queue were seen."""
     found = {
         metric.key: _of([value for r in ok if (value := metric.of(r)) is not None])
@@ -98,15 +106,16 @@ def _latency(ok: Sequence[RequestRecord], seen: float) -> Summary:
         if metric.of is not None
     }
     if seen < ENOUGH_EPISODES:
-        found = {name: of | {"ci95": {}} if "ci95" in of else of for name, of in found.items()}
+        found = {name: replace(of, ci95={}) if of.n else of for name, of in found.items()}
     return found
 
 
-def _of(values: Sequence[float]) -> Summary:
+def _of(values: Sequence[float]) -> Distribution:
     """Return their distribution, and the largest: a stall shows there even if it happens but once."""
-    found = dict(distribution_of_series(np.array(values, dtype=float)))
+    found = distribution_of_series(np.array(values, dtype=float))
     if not values:
         return found
     # What these requests met, one stall of the server included; it is no estimate of what others would.
-    observed = {"observed_p99": percentile(values, 0.99)} if len(values) >= FEWEST_OBSERVED else {}
-    return found | {"max": max(values)} | observed
+    if len(values) < FEWEST_OBSERVED:
+        return replace(found, max=max(values), needs={**(found.needs or {}), "observed_p99": FEWEST_OBSERVED})
+    return replace(found, max=max(values), observed_p99=percentile(values, 0.99))

@@ -8,7 +8,8 @@ from loadgen.results import files, store
 from loadgen.results.html import html
 from loadgen.results.markdown import markdown
 from loadgen.results.pictures import pictures, png
-from loadgen.results.summary import Summary, summarise
+from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Summary
 
 
 def report(folder: Path) -> Summary:
@@ -23,20 +24,19 @@ def report(folder: Path) -> Summary:
 
 
 def summary_of(folder: Path) -> Summary:
-    """Return the summary of a run. If the run was killed before it wrote one, write its reports now.
+    """Return the summary of a run. Its reports are written now if it has none, or one of an older version.
 
     Raises DataError and OSError as :func:`report` does.
     """
     try:
-        summary: Summary = msgspec.json.decode((folder / "summary.json").read_bytes())
+        return msgspec.json.decode((folder / "summary.json").read_bytes(), type=Summary)
     except (OSError, msgspec.DecodeError):
         return report(folder)
-    return summary
 
 
 def write_reports(folder: Path, summary: Summary) -> None:
     """Write a summary and the reports made from it; raises OSError where the disk does not take one of them."""
-    files.write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    files.write(folder / "summary.json", summary.json())
     for picture in pictures(summary):
         files.write(folder / f"{picture.name}.png", png(picture))
     files.write(folder / "report.md", markdown(summary).encode())

@@ -16,6 +16,7 @@ from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Manifest
 from loadgen.results.store import read_folder
 from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ class Run:
         return on_one_clock(self.recorded, self.manifest.workers)
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The figures, as in ``summary.json``."""
         return summarise(self.manifest, self.recorded)
 
@@ -85,14 +86,14 @@ class Run:
         """One row per step of a sweep; nested figures have names like ``requests_per_minute.value``."""
         import pandas as pd
 
-        return pd.json_normalize(self.summary.get("steps", []))
+        return pd.json_normalize(msgspec.to_builtins(self.summary.steps or []))
 
     @cached_property
     def checks(self) -> "pd.DataFrame":
         """One row per check of the verdict: name, status, value, limit, advice."""
         import pandas as pd
 
-        return pd.DataFrame(self.summary["verdict"]["checks"])
+        return pd.DataFrame(msgspec.to_builtins(self.summary.verdict.checks))
 
 
 def read_run(folder: Path | str) -> Run:

@@ -1,4 +1,4 @@
-"""``summary.json``: the figures of a run, made from its manifest and records alone. Names are a contract."""
+"""Makes the summary of a run from its manifest and records alone."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from loadgen import metrics
 from loadgen.clock import MS
 from loadgen.errors import DataError
-from loadgen.measure.check import CheckResult
 from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Evidence
-from loadgen.measure.facts import Arrivals, Instrument
+from loadgen.measure.facts import Arrivals, Instrument, StepFacts
 from loadgen.measure.gaps import ChunkCounts
 from loadgen.measure.intervals import in_order
 from loadgen.measure.latency import latency
@@ -33,10 +33,25 @@ from loadgen.results.engine import engine_facts
 from loadgen.results.grafana import link
 from loadgen.results.manifest import Kind, Manifest
 from loadgen.results.rate import rate, window_of
+from loadgen.results.summary_schema import (
+    Calibration,
+    Chat,
+    InstrumentSummary,
+    Latency,
+    LoopLag,
+    ReadDelay,
+    Sample,
+    Speed,
+    StepSummary,
+    Summary,
+    ThroughputSummary,
+    VerdictSummary,
+    Width,
+    Widths,
+    WorkerHealth,
+)
 from loadgen.slo import Slo, parse_slo
 from loadgen.workload.arrivals import schedule
-
-Summary = dict[str, Any]
 
 OWN_PROMPTS = "the locustfile's own"
 
@@ -46,38 +61,38 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     records = on_one_clock(records, manifest.workers)
     evidence = _evidence(manifest, records)
     verdict, checks = judge(evidence)
-    summary: Summary = {
-        "schema": 1,
-        "kind": manifest.kind,
-        "run_id": manifest.run_id,
-        "grafana": link(manifest),
-        "dataset": _asked(manifest, evidence.measured),
-        "chat": {"made_by": manifest.prompts_made_by, "stop": list(manifest.stop)},
-        "sample": {
-            "prompts": len(manifest.dataset.get("sample_rows", ())),
-            "rounds": max((r.round + 1 for r in evidence.measured), default=0),
-        },
-        "engine": manifest.engine,
-        "model": manifest.model,
-        "simulated": manifest.simulated,
-        "embedded": manifest.embedded,
-        "launched": engine_facts(manifest.launched),
-        "client": manifest.scenario.get("client"),
-        "proxy": manifest.server.get("proxy"),
-        "stream": not manifest.scenario.get("no_stream"),
-        "streamed": _streamed(evidence.ok),
-        "verdict": _verdict(verdict, checks),
-        "requests": requests(evidence.measured, all_known=evidence.started is not None),
-        "latency": latency(evidence.ok, distribution),
-        "tokens": tokens(evidence.ok),
-        "instrument": _instrument(manifest, evidence.ok),
-    }
-    if manifest.users_changed:
-        summary["users_changed"] = True
-    summary |= _FIGURES[manifest.kind](manifest, evidence, summary)
-    if any(r.name for r in evidence.measured):
-        summary["by_name"] = by_name(evidence, _window(evidence, summary), _slo(manifest))
-    return summary
+    latencies = latency(evidence.ok, distribution)
+    figures = _FIGURES[manifest.kind](manifest, evidence, verdict, latencies)
+    is_named = any(r.name for r in evidence.measured)
+    return Summary(
+        schema=1,
+        kind=manifest.kind,
+        run_id=manifest.run_id,
+        grafana=link(manifest),
+        dataset=_asked(manifest, evidence.measured),
+        chat=Chat(made_by=manifest.prompts_made_by, stop=list(manifest.stop)),
+        sample=Sample(
+            prompts=len(manifest.dataset.get("sample_rows", ())),
+            rounds=max((r.round + 1 for r in evidence.measured), default=0),
+        ),
+        engine=manifest.engine,
+        model=manifest.model,
+        simulated=manifest.simulated,
+        embedded=manifest.embedded,
+        launched=engine_facts(manifest.launched),
+        client=manifest.scenario.get("client"),
+        proxy=manifest.server.get("proxy"),
+        stream=not manifest.scenario.get("no_stream"),
+        streamed=_streamed(evidence.ok),
+        verdict=VerdictSummary(status=verdict, checks=checks),
+        requests=requests(evidence.measured, all_known=evidence.started is not None),
+        latency=latencies,
+        tokens=tokens(evidence.ok),
+        instrument=_instrument(manifest, evidence.ok),
+        users_changed=manifest.users_changed,
+        **figures,
+        by_name=by_name(evidence, _window(evidence, figures.get("throughput")), _slo(manifest)) if is_named else {},
+    )
 
 
 def _asked(manifest: Manifest, measured: Sequence[RequestRecord]) -> str | None:
@@ -87,11 +102,6 @@ def _asked(manifest: Manifest, measured: Sequence[RequestRecord]) -> str | None:
     if not own:
         return name
     return OWN_PROMPTS if own == len(measured) else f"{name}, and {OWN_PROMPTS}"
-
-
-def verdict_of(summary: Summary) -> Verdict:
-    """Return the verdict of a summary."""
-    return Verdict(summary["verdict"]["status"])
 
 
 def _slo(manifest: Manifest) -> Slo | None:
@@ -186,36 +196,48 @@ def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> Stream
     return stream_load(measured, streams, manifest.itl_share)
 
 
-def _verdict(verdict: Verdict, checks: Sequence[CheckResult]) -> Summary:
-    return {"status": verdict.value, "checks": msgspec.to_builtins(checks)}
-
-
-def _speed_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
-    del summary
+def _speed_figures(manifest: Manifest, evidence: Evidence, verdict: Verdict, latencies: Latency) -> dict[str, Any]:
+    del verdict, latencies
     return {"speed": _speed(evidence.ok), "energy": energy.whole(manifest, evidence.ok)}
 
 
-def _rate_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
-    del summary
+def _rate_figures(manifest: Manifest, evidence: Evidence, verdict: Verdict, latencies: Latency) -> dict[str, Any]:
+    del verdict, latencies
     assert evidence.arrivals is not None
     found = rate(evidence.arrivals, evidence.measured, _slo(manifest))
     return {"rate": found, "energy": energy.whole(manifest, evidence.ok)}
 
 
-def _throughput_figures(manifest: Manifest, evidence: Evidence, summary: Summary) -> Summary:
-    found = _throughput(evidence, verdict_of(summary), summary["latency"], _slo(manifest))
-    return found | {"energy": energy.of_steps(manifest, evidence.loads if evidence.steps else (), found)}
+def _throughput_figures(manifest: Manifest, evidence: Evidence, verdict: Verdict, latencies: Latency) -> dict[str, Any]:
+    """Return all steps, and what follows from them; a plain closed loop is one, measured while all users were at work.
+
+    There is none where the number of users was changed: no figure could say of how many users it is.
+    """
+    slo = _slo(manifest)
+    found = [steps.step(load, evidence.measured, slo, verdict, thinks=evidence.thinks) for load in evidence.loads]
+    if evidence.steps:
+        found = [_with_energy(manifest, step, load) for step, load in zip(found, evidence.loads, strict=True)]
+    else:
+        found = [replace(s, latency=latencies, steady=None) for s in found if s.window_seconds is not None]
+    best = steps.throughput(found, None if evidence.users_changed else evidence.users)
+    used = next((s.energy for s in found if s.concurrency == best.at_concurrency), None)
+    return {"steps": found, "throughput": best, "energy": used}
 
 
-_FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Summary], Summary]] = {
+def _with_energy(manifest: Manifest, step: StepSummary, load: StepFacts) -> StepSummary:
+    used = None if load.window_ns is None else energy.of_step(manifest, Window(*load.window_ns), step)
+    return replace(step, energy=used)
+
+
+_FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Verdict, Latency], dict[str, Any]]] = {
     "speed": _speed_figures,
     "throughput": _throughput_figures,
     "rate": _rate_figures,
 }
-"""What a run was made for, by its kind; added to what all runs have."""
+"""What a run was made for, by its kind: fields of the summary beside those that all runs have."""
 
 
-def _speed(ok: Sequence[RequestRecord]) -> Summary:
+def _speed(ok: Sequence[RequestRecord]) -> Speed:
     ordered = sorted(ok, key=lambda r: r.sent_ns or 0)
     rates = [rate for r in ordered if (rate := metrics.tokens_per_second(r)) is not None]
     pairs = [
@@ -227,92 +249,78 @@ def _speed(ok: Sequence[RequestRecord]) -> Summary:
         total = in_order(total, rest, scale=len(pairs) / sum(seconds for _, seconds in pairs))
     per_request = mean(rates)
     wandering = pace([tokens for tokens, _ in pairs], [seconds for _, seconds in pairs])
-    return {
-        "tokens_per_second_mean": steps.shown(
-            None if per_request is None else widened(in_order(per_request, rates), wandering)
-        ),
-        "tokens_per_second_total": steps.shown(None if total is None else widened(total, wandering)),
-    }
+    return Speed(
+        tokens_per_second_mean=None
+        if per_request is None
+        else steps.shown(widened(in_order(per_request, rates), wandering)),
+        tokens_per_second_total=None if total is None else steps.shown(widened(total, wandering)),
+    )
 
 
-def _throughput(evidence: Evidence, verdict: Verdict, whole: Summary, slo: Slo | None) -> Summary:
-    """Return all steps; a plain closed loop is one, measured while all its users were at work.
-
-    There is none where the number of users was changed: no figure could say of how many users it is.
-    """
-    found = [
-        steps.step(load, evidence.measured, slo, thinks=evidence.thinks) | {"verdict": verdict.value}
-        for load in evidence.loads
-    ]
-    if not evidence.steps:
-        found = [s | {"latency": whole, "steady": None} for s in found if s["window_seconds"] is not None]
-    users = None if evidence.users_changed else evidence.users
-    return {"steps": found, "throughput": steps.throughput(found, users)}
-
-
-def _window(evidence: Evidence, summary: Summary) -> Window | None:
+def _window(evidence: Evidence, best: ThroughputSummary | None) -> Window | None:
     """Return the window in which the throughput of the run was measured; None where it has none."""
-    best = summary.get("throughput") or {}
-    if not best.get("requests_per_minute"):
+    if best is None or best.requests_per_minute is None:
         return None
-    at = best["at_concurrency"]
+    at = best.at_concurrency
     return next(Window(*f.window_ns) for f in evidence.loads if f.concurrency == at and f.window_ns is not None)
 
 
-def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> Summary:
-    return {
+def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> InstrumentSummary:
+    return InstrumentSummary(
         **_health(manifest.instruments, ok),
-        "lacks": manifest.environment.get("lacks", []),
-        "timestamp_source": "+".join(sorted({r.stamp for r in ok})) or None,
-        "interval_ms": {
-            "first_token": _widths(r.first_token_interval_ns for r in ok),
-            "last_token": _widths(r.last_token_interval_ns for r in ok),
-            "end": _widths(r.end_interval_ns for r in ok),
-        },
-        "itl_share": manifest.itl_share,
-        "streams_read_token_by_token": sum(r.chunk_ns is not None for r in ok),
-        "streams": sum(r.first_token_ns is not None for r in ok),
-        "replaced_connections": sum(r.connection == "replaced" for r in ok),
-        "calibration": _calibration(manifest),
-        "workers": [
-            {"worker": i.worker, **_health([i], [r for r in ok if r.worker == i.worker])} for i in manifest.instruments
+        lacks=manifest.environment.get("lacks", []),
+        timestamp_source="+".join(sorted({r.stamp for r in ok})) or None,
+        interval_ms=Widths(
+            first_token=_widths(r.first_token_interval_ns for r in ok),
+            last_token=_widths(r.last_token_interval_ns for r in ok),
+            end=_widths(r.end_interval_ns for r in ok),
+        ),
+        itl_share=manifest.itl_share,
+        streams_read_token_by_token=sum(r.chunk_ns is not None for r in ok),
+        streams=sum(r.first_token_ns is not None for r in ok),
+        replaced_connections=sum(r.connection == "replaced" for r in ok),
+        calibration=_calibration(manifest),
+        workers=[
+            WorkerHealth(worker=i.worker, **_health([i], [r for r in ok if r.worker == i.worker]))
+            for i in manifest.instruments
         ],
-    }
+    )
 
 
-def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> Summary:
-    """Return how some processes of the load generator were; of several the worst."""
+def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> dict[str, Any]:
+    """Return how some processes of the load generator were, as the fields of ``Health``; of several the worst."""
     delays = [r.read_delay_ns / MS for r in ok if r.read_delay_ns is not None]
     counts = ChunkCounts.of(ok)
-    lag = {
-        "p50": _worst(i.loop_lag_p50_ms for i in instruments),
-        "p99": _worst(i.loop_lag_p99_ms for i in instruments),
-        "max": _worst(i.loop_lag_max_ms for i in instruments),
-    }
+    lag = LoopLag(
+        p50=_worst(i.loop_lag_p50_ms for i in instruments),
+        p99=_worst(i.loop_lag_p99_ms for i in instruments),
+        max=_worst(i.loop_lag_max_ms for i in instruments),
+    )
     return {
-        "loop_lag_ms": None if lag["max"] is None else lag,
+        "loop_lag_ms": None if lag.max is None else lag,
         "cpu_seconds": _total(i.cpu_seconds for i in instruments),
         "cpu_share": _worst(i.cpu_share for i in instruments),
         "gc_pauses": _total(i.gc_pauses for i in instruments),
         "gc_longest_ms": _worst(i.gc_longest_ms for i in instruments),
-        "read_delay_ms": {"p50": percentile(delays, 0.5), "max": max(delays)} if delays else None,
+        "read_delay_ms": ReadDelay(p50=percentile(delays, 0.5), max=max(delays)) if delays else None,
         # Neither the SDK nor a lazily drained stream shows what was read together.
         "coalesced_reads": counts.shared if counts.chunks else None,
         "chunks": counts.chunks or None,
     }
 
 
-def _calibration(manifest: Manifest) -> Summary | None:
+def _calibration(manifest: Manifest) -> Calibration | None:
     """Return the envelope that this machine was measured to hold."""
     if manifest.calibration is None:
         return None
-    return {**msgspec.to_builtins(manifest.calibration), "text": described(manifest.calibration.held)}
+    held = manifest.calibration.held
+    return Calibration(made_at=manifest.calibration.made_at, held=held, text=described(held))
 
 
-def _widths(widths: Iterable[int | None]) -> Summary | None:
+def _widths(widths: Iterable[int | None]) -> Width | None:
     """Return how wide the intervals are in which arrivals are known, ms."""
     known = [width / MS for width in widths if width is not None]
-    return {"mean": fmean(known), "max": max(known)} if known else None
+    return Width(mean=fmean(known), max=max(known)) if known else None
 
 
 def _worst(values: Iterable[float | None]) -> float | None:

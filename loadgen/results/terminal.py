@@ -1,31 +1,33 @@
 """The report on a terminal: the answer, the latencies, and every check that was not plainly passed."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from loadgen.measure.check import Status
+from loadgen.measure.verdict import Verdict
 from loadgen.printable import escaped
 from loadgen.results.counts import causes_of
+from loadgen.results.summary_schema import Summary
 from loadgen.results.table import Table
 from loadgen.results.tables import answers, details
-from loadgen.results.text import title
+from loadgen.results.text import subject_of
 
 _IN_A_FILE = 160
 """Columns."""
 
-_COLOURS = {"VALID": "green", "WARN": "yellow", "INVALID": "red", "INCONCLUSIVE": "red"}
+_COLOURS = {Verdict.VALID: "green", Verdict.WARN: "yellow", Verdict.INVALID: "red", Verdict.INCONCLUSIVE: "red"}
 
 _LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
 
 
-def show(summary: Mapping[str, Any], folder: str, stream: TextIO | None = None) -> None:
+def show(summary: Summary, folder: str, stream: TextIO | None = None) -> None:
     """Print a short report to a stream, standard output if it is None; the folder has the long one."""
     console = _console(stream)
-    _print(console, title(summary), "bold")
+    _print(console, subject_of(summary).title, "bold")
     for table in [*answers(summary), *details(summary)]:
         if not table.title.startswith(_LEFT_TO_THE_LONG_ONE):
             show_table(table, console)
@@ -80,19 +82,18 @@ def _width(table: Table, index: int) -> int:
     return max(map(len, [*escaped(table.columns[index]).split(), *(escaped(row[index]) for row in table.rows)]))
 
 
-def _show_verdict(summary: Mapping[str, Any], console: Console) -> None:
-    status = summary["verdict"]["status"]
-    requests = summary["requests"]
+def _show_verdict(summary: Summary, console: Console) -> None:
+    status, requests = summary.verdict.status, summary.requests
     console.print()
     console.print(
-        f"[bold {_COLOURS[status]}]{status}[/]  {requests['completed']} completed, {requests['failed']} failed, "
-        f"{requests['aborted']} aborted",
+        f"[bold {_COLOURS[status]}]{status.value}[/]  {requests.completed} completed, {requests.failed} failed, "
+        f"{requests.aborted} aborted",
         highlight=False,
     )
-    for check in summary["verdict"]["checks"]:
-        if check["status"] in {"ok", "not checked"}:
+    for check in summary.verdict.checks:
+        if check.status in {Status.OK, Status.NOT_CHECKED}:
             continue
-        text = f"  {check['name']}: {check['value']} (limit: {check['limit']}). {check['advice'] or ''}"
+        text = f"  {check.name}: {check.value} (limit: {check.limit}). {check.advice or ''}"
         _print(console, text.rstrip())
     for label, message in causes_of(requests):
         _print(console, f"  {label}: {message}")

@@ -7,9 +7,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from loadgen.errors import OptionError
 from loadgen.exporter.feed import Begin, End, Message, Tick, pack
@@ -18,7 +17,8 @@ from loadgen.live.live import LiveStats
 from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.verdict import judge_so_far
 from loadgen.results.manifest import Manifest
-from loadgen.results.text import title_of
+from loadgen.results.summary_schema import VerdictSummary
+from loadgen.results.text import subject_of_manifest
 from loadgen.scenario import Scenario, parse_address
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Exporter:
                 endpoint=manifest.host,
                 run_kind=manifest.kind,
                 dataset=str(manifest.dataset.get("name")),
-                reservation=", ".join(title_of(manifest)[1]),
+                reservation=", ".join(subject_of_manifest(manifest).reservations),
                 slo=manifest.scenario.get("slo"),
                 price_per_gpu_hour=manifest.scenario.get("price_per_gpu_hour"),
                 rate=None if arrivals is None else arrivals.rate,
@@ -112,10 +112,10 @@ class Exporter:
             )
         )
 
-    def end(self, verdict: Mapping[str, Any]) -> None:
-        """Tell that a run is over; ``verdict`` as a summary has it."""
+    def end(self, verdict: VerdictSummary) -> None:
+        """Report that a run is over."""
         self._tell(
-            End(verdict=verdict["status"], checks={check["name"]: check["status"] for check in verdict["checks"]})
+            End(verdict=verdict.status.value, checks={check.name: check.status.value for check in verdict.checks})
         )
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ from loadgen.exit_status import ExitStatus
 from loadgen.results.manifest import Ended, Manifest
 from loadgen.results.report import write_reports
 from loadgen.results.store import RunFolder, merge, read_folder
-from loadgen.results.summary import Summary, summarise, verdict_of
+from loadgen.results.summary import summarise
+from loadgen.results.summary_schema import Summary
 from loadgen.run.state import EndReason
 
 
@@ -40,7 +41,7 @@ def conclude(
     _to_disk(lambda: merge(folder.path), disk_errors)
     summary = summarise(manifest, read_folder(folder.path)[1])
     _to_disk(lambda: write_reports(folder.path, summary), disk_errors)
-    status, remark = verdict_of(summary).exit_status, None
+    status, remark = summary.verdict.status.exit_status, None
     if disk_errors:
         status = status or ExitStatus.INCONCLUSIVE  # a report that is not on disk is no verdict
         remark = (

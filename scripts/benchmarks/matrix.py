@@ -72,8 +72,9 @@ def _round(name: str, references: Mapping[Key, Reference], off: list[float]) -> 
 def measured_value(result: Result) -> float | None:
     """Return the figure of a cell in the engine's own time: tokens/s, or where it was swept requests/min."""
     for summary in result.speed:
-        return float(summary["speed"]["tokens_per_second_mean"]["value"]) / result.time_factor
+        speed = summary.speed and summary.speed.tokens_per_second_mean
+        return speed.value / result.time_factor if speed and speed.value is not None else None
     for summary in result.throughput:
-        if (found := summary["throughput"]["requests_per_minute"]) is not None:
-            return float(found["value"]) / result.time_factor
+        rate = summary.throughput and summary.throughput.requests_per_minute
+        return rate.value / result.time_factor if rate and rate.value is not None else None
     return None

@@ -27,7 +27,8 @@ from loadgen.record import Outcome, RequestRecord
 from loadgen.results.export.per_step import measured_in, place_of
 from loadgen.results.manifest import Manifest
 from loadgen.results.run_data import Run
-from loadgen.results.text import title_of
+from loadgen.results.summary_schema import as_json
+from loadgen.results.text import subject_of_manifest
 
 Json = dict[str, Any]
 
@@ -125,7 +126,7 @@ def report(run: Run, step: StepFacts | None = None) -> Json:
 
 def _figures(run: Run, step: StepFacts | None) -> _Figures:
     """Return the figures of a load. Nothing else in this module reads the summary."""
-    summary, kind_of_run = run.summary, run.manifest.kind
+    summary, kind_of_run = as_json(run.summary), run.manifest.kind
     latency = summary["latency"]
     details: Json = {name: summary[name] for name in ("requests", "latency", "tokens")}
     if kind_of_run == "speed":
@@ -159,7 +160,8 @@ def _requests(measured: Sequence[RequestRecord], ok: Sequence[RequestRecord]) ->
 
 def _lengths(counts: Sequence[int | None]) -> Json:
     """Return the distribution of those that are known."""
-    return dict(distribution([float(count) for count in counts if count is not None]))
+    found: Json = msgspec.to_builtins(distribution([float(count) for count in counts if count is not None]))
+    return found
 
 
 def _latency(distributions: Mapping[str, Any]) -> Json:
@@ -188,13 +190,13 @@ def _definitions(manifest: Manifest) -> Json:
 
 
 def _run(manifest: Manifest, step: StepFacts | None, verdict: str) -> Json:
-    title, labels = title_of(manifest)
+    subject = subject_of_manifest(manifest)
     place = "" if step is None else f", step {step.number}"
     uid = manifest.run_id if step is None else f"{manifest.run_id}-step-{step.number}"
-    description = f"{title}; {_asked(manifest, step)}; {verdict} [{manifest.run_id}{place}]"
+    description = f"{subject.title}; {_asked(manifest, step)}; {verdict} [{manifest.run_id}{place}]"
     time = _time(manifest, step)
     return _known(
-        {"uid": uid, "eid": manifest.run_id, "time": time, "description": description, "keywords": list(labels)}
+        {"uid": uid, "eid": manifest.run_id, "time": time, "description": description, "keywords": subject.reservations}
     )
 
 
@@ -242,7 +244,7 @@ def _engine(manifest: Manifest) -> Json:
     launched = manifest.launched
     native = {"config": manifest.server if launched is None else msgspec.to_builtins(launched)}
     metadata = {"schema_version": COMPONENT_SCHEMA, "label": "engine", "cfg_id": _hash(native)}
-    labels = title_of(manifest)[1]
+    labels = subject_of_manifest(manifest).reservations
     if labels:
         metadata["description"] = ", ".join(labels)
     return {"metadata": metadata, "standardized": _standardized(manifest), "native": native}

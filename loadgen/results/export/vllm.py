@@ -80,7 +80,7 @@ def _head(run: Run, step: StepFacts | None, prompts: int) -> dict[str, Any]:
         "burstiness": 1.0 if arrivals is None else 1 / arrivals.cv**2 if arrivals.cv else None,
         "max_concurrency": users if arrivals is None else arrivals.max_in_flight,
         "loadgen_run_id": manifest.run_id,
-        "loadgen_verdict": run.summary["verdict"]["status"],
+        "loadgen_verdict": run.summary.verdict.status.value,
         "simulated": manifest.simulated,
     }
 

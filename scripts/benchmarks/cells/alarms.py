@@ -65,8 +65,8 @@ class Trial:
     def once(self, rng: np.random.Generator) -> Seen:
         """Play it once; return what the checks say."""
         manifest, records = self.play(rng)
-        checks = summarise(manifest, records)["verdict"]["checks"]
-        raised = {c["name"]: c["status"] for c in checks if c["status"] in {"warn", "invalid", "inconclusive"}}
+        checks = summarise(manifest, records).verdict.checks
+        raised = {c.name: c.status.value for c in checks if c.status.value in {"warn", "invalid", "inconclusive"}}
         begins = _begins_s(manifest, records)
         return Seen(raised, self.at_s is not None and begins is not None and begins >= self.at_s)
 

@@ -14,7 +14,7 @@ from loadgen.clock import SECOND
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
 from loadgen.record import RequestRecord
-from loadgen.results.steps import served
+from loadgen.results.steps import NO_FIGURE, served
 
 STEP_S, PRECISION = 60.0, 0.02
 """The defaults of a sweep."""
@@ -148,10 +148,10 @@ def _figures(played: Played, truth: float, tokens: float) -> Mapping[str, Figure
     if played.found is None:
         return {"requests/min": (None, None, 60 * truth), "tokens/s": (None, None, tokens * truth)}
     of = served(played.found.window, played.records)
-    requests = of["requests_per_minute"]
+    requests = of.requests_per_minute or NO_FIGURE
     return {
-        "requests/min": (requests["value"], requests["ci95"], 60 * truth),
-        "tokens/s": (of["output_tokens_per_second"], of["output_tokens_per_second_ci95"], tokens * truth),
+        "requests/min": (requests.value, requests.ci95, 60 * truth),
+        "tokens/s": (of.output_tokens_per_second, of.output_tokens_per_second_ci95, tokens * truth),
     }
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,9 +14,11 @@ from benchmarks.simulators.loads import open_loop
 from benchmarks.simulators.servers import Model, Request
 from loadgen.clock import MS, SECOND
 from loadgen.measure.facts import Arrivals
-from loadgen.measure.statistics import QUANTILES, index_of
+from loadgen.measure.statistics import QUANTILES, Distribution, index_of
 from loadgen.record import RequestRecord
 from loadgen.results.rate import rate, window_of
+from loadgen.results.steps import NO_FIGURE
+from loadgen.results.summary_schema import Rate
 
 SYSTEMS: Mapping[str, System] = {
     "M/M/16": MARKOVIAN,
@@ -51,14 +52,14 @@ def measured(name: str, load: float, n: int, runs: int, rng: np.random.Generator
     cells: dict[str, Cell] = {}
     for _ in range(runs):
         found = _rate(system.model, per_second, n, rng)
-        more = {"unsteady": found["unsteady"] is not None, "undecided": found["undecided"] is not None}
+        more = {"unsteady": found.unsteady is not None, "undecided": found.undecided is not None}
         for metric, values in truth.items():
-            of = (found.get("latency_from_schedule") or {}).get(metric, {})
+            of = found.latency_from_schedule.get(metric, Distribution(n=0))
             for what in TOLD:
                 cell = cells.setdefault(f"{metric} {what}", Cell(NO_MATTER * service_ms))
-                cell.add(of.get(what), of.get("ci95", {}).get(what), values[what], **more)
-        requests = found.get("requests_per_minute") or {"value": None, "ci95": None}
-        cells.setdefault("requests/min", Cell()).add(requests["value"], requests["ci95"], 60 * per_second, **more)
+                cell.add(of.percentile(what), of.interval(what), values[what], **more)
+        requests = found.requests_per_minute or NO_FIGURE
+        cells.setdefault("requests/min", Cell()).add(requests.value, requests.ci95, 60 * per_second, **more)
     return cells
 
 
@@ -90,12 +91,12 @@ def _exact(values: NDArray[np.float64]) -> Mapping[str, float]:
     return {"mean": float(values.mean())} | quantiles
 
 
-def _rate(model: Model, per_second: float, n: int, rng: np.random.Generator) -> dict[str, Any]:
+def _rate(model: Model, per_second: float, n: int, rng: np.random.Generator) -> Rate:
     times = np.cumsum(rng.exponential(SECOND / per_second, n)).astype(np.int64)
     return figures(open_loop(model, times, rng), per_second)
 
 
-def figures(records: Sequence[RequestRecord], per_second: float) -> dict[str, Any]:
+def figures(records: Sequence[RequestRecord], per_second: float) -> Rate:
     """Return the figures of an open loop, in its own window."""
     asked = Arrivals(process="poisson", rate=per_second, cv=1.0, max_in_flight=1024, epoch_ns=0)
     window, state = window_of(asked, records)

@@ -35,9 +35,10 @@ def measured(name: str, n: int, runs: int, rng: np.random.Generator) -> Mapping[
     cells = {figure: Cell() for figure in FIGURES}
     for _ in range(runs):
         records = answers(MODELS[name], n, rng)
-        found = summarise(simulated.speed(records), records)["speed"]
+        found = summarise(simulated.speed(records), records).speed
         for figure, key in FIGURES.items():
-            cells[figure].add(found[key]["value"], found[key]["ci95"], truth[figure])
+            speed = getattr(found, key)
+            cells[figure].add(speed.value, speed.ci95, truth[figure])
     return cells
 
 

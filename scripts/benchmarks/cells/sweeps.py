@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
+from msgspec.structs import asdict
 
 from benchmarks.cells.cell import Cell
 from benchmarks.cells.closed import LOOK_S, PRECISION, SPREAD, STEP_S
@@ -16,9 +16,11 @@ from benchmarks.simulators.speeds import Wandering
 from loadgen.clock import SECOND
 from loadgen.measure.doubling import DoublingSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
+from loadgen.measure.verdict import Verdict
 from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
 from loadgen.record import RequestRecord
-from loadgen.results.steps import served, throughput
+from loadgen.results.steps import NO_FIGURE, served, throughput
+from loadgen.results.summary_schema import StepSummary, ThroughputSummary
 
 SWEEPS: Mapping[str, tuple[System, float, float]] = {
     "batching 16 CV 1, 3 s": (batching(16, 1.0), 3.0, 0.0),
@@ -37,7 +39,7 @@ class Sweep:
     facts: Sequence[StepFacts]
     records: Sequence[RequestRecord]
     seconds: float
-    headline: Mapping[str, Any]
+    headline: ThroughputSummary
 
 
 def measured(name: str, runs: int, rng: np.random.Generator) -> Mapping[str, Cell]:
@@ -49,13 +51,13 @@ def measured(name: str, runs: int, rng: np.random.Generator) -> Mapping[str, Cel
     cell, worst = Cell(), 0.0
     for _ in range(runs):
         sweep = play(model, DoublingSteps(), rng)
-        found = sweep.headline["requests_per_minute"] or {"value": None, "ci95": None}
-        worst = max(worst, abs((found["value"] or 0) / truth - 1))
-        knee = sweep.headline["knee"]
-        more = {"knee_s_bracket_is_right": _is_right(knee["between"], system.at_once)} if knee else {}
+        found = sweep.headline.requests_per_minute or NO_FIGURE
+        worst = max(worst, abs((found.value or 0) / truth - 1))
+        knee = sweep.headline.knee
+        more = {"knee_s_bracket_is_right": _is_right(knee.between, system.at_once)} if knee else {}
         cell.add(
-            found["value"],
-            found["ci95"],
+            found.value,
+            found.ci95,
             truth,
             worst_error=100 * worst,
             knee=knee is not None,
@@ -71,7 +73,7 @@ def play(model: Model, plan: StepPolicy, rng: np.random.Generator, step_s: float
     loop, round_trip_s = ClosedLoop(model, rng), _warm_up_s(model, rng)
     records: list[RequestRecord] = []
     facts: list[StepFacts] = []
-    steps: list[dict[str, Any]] = []
+    steps: list[StepSummary] = []
     users: int | None = plan.first
     while users is not None:
         began, at = loop.now_ns, len(records)
@@ -99,10 +101,21 @@ def _watched(watch: StepWatch, loop: ClosedLoop, records: list[RequestRecord], u
     raise RuntimeError("a run would have been broken off here")
 
 
-def _summary(facts: StepFacts, found: StepWindow, ended: Sequence[RequestRecord]) -> dict[str, Any]:
+def _summary(facts: StepFacts, found: StepWindow, ended: Sequence[RequestRecord]) -> StepSummary:
     steady = None if facts.undecided else facts.unsteady is None
-    of = {"concurrency": facts.concurrency, "steady": steady, "goodput": None}
-    return of | served(found.window, ended)
+    return StepSummary(
+        step=facts.number,
+        concurrency=facts.concurrency,
+        steady=steady,
+        unsteady=facts.unsteady,
+        undecided=facts.undecided,
+        ended_by=facts.ended_by,
+        verdict=Verdict.VALID,
+        energy=None,
+        latency={},
+        goodput=None,
+        **asdict(served(found.window, ended)),
+    )
 
 
 def _note(facts: StepFacts, found: StepWindow) -> None:
