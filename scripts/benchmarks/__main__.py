@@ -28,6 +28,8 @@ from benchmarks import (
     processes,
     report,
     send,
+    size_picture,
+    sizes,
     statistics,
     steps,
     tls,
@@ -54,6 +56,7 @@ CLAIMS: Mapping[str, tuple[Claim, str]] = {
     "cost": (cost, "3 min"),
     "steps": (steps, "1 min"),
     "statistics": (statistics, "2 min"),
+    "sizes": (sizes, "10 min"),
     "monitoring": (monitoring, "2 min"),
     "burst": (burst, "30 s"),
     "late": (late, "30 s"),
@@ -90,6 +93,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
     if options.save and any(case.rounds for case in section.cases):
         folder = report.save(row)
         picture.draw(folder)
+        size_picture.draw(folder)
         print(f"saved in {folder}", file=sys.stderr)
     return 0 if all(case.rounds for case in section.cases) else 1
 
