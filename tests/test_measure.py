@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from loadgen import metrics
 from loadgen.clock import MS
 from loadgen.measure import load
+from loadgen.measure.checks.load import excess
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import SMALLEST_SAMPLE, distribution, mean, percentile, ratio_of_totals
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord, from_line, to_line
 
@@ -186,3 +188,52 @@ def test_nothing_is_served_where_nothing_was_in_flight() -> None:
     served = load.Spans.of(busy).tokens_served(np.arange(7 * second, 60 * second, 100_000_000))
     assert served.sum() == pytest.approx(5 * 3000)
     assert not served[42:].any()
+
+
+SPANS = st.lists(
+    st.tuples(st.none() | st.integers(0, 30), st.none() | st.integers(0, 30), st.integers(0, 3)), max_size=30
+)
+"""When requests were sent and ended, in ms, and whose they were."""
+
+
+def spanned(spans: list[tuple[int | None, int | None, int]]) -> list[RequestRecord]:
+    ms = [(None if sent is None else sent * MS, None if end is None else end * MS, user) for sent, end, user in spans]
+    return [record(i, sent_ns=sent, end_ns=end, user=user) for i, (sent, end, user) in enumerate(ms)]
+
+
+def changes(records: list[RequestRecord]) -> list[tuple[int, int]]:
+    """Ends and starts in order, an end before a start at the same time."""
+    spans = [(r.sent_ns, r.end_ns) for r in records if r.sent_ns is not None and r.end_ns is not None]
+    return sorted([(sent, 1) for sent, _ in spans] + [(end, -1) for _, end in spans])
+
+
+@given(SPANS)
+def test_the_peak_is_that_of_counting_one_request_after_another(
+    spans: list[tuple[int | None, int | None, int]],
+) -> None:
+    levels = np.cumsum([0, *(change for _, change in changes(spanned(spans)))])
+    assert load.peak_in_flight(spanned(spans)) == levels.max()
+
+
+@given(SPANS, st.integers(1, 4))
+def test_the_full_window_is_that_of_counting_one_request_after_another(
+    spans: list[tuple[int | None, int | None, int]], users: int
+) -> None:
+    level, start, end = 0, None, None
+    for at, change in changes(spanned(spans)):
+        if level >= users and change < 0:
+            end = at
+        level += change
+        if level >= users and start is None:
+            start = at
+    is_one = start is not None and end is not None and end > start
+    assert load.full_window(spanned(spans), users) == (load.Window(start or 0, end or 0) if is_one else None)
+
+
+@given(SPANS)
+def test_users_with_several_requests_at_once_are_told_from_many_users(
+    spans: list[tuple[int | None, int | None, int]],
+) -> None:
+    records = [r for r in spanned(spans) if r.sent_ns is None or r.end_ns is None or r.end_ns >= r.sent_ns]
+    some = any(load.peak_in_flight([r for r in records if r.user == user]) > 1 for user in range(4))
+    assert ("several requests in flight at once" in excess(Records.of(records), 4)) is some

@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
+
+import numpy as np
 
 from loadgen.clock import SECOND
+from loadgen.measure.records import Records
 from loadgen.record import Outcome, RequestRecord
 
 MOST_CAUSES = 10
@@ -41,12 +43,12 @@ class Cause:
     count: int
 
 
-def causes(failed: Sequence[RequestRecord]) -> list[Cause]:
+def causes(failed: Iterable[RequestRecord]) -> list[Cause]:
     """Return what requests failed of, the most frequent first, at most :data:`MOST_CAUSES`."""
     found: dict[tuple[Outcome, str], Counter[str]] = {}
-    for r in failed:
-        said = r.error or "no message"
-        found.setdefault((r.outcome, folded(said)), Counter())[said] += 1
+    for (outcome, error), count in Records.of(failed).tally("outcome", "error").items():
+        said = error or "no message"
+        found.setdefault((outcome, folded(said)), Counter())[said] += count
     all_causes = [
         Cause(outcome, next(iter(said)) if len(said) == 1 else text, said.total())
         for (outcome, text), said in found.items()
@@ -61,35 +63,33 @@ def folded(message: str) -> str:
     return message[:start] + _FOLDED.sub(lambda m: "ID" if m["id"] else "N", message[start:])
 
 
-def common_age_s(failed: Sequence[RequestRecord]) -> tuple[float, int] | None:
+def common_age_s(failed: Iterable[RequestRecord]) -> tuple[float, int] | None:
     """Return the age, in s, at which most requests failed, and how many did; None where there is no such age.
 
     Requests that the client gave up are left out. Gateways cut requests at round times.
     """
-    ages = [
-        (r.end_ns - r.sent_ns) / SECOND
-        for r in failed
-        if r.outcome not in _OURS and r.sent_ns is not None and r.end_ns is not None
-    ]
-    if len(ages) < _FEWEST:
+    failed = Records.of(failed)
+    cut = failed.where(~failed.equal("outcome", *_OURS)).where_known("sent_ns", "end_ns")
+    if len(cut) < _FEWEST:
         return None
-    middle = median(ages)
-    alike = sum(abs(age - middle) <= max(_WITHIN * middle, _WITHIN_S) for age in ages)
+    ages = (cut.ints("end_ns") - cut.ints("sent_ns")) / SECOND
+    middle = float(np.median(ages))
+    alike = int((np.abs(ages - middle) <= max(_WITHIN * middle, _WITHIN_S)).sum())
     return (middle, alike) if middle >= _SHORTEST_S and alike >= _MOST_ALIKE * len(ages) else None
 
 
-def refused_since_s(measured: Sequence[RequestRecord]) -> tuple[float, int] | None:
+def refused_since_s(measured: Iterable[RequestRecord]) -> tuple[float, int] | None:
     """Return since when every connection was refused, in s after the first request was sent, and how many were.
 
     None where the last requests were not all refused, or all requests were. Those that the client ended do not count.
     """
-    ends = sorted(
-        (r.end_ns, r.outcome is Outcome.REFUSED)
-        for r in measured
-        if r.end_ns is not None and r.outcome is not Outcome.ABORTED
-    )
-    first = min((r.sent_ns for r in measured if r.sent_ns is not None), default=None)
-    last = next((i for i in reversed(range(len(ends))) if not ends[i][1]), None)
-    if first is None or last is None or len(ends) - 1 - last < _FEWEST:
+    measured = Records.of(measured)
+    sent = measured.where_known("sent_ns").ints("sent_ns")
+    ended = measured.where(~measured.equal("outcome", Outcome.ABORTED)).where_known("end_ns")
+    ends, refused = ended.ints("end_ns"), ended.equal("outcome", Outcome.REFUSED)
+    order = np.lexsort((refused, ends))
+    answered = np.flatnonzero(~refused[order])
+    if not len(sent) or not len(answered) or len(order) - 1 - answered[-1] < _FEWEST:
         return None
-    return (ends[last + 1][0] - first) / SECOND, len(ends) - 1 - last
+    since = order[answered[-1] + 1 :]
+    return (int(ends[since[0]]) - int(sent.min())) / SECOND, len(since)

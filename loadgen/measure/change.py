@@ -30,7 +30,7 @@ class Change:
     mean_after: float
 
 
-def change(values: Sequence[float]) -> Change | None:
+def change(values: Sequence[float] | NDArray[np.float64]) -> Change | None:
     """Return the change of level that chance does not explain, None if there is none, or too few values.
 
     The largest standardised difference of the means before and after one point, against those of permutations of the

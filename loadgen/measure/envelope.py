@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean, median
+from statistics import fmean
 
 import msgspec
+import numpy as np
 
 from loadgen import metrics
 from loadgen.clock import MS
 from loadgen.measure import load
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
 from loadgen.measure.truth import Errors, Truth, errors
 from loadgen.printable import counted
@@ -201,8 +203,11 @@ def envelope(sweeps: Iterable[Sweep]) -> tuple[Cell, ...]:
 
 def stream_load(ok: Iterable[RequestRecord], users: int, itl_share: float | None) -> StreamLoad | None:
     """Return the load of a closed loop of the own client, its rate from the median TPOT; None without any."""
-    tpots = [tpot for r in ok if r.client == "own" and (tpot := metrics.tpot_ms(r)) is not None]
-    return StreamLoad(users, 1000 / median(tpots), 1.0 if itl_share is None else itl_share) if tpots else None
+    ok = Records.of(ok)
+    tpots = ok.where(ok.equal("client", "own")).known_figures(metrics.TPOT)
+    if not len(tpots):
+        return None
+    return StreamLoad(users, 1000 / float(np.median(tpots)), 1.0 if itl_share is None else itl_share)
 
 
 def is_inside(run: StreamLoad, held: Iterable[Cell]) -> bool:

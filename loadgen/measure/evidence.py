@@ -12,15 +12,16 @@ from loadgen.measure import thinking
 from loadgen.measure.envelope import Envelope, StreamLoad
 from loadgen.measure.facts import Arrivals, EngineCounters, StepFacts, UserCode, WorkerFacts
 from loadgen.measure.load import Window, full_window
-from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.measure.records import Records
+from loadgen.record import Outcome, Phase
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What the checks look at."""
 
-    records: Sequence[RequestRecord]
-    """All records, those of the warm-up included."""
+    records: Records
+    """All records, those of the warm-up included; a list of them is put into columns."""
     started: int | None
     """Requests that the instrument says it started; None if it did not live to say."""
     planned: int | None
@@ -67,6 +68,9 @@ class Evidence:
     counters: tuple[EngineCounters, EngineCounters] | None = None
     """The engine's own, before the first request and after the last."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "records", Records.of(self.records))
+
     @property
     def is_one_user(self) -> bool:
         """Whether one user of a closed loop made all requests, one after another."""
@@ -78,14 +82,14 @@ class Evidence:
         return 1 + 2 * max((w.clock_uncertainty_ns for w in self.workers), default=0)
 
     @cached_property
-    def measured(self) -> list[RequestRecord]:
+    def measured(self) -> Records:
         """Records of the measured phase."""
-        return [r for r in self.records if r.phase is Phase.MEASURE]
+        return self.records.where(self.records.equal("phase", Phase.MEASURE))
 
     @cached_property
-    def ok(self) -> list[RequestRecord]:
+    def ok(self) -> Records:
         """Complete answers of the measured phase."""
-        return [r for r in self.measured if r.outcome is Outcome.OK]
+        return self.measured.where(self.measured.equal("outcome", Outcome.OK))
 
     @cached_property
     def lateness_ns(self) -> int:
@@ -120,7 +124,7 @@ class Evidence:
 
     def _in_whole_cycles(self, step: StepFacts) -> StepFacts:
         """Return a step with the part of its window in which the cycles of all its users are known."""
-        users = thinking.users_of(r for r in self.measured if r.step == step.number)
+        users = thinking.users_of(self.measured.where(self.measured.ints("step") == step.number))
         known = thinking.whole_cycles(self.measured, users)
         span = None
         if step.window_ns is not None and known is not None:

@@ -4,11 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from loadgen.clock import MS
+from loadgen.measure.columns import Floats
 from loadgen.measure.limits import SHARED_READS_LIMIT
+from loadgen.measure.records import Records
 from loadgen.metrics import ICL, ITL, Metric
 from loadgen.record import Outcome, RequestRecord
 
@@ -38,14 +36,14 @@ class ChunkCounts:
 
     def add(self, records: Iterable[RequestRecord]) -> None:
         """Count more records; with or without the times of their chunks."""
-        for r in records:
-            chunks = r.chunks or 0
-            if r.coalesced_chunks is not None:
-                self.chunks += chunks
-                self.shared += r.coalesced_chunks
-            if r.outcome is Outcome.OK and r.first_token_ns is not None and not r.lazy and r.output_tokens is not None:
-                self.eager_tokens += r.output_tokens
-                self.eager_chunks += chunks
+        records = Records.of(records)
+        looked_at = records.where_known("coalesced_chunks")
+        self.chunks += looked_at.total("chunks")
+        self.shared += looked_at.total("coalesced_chunks")
+        eager = records.where(records.equal("outcome", Outcome.OK) & ~records.yes("lazy"))
+        eager = eager.where_known("first_token_ns", "output_tokens")
+        self.eager_tokens += eager.total("output_tokens")
+        self.eager_chunks += eager.total("chunks")
 
     @property
     def metric(self) -> Metric | None:
@@ -55,13 +53,7 @@ class ChunkCounts:
         return ITL if self.eager_tokens <= ONE_TOKEN_A_CHUNK * self.eager_chunks else ICL
 
 
-def all_gaps_ms(records: Iterable[RequestRecord]) -> NDArray[np.float64]:
+def all_gaps_ms(records: Iterable[RequestRecord]) -> Floats:
     """Return the gaps between chunks of many records, ms, of which there may be millions."""
-    streams = [r.chunk_ns for r in records if r.outcome is Outcome.OK and r.chunk_ns]
-    gaps = np.empty(sum(len(stream) - 1 for stream in streams))
-    at = 0
-    for stream in streams:  # straight into place: arrays to be concatenated would double the peak of a report's memory
-        gaps[at : at + len(stream) - 1] = np.diff(stream)
-        at += len(stream) - 1
-    gaps /= MS
-    return gaps
+    records = Records.of(records)
+    return records.where(records.equal("outcome", Outcome.OK)).gaps_ms()

@@ -1,26 +1,30 @@
 """The latencies of some requests: which there are, and how each is distributed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loadgen.measure.columns import Floats
 from loadgen.measure.gaps import ChunkCounts, all_gaps_ms
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import Distribution
-from loadgen.metrics import LATENCIES
+from loadgen.metrics import E2E, LATENCIES, TTFT
 from loadgen.record import RequestRecord
 
 
-def latency(
-    ok: Sequence[RequestRecord], distribution: Callable[[NDArray[np.float64]], Distribution]
-) -> dict[str, Distribution]:
+def latency(ok: Iterable[RequestRecord], distribution: Callable[[Floats], Distribution]) -> dict[str, Distribution]:
     """Return the distributions of complete answers' latencies, ms; gaps only where they were measured."""
-    found = {
-        metric.key: distribution(np.array([value for r in ok if (value := metric.of(r)) is not None], dtype=float))
-        for metric in LATENCIES
-        if metric.of is not None
-    }
-    gaps, gap_metric = all_gaps_ms(ok), ChunkCounts.of(ok).metric
-    if len(gaps) and gap_metric is not None:
-        found[gap_metric.key] = distribution(gaps)
+    ok = Records.of(ok)
+    found = {metric.key: distribution(ok.known_figures(metric)) for metric in LATENCIES if metric.of is not None}
+    if (gap_metric := ChunkCounts.of(ok).metric) is not None:
+        gaps = distribution(all_gaps_ms(ok))
+        if gaps.n:
+            found[gap_metric.key] = gaps
     return found
+
+
+def shortest_ms(ok: Records) -> Floats:
+    """Return the shortest time that was measured of each complete answer, ms: TTFT, or E2E where there was none."""
+    ttft = ok.figure(TTFT)
+    found = np.where(np.isnan(ttft) | (ttft == 0), ok.figure(E2E), ttft)
+    return found[~np.isnan(found)]

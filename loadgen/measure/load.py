@@ -1,12 +1,14 @@
 """How many requests were in flight, and what was served while the load was constant."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.clock import SECOND
+from loadgen.measure.columns import ABSENT, Ints
+from loadgen.measure.records import Records
 from loadgen.record import Outcome, RequestRecord
 
 Series = NDArray[np.float64]
@@ -25,50 +27,47 @@ class Window:
         return (self.end - self.start) / SECOND
 
 
-def peak_in_flight(records: Sequence[RequestRecord]) -> int:
+def peak_in_flight(records: Iterable[RequestRecord]) -> int:
     """Return the largest number of requests in [sent, end) at one instant."""
-    level = peak = 0
-    for _, change in _changes(records):
-        level += change
-        peak = max(peak, level)
-    return peak
+    sent, end = _sorted_spans(records)
+    # At an instant at which one ends and another starts, the end comes first: the peak would be one too high.
+    ended = np.searchsorted(end, sent, side="right")
+    return max(0, int((np.arange(1, len(sent) + 1) - ended).max(initial=0)))
 
 
-def full_window(records: Sequence[RequestRecord], users: int) -> Window | None:
+def full_window(records: Iterable[RequestRecord], users: int) -> Window | None:
     """Return the span from the first to the last instant at which ``users`` requests were in flight.
 
     Between the two the load is constant but for the moments between an answer and the next request; before it lies the
     ramp, behind it the drain. None where the number was never reached.
     """
-    level = 0
-    start = end = None
-    for at, change in _changes(records):
-        if level >= users and change < 0:
-            end = at
-        level += change
-        if level >= users and start is None:
-            start = at
-    if start is None or end is None or end <= start:
+    sent, end = _sorted_spans(records)
+    number = np.arange(len(sent))
+    reached = np.flatnonzero(number + 1 - np.searchsorted(end, sent, side="right") >= users)
+    left = np.flatnonzero(np.searchsorted(sent, end, side="left") - number >= users)
+    if not len(reached) or not len(left):
         return None
-    return Window(start, end)
+    window = Window(int(sent[reached[0]]), int(end[left[-1]]))
+    return window if window.end > window.start else None
 
 
-def belonging_to(window: Window, records: Sequence[RequestRecord]) -> list[RequestRecord]:
+def belonging_to(window: Window, records: Iterable[RequestRecord]) -> Records:
     """Return the requests of a window in the order they were sent; one that could not be sent counts at its end."""
+    records = Records.of(records)
+    sent = records.ints("sent_ns")
+    at = np.where(sent == ABSENT, records.ints("end_ns"), sent)
+    inside = np.flatnonzero((at != ABSENT) & (window.start <= at) & (at < window.end))
+    return records.take(inside[np.argsort(at[inside], kind="stable")])
 
-    def at(r: RequestRecord) -> int | None:
-        return r.end_ns if r.sent_ns is None else r.sent_ns
 
-    placed = [(when, i) for i, r in enumerate(records) if (when := at(r)) is not None]
-    return [records[i] for when, i in sorted(placed) if window.start <= when < window.end]
-
-
-def answers_in(records: Sequence[RequestRecord], window: Window) -> int:
+def answers_in(records: Iterable[RequestRecord], window: Window) -> int:
     """Return how many complete answers ended in the window."""
-    return sum(window.start < (r.end_ns or 0) <= window.end for r in records if r.outcome is Outcome.OK)
+    records = Records.of(records)
+    end = records.where(records.equal("outcome", Outcome.OK)).ints("end_ns")
+    return int(((window.start < end) & (end <= window.end)).sum())
 
 
-def requests_per_minute(records: Sequence[RequestRecord], window: Window) -> float:
+def requests_per_minute(records: Iterable[RequestRecord], window: Window) -> float:
     """Return complete answers served in the window, per minute; of one that reaches beyond it, the part within counts.
 
     Counting those that end in it would depend on how the edges of the window fall between answers: with users in step,
@@ -77,6 +76,8 @@ def requests_per_minute(records: Sequence[RequestRecord], window: Window) -> flo
     edges = np.array([window.start, window.end], dtype=np.int64)
     return 60 * float(Spans.of(records).answers_served(edges)[0]) / window.seconds
 
+
+_SPANS = ("sent_ns", "end_ns", "first_token_ns", "output_tokens", "think_ns")
 
 ROUNDING = 1e-9
 """Share of all that is summed, up to which a difference of two sums is 0."""
@@ -104,29 +105,26 @@ class Spans:
     """Think time of the user before the request, ns; 0 where there was none, or nobody looked."""
 
     @classmethod
-    def of(cls, records: Sequence[RequestRecord]) -> "Spans":
+    def of(cls, records: Iterable[RequestRecord]) -> "Spans":
         """Make them of records, each answer spread over its round trip; requests never sent are left out."""
-        known = [r for r in records if r.sent_ns is not None and r.end_ns is not None and r.end_ns > r.sent_ns]
-        ok = [r.outcome is Outcome.OK for r in known]
-        tokens = [
-            (np.nan if r.output_tokens is None else r.output_tokens) if r.outcome is Outcome.OK else 0 for r in known
-        ]
-        sent = np.array([r.sent_ns for r in known], dtype=np.int64)
-        end = np.array([r.end_ns for r in known], dtype=np.int64)
-        first = np.array([r.sent_ns if r.first_token_ns is None else r.first_token_ns for r in known], dtype=np.int64)
+        known = Records.of(records).where_known("sent_ns", "end_ns")
+        known = known.where(known.ints("end_ns") > known.ints("sent_ns"))
+        sent, end, first, counted, think = map(known.ints, _SPANS)
+        ok = known.equal("outcome", Outcome.OK)
+        first = np.where(first == ABSENT, sent, first)
         service = np.clip(end - first, np.minimum(SHORTEST_SERVICE_NS, end - sent), end - sent)
         return cls(
             sent,
             sent,
             end,
             service.astype(float),
-            np.array(ok, dtype=float),
-            np.array(tokens, dtype=float),
-            np.array([r.think_ns or 0 for r in known], dtype=float),
+            ok.astype(float),
+            np.where(ok, np.where(counted == ABSENT, np.nan, counted), 0.0),
+            np.where(think == ABSENT, 0, think).astype(float),
         )
 
     @classmethod
-    def of_service(cls, records: Sequence[RequestRecord]) -> "Spans":
+    def of_service(cls, records: Iterable[RequestRecord]) -> "Spans":
         """Make them of records, each streamed answer spread over the end of its round trip: twice its time of service.
 
         A request that waits in the engine's queue is not being served. Spread over its whole round trip, it would
@@ -138,7 +136,7 @@ class Spans:
         return replace(spans, begun=np.maximum(spans.sent, spans.end - 2 * spans.service.astype(np.int64)))
 
     @classmethod
-    def of_cycles(cls, records: Sequence[RequestRecord]) -> "Spans":
+    def of_cycles(cls, records: Iterable[RequestRecord]) -> "Spans":
         """Make them of records of users who think, each answer spread over its cycle: think time and round trip.
 
         A user then counts with the same rate all through a cycle, wherever in it a window begins or ends. Spread over
@@ -201,7 +199,7 @@ def edges_of(window: Window, bin_ns: int) -> NDArray[np.int64]:
     return np.arange(window.start, window.end + 1, bin_ns, dtype=np.int64)
 
 
-def _changes(records: Sequence[RequestRecord]) -> list[tuple[int, int]]:
-    spans = [(r.sent_ns, r.end_ns) for r in records if r.sent_ns is not None and r.end_ns is not None]
-    # An end and a start at the same instant: the end comes first, or the peak would be one too high.
-    return sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+def _sorted_spans(records: Iterable[RequestRecord]) -> tuple[Ints, Ints]:
+    """Return when requests were sent, and when they ended, each in order."""
+    known = Records.of(records).where_known("sent_ns", "end_ns")
+    return np.sort(known.ints("sent_ns")), np.sort(known.ints("end_ns"))

@@ -4,8 +4,7 @@ Users' code names its requests, and may by mistake give each a different name. F
 the requests of all names beyond 32 are summed up as ``other``.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from loadgen.printable import escaped
 
@@ -25,10 +24,10 @@ def label(name: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def most_frequent(names: Iterable[str | None]) -> list[str]:
+def most_frequent(counts: Mapping[str | None, int]) -> list[str]:
     """Return the names that most requests have, the most frequent first; :data:`OTHER` is not one of them."""
-    counts = Counter(name for name in names if name and name != OTHER)
-    return sorted(counts, key=lambda name: (-counts[name], name))[:MOST]
+    named = {name: count for name, count in counts.items() if name and name != OTHER}
+    return sorted(named, key=lambda name: (-named[name], name))[:MOST]
 
 
 class FirstNames:

@@ -5,7 +5,6 @@ that scatter, yet its wandering does not average out as quickly. Taken relative 
 the wandering shows.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.measure.intervals import effective_sample_size
-from loadgen.measure.statistics import Estimate, Z
+from loadgen.measure.statistics import Estimate, Values, Z
 
 FEWEST = 10
 """Answers, to fit a line through."""
@@ -31,7 +30,7 @@ MOST_OF_ONE = 1 / 15
 """Where the mean varies by more than this share of the variance of single values, the series is too short to tell."""
 
 
-def pace(tokens: Sequence[float], seconds: Sequence[float]) -> NDArray[np.float64] | None:
+def pace(tokens: Values, seconds: Values) -> NDArray[np.float64] | None:
     """Return the time of each answer over that of the line through all: seconds = a + b tokens.
 
     None with fewer than ten answers, and where the line is not above 0 for each of them.

@@ -21,6 +21,8 @@ no more than these differ from seed to seed."""
 _BATCH = 1 << 18
 """Values drawn at a time: 2 MiB of indices, which fit into a processor's cache."""
 
+Values = Sequence[float] | NDArray[np.float64] | NDArray[np.int64]
+
 _CONFIDENCE = 0.95
 Z = 1.959964
 """Quantile of the normal distribution for that."""
@@ -91,25 +93,31 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return (self.ci95 or {}).get(name)
 
 
-def mean(values: Sequence[float]) -> Estimate | None:
+def mean(values: Values) -> Estimate | None:
     """Return the mean with its 95 % interval, None of nothing."""
-    if not values:
+    if not len(values):
         return None
     array = np.asarray(values, dtype=float)
     return Estimate(float(array.mean()), _interval([array]), len(array))
 
 
-def ratio_of_totals(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
+def ratio_of_totals(numerators: Values, denominators: Values) -> Estimate | None:
     """Return sum / sum with its 95 % interval over pairs, None of nothing."""
-    if not numerators:
+    if not len(numerators):
         return None
     top, bottom = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     return Estimate(float(top.sum() / bottom.sum()), _interval([top, bottom]), len(top))
 
 
-def percentile(values: Sequence[float], quantile: float) -> float:
+def percentile(values: Values, quantile: float) -> float:
     """Return the value at sorted index floor(n * quantile), the definition of MLPerf LoadGen (results.cc)."""
-    return sorted(values)[index_of(len(values), quantile)]
+    index = index_of(len(values), quantile)
+    return nth(values, index) if isinstance(values, np.ndarray) else sorted(values)[index]
+
+
+def nth(values: NDArray[np.float64] | NDArray[np.int64], index: int) -> float:
+    """Return the value that would be at an index if all were sorted."""
+    return float(np.partition(values, index)[index])
 
 
 def index_of(n: int, quantile: float) -> int:
@@ -117,14 +125,15 @@ def index_of(n: int, quantile: float) -> int:
     return min(n - 1, int(n * quantile))
 
 
-def distribution(values: Sequence[float] | NDArray[np.float64]) -> Distribution:
-    """Return n, mean and the percentiles that n values support.
+def distribution(values: Values) -> Distribution:
+    """Return n, mean and the percentiles that n values support; an array of floats is sorted in place.
 
     ``not_resolvable`` names the other percentiles, ``needs`` maps each of them to the fewest values for it.
     """
     if not len(values):
         return Distribution(n=0)
-    ordered = np.sort(np.asarray(values, dtype=float))  # once for all percentiles: there are gaps by the million
+    ordered = np.asarray(values, dtype=float)
+    ordered.sort()  # once for all percentiles, and no copy: there are gaps by the million
     n = len(ordered)
     needs = {name: smallest for name, smallest in SMALLEST_SAMPLE.items() if n < smallest}
     known: dict[str, Any] = {

@@ -9,16 +9,19 @@ the client, and Little's law still finds a slow one. A user who thinks for secon
 The cycle of a user is its think time and the request after it, from answer to answer.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from statistics import fmean
+from collections.abc import Iterable
+
+import numpy as np
 
 from loadgen.clock import MS
+from loadgen.measure.columns import Ints
 from loadgen.measure.limits import OWN_PAUSE_MS, THINKING_PAUSES, THINKING_SHARE, THINKING_USERS
 from loadgen.measure.load import Window
+from loadgen.measure.records import Records
 from loadgen.record import RequestRecord
 
-Span = tuple[int, int]
+Periods = tuple[Ints, Ints]
+"""When each begins, and when it ends."""
 
 
 def lateness_ns(loop_lag_p99_ms: float | None) -> int:
@@ -26,73 +29,66 @@ def lateness_ns(loop_lag_p99_ms: float | None) -> int:
     return int(max(OWN_PAUSE_MS, loop_lag_p99_ms or 0.0) * MS)
 
 
-def thinking_ns(record: RequestRecord, lateness: int) -> int:
-    """Return how long a user thought before a request, ns; ``lateness`` of the pause is not counted."""
-    return max(0, (record.think_ns or 0) - lateness)
+def thinking_ns(records: Records, lateness: int) -> Ints:
+    """Return how long a user thought before each request, ns; ``lateness`` of the pause is not counted."""
+    return np.asarray(np.maximum(0, np.maximum(0, records.ints("think_ns")) - lateness))
 
 
-def has_think_time(measured: Sequence[RequestRecord], lateness: int) -> bool:
+def has_think_time(measured: Records, lateness: int) -> bool:
     """Whether users of a closed loop think: on average as many as the limits say."""
-    thoughtful = _thoughtful_users(measured, lateness)
-    thinking = sum(thinking_ns(r, lateness) for r in measured if r.user in thoughtful)
-    waiting = sum(r.end_ns - r.sent_ns for r in measured if r.sent_ns is not None and r.end_ns is not None)
+    thoughtful = np.isin(measured.ints("user"), _thoughtful_users(measured, lateness))
+    thinking = int(thinking_ns(measured, lateness)[thoughtful].sum())
     if not thinking:
         return False
+    ended = measured.where_known("sent_ns", "end_ns")
+    waiting = int((ended.ints("end_ns") - ended.ints("sent_ns")).sum())
     users = len(users_of(measured))
     return users * thinking / (thinking + waiting) > min(THINKING_SHARE * users, THINKING_USERS)
 
 
-def _thoughtful_users(measured: Sequence[RequestRecord], lateness: int) -> set[int | None]:
+def _thoughtful_users(measured: Records, lateness: int) -> Ints:
     """Return the users of whose pauses more than a few are longer than the loop's lateness."""
-    pauses: dict[int | None, list[bool]] = defaultdict(list)
-    for r in measured:
-        if r.think_ns is not None:
-            pauses[r.user].append(r.think_ns > lateness)
-    return {user for user, are_long in pauses.items() if fmean(are_long) > THINKING_PAUSES}
+    paused = measured.where_known("think_ns")
+    users, of, pauses = np.unique(paused.ints("user"), return_inverse=True, return_counts=True)
+    long = np.bincount(of, weights=paused.ints("think_ns") > lateness, minlength=len(users))
+    return users[long / pauses > THINKING_PAUSES]
 
 
-def mean_think_ms(records: Iterable[RequestRecord]) -> float | None:
-    """Return the mean time from an answer to the call for the next request, ms; None where nobody looked."""
-    times = [r.think_ns / MS for r in records if r.think_ns is not None]
-    return fmean(times) if times else None
-
-
-def users_of(records: Iterable[RequestRecord]) -> set[int]:
+def users_of(records: Records) -> set[int]:
     """Return the numbers of the users who sent requests."""
-    return {r.user for r in records if r.user is not None and r.sent_ns is not None}
+    return set(np.unique(records.where_known("user", "sent_ns").ints("user")).tolist())
 
 
-def whole_cycles(measured: Sequence[RequestRecord], users: Iterable[int]) -> Window | None:
+def whole_cycles(measured: Iterable[RequestRecord], users: Iterable[int]) -> Window | None:
     """Return the window in which each of some users is between two of its answers; None where there is none.
 
     It starts when the last of them has its first answer, and ends when the first of them has its last one. Later that
     user may still think, or have no more to ask: its records do not tell which. So every cycle that touches the window
     is known from its start to its end.
     """
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for r in measured:
-        if r.user is None or r.sent_ns is None or r.end_ns is None:
-            continue
-        first[r.user] = min(r.end_ns, first.get(r.user, r.end_ns))
-        last[r.user] = max(r.end_ns, last.get(r.user, r.end_ns))
     wanted = list(users)
-    if not wanted or any(user not in first for user in wanted):
+    answered = Records.of(measured).where_known("user", "sent_ns", "end_ns")
+    answered = answered.where(np.isin(answered.ints("user"), wanted))
+    user, ends = answered.ints("user"), answered.ints("end_ns")
+    order = np.lexsort((ends, user))
+    _, firsts = np.unique(user[order], return_index=True)
+    if not wanted or len(firsts) < len(set(wanted)):
         return None
-    start, end = max(first[user] for user in wanted), min(last[user] for user in wanted)
+    lasts = np.append(firsts[1:], len(order)) - 1
+    start, end = int(ends[order[firsts]].max()), int(ends[order[lasts]].min())
     return Window(start, end) if end > start else None
 
 
-def think_spans(measured: Iterable[RequestRecord], lateness: int) -> list[Span]:
-    """Return when users thought, one span for each pause that is longer than ``lateness``, ns."""
-    return [
-        (r.sent_ns - lateness - thought, r.sent_ns - lateness)
-        for r in measured
-        if r.sent_ns is not None and (thought := thinking_ns(r, lateness))
-    ]
+def think_periods(measured: Records, lateness: int) -> Periods:
+    """Return when users thought, one period for each pause that is longer than ``lateness``, ns."""
+    sent = measured.where_known("sent_ns")
+    thought = thinking_ns(sent, lateness)
+    ends = sent.ints("sent_ns") - lateness
+    return (ends - thought)[thought > 0], ends[thought > 0]
 
 
-def mean_number(spans: Iterable[Span], window: Window) -> float:
-    """Return how many spans cover a moment of the window, on average."""
-    inside = sum(max(0, min(end, window.end) - max(start, window.start)) for start, end in spans)
-    return inside / (window.end - window.start)
+def mean_number(periods: Periods, window: Window) -> float:
+    """Return how many periods cover a moment of the window, on average."""
+    starts, ends = periods
+    inside = np.maximum(0, np.minimum(ends, window.end) - np.maximum(starts, window.start))
+    return int(inside.sum()) / (window.end - window.start)

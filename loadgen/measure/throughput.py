@@ -4,7 +4,7 @@ A streamed answer counts evenly over the end of its round trip, over twice the t
 Without a stream it counts over its whole round trip. An answer to a user who thinks counts over the user's cycle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 
@@ -37,7 +37,7 @@ class Bins:
     """Think time before complete answers, summed, s; each spread as ``answers``."""
 
     @classmethod
-    def of(cls, records: Sequence[RequestRecord], edges: NDArray[np.int64], *, cycles: bool = False) -> "Bins":
+    def of(cls, records: Iterable[RequestRecord], edges: NDArray[np.int64], *, cycles: bool = False) -> "Bins":
         """Count records into the bins between edges, ns; ``cycles``: spread each answer over its user's cycle."""
         service = Spans.of_cycles(records) if cycles else Spans.of_service(records)
         whole = replace(service, begun=service.sent)

@@ -111,7 +111,7 @@ class StepWatch:
 
     def belonging_to(self, window: Window) -> list[RequestRecord]:
         """Return the requests that were sent in a window, or could not be."""
-        return belonging_to(window, self._records)
+        return list(belonging_to(window, self._records))
 
     def judged(self, end: int) -> StepWindow:
         """Return the window of a step that was ended at a time by somebody else."""

@@ -1,6 +1,6 @@
 """The figures of a run by the names that users' code gives its requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -9,8 +9,9 @@ from loadgen.measure.evidence import Evidence
 from loadgen.measure.latency import latency
 from loadgen.measure.load import Window
 from loadgen.measure.names import OTHER, most_frequent
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import distribution
-from loadgen.record import Outcome, RequestRecord
+from loadgen.record import Outcome
 from loadgen.results import steps
 from loadgen.results.counts import requests, tokens
 from loadgen.results.summary_schema import NameSummary, NameWindow
@@ -30,31 +31,28 @@ def by_name(evidence: Evidence, window: Window | None, slo: Slo | None) -> dict[
     return _with_shares({name: _figures(measured, evidence, window, slo) for name, measured in groups.items()})
 
 
-def _figures(
-    measured: Sequence[RequestRecord], evidence: Evidence, window: Window | None, slo: Slo | None
-) -> NameSummary:
-    ok = [r for r in measured if r.outcome is Outcome.OK]
-    thinks = evidence.thinks
+def _figures(measured: Records, evidence: Evidence, window: Window | None, slo: Slo | None) -> NameSummary:
+    ok = measured.where(measured.equal("outcome", Outcome.OK))
+    thinks, has_steps = evidence.thinks, len(evidence.steps) > 1
     in_window, latency_in_window = None, {}
     if window is not None:
-        sent = steps.of_those_sent(window, measured, slo, thinks=thinks)
+        sent = steps.of_those_sent(window, measured, slo, thinks=thinks, whole=None if has_steps else {})
         latency_in_window = sent.pop("latency")
         served = msgspec.structs.asdict(steps.served(window, measured, thinks=thinks))
         in_window = NameWindow(**served, **sent, share=None)
     return NameSummary(
         requests=requests(measured, all_known=evidence.started is not None),
-        latency=latency_in_window if len(evidence.steps) > 1 else latency(ok, distribution),
+        latency=latency_in_window if has_steps else latency(ok, distribution),
         tokens=tokens(ok),
         window=in_window,
     )
 
 
-def _grouped(measured: Sequence[RequestRecord]) -> dict[str, list[RequestRecord]]:
+def _grouped(measured: Records) -> dict[str, Records]:
     """Return the records of each name that is shown, those of all other names together."""
-    groups: dict[str, list[RequestRecord]] = {name: [] for name in most_frequent(r.name for r in measured)}
-    others: list[RequestRecord] = []
-    for r in measured:
-        groups.get(r.name or OTHER, others).append(r)
+    names = most_frequent(measured.tally("name"))
+    groups = {name: measured.where(measured.equal("name", name)) for name in names}
+    others = measured.where(~measured.equal("name", *names))
     return groups | ({OTHER: others} if others else {})
 
 

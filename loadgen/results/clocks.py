@@ -3,23 +3,26 @@
 from collections.abc import Sequence
 from typing import get_args, get_type_hints
 
-import msgspec
+import numpy as np
 
 from loadgen.measure.facts import WorkerFacts
+from loadgen.measure.records import Records
 from loadgen.record import Moment, RequestRecord
 
-_HINTS = {name: get_args(hint) for name, hint in get_type_hints(RequestRecord, include_extras=True).items()}
-_TIMES = [name for name, hints in _HINTS.items() if Moment in hints]
-_LISTS_OF_TIMES = [name for name, hints in _HINTS.items() if list[Moment] in hints]
+_TIMES = tuple(
+    name
+    for name, hint in get_type_hints(RequestRecord, include_extras=True).items()
+    if {Moment, list[Moment]} & set(get_args(hint))
+)
 
 
-def on_one_clock(records: Sequence[RequestRecord], workers: Sequence[WorkerFacts]) -> list[RequestRecord]:
+def on_one_clock(records: Records, workers: Sequence[WorkerFacts]) -> Records:
     """Return the records with all times on the clock of worker 0; those of processes that read it are as they were."""
     offsets = {w.number: w.clock_offset_ns for w in workers if w.clock_offset_ns}
-    return [_shifted(r, offsets[r.worker]) if r.worker in offsets else r for r in records] if offsets else list(records)
-
-
-def _shifted(r: RequestRecord, offset: int) -> RequestRecord:
-    times = {name: at + offset for name in _TIMES if (at := getattr(r, name)) is not None}
-    lists = {name: [at + offset for at in of] for name in _LISTS_OF_TIMES if (of := getattr(r, name)) is not None}
-    return msgspec.structs.replace(r, **times, **lists)
+    if not offsets:
+        return records
+    made_by = records.ints("worker")
+    by = np.zeros(len(records), dtype=np.int64)
+    for number, offset in offsets.items():
+        by[made_by == number] = offset
+    return records.shifted(_TIMES, by)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import mean
 from loadgen.metrics import CONNECT, PER_REQUEST, Metric
 from loadgen.printable import escaped
@@ -54,10 +55,11 @@ def _by_prompt(records: Sequence[RequestRecord]) -> "pd.DataFrame":
     """Return a column for each metric, NaN where it was not measured, and a row for each prompt in each round."""
     import pandas as pd
 
-    measured = (r for r in records if r.phase is Phase.MEASURE and r.outcome is Outcome.OK)
-    answers = {(r.prompt_row, r.round): r for r in measured if r.prompt_row is not None}
-    columns = {m.key: [m.of(r) for r in answers.values()] for m in COMPARED if m.of is not None}
-    return pd.DataFrame(columns, index=pd.MultiIndex.from_tuples(answers, names=["prompt", "round"]), dtype="float64")
+    known = Records.of(records).where_known("prompt_row")
+    answers = known.where(known.equal("phase", Phase.MEASURE) & known.equal("outcome", Outcome.OK))
+    prompts = pd.MultiIndex.from_arrays([answers.ints("prompt_row"), answers.ints("round")], names=["prompt", "round"])
+    figures = pd.DataFrame({metric.key: answers.figure(metric) for metric in COMPARED}, index=prompts)
+    return figures[~prompts.duplicated(keep="last")]
 
 
 def _row(metric: Metric, pairs: "pd.DataFrame") -> tuple[str, ...] | None:

@@ -1,23 +1,19 @@
 """What a summary says of energy and cost: of the measured requests of one user, or of the steps of a sweep."""
 
-from collections.abc import Sequence
-
 from loadgen.measure.energy import cost_per_million, figures, used
 from loadgen.measure.load import Window
-from loadgen.record import RequestRecord
+from loadgen.measure.records import Records
 from loadgen.results.manifest import Manifest
 from loadgen.results.summary_schema import EnergySummary, Served
 
 
-def whole(manifest: Manifest, ok: Sequence[RequestRecord]) -> EnergySummary | None:
+def whole(manifest: Manifest, ok: Records) -> EnergySummary | None:
     """Return what complete answers took, from when the first was asked for to the end of the last; None if unknown."""
-    sent = [r.sent_ns for r in ok if r.sent_ns is not None]
-    ends = [r.end_ns for r in ok if r.end_ns is not None]
-    if not sent or not ends:
+    sent, ends = (ok.where_known(name).ints(name) for name in ("sent_ns", "end_ns"))
+    if not len(sent) or not len(ends):
         return None
-    known = [r.output_tokens for r in ok if r.output_tokens is not None]
-    tokens = sum(known) if len(known) == len(ok) else None
-    return _of_window(manifest, Window(min(sent), max(ends)), tokens, len(ok))
+    tokens = ok.total("output_tokens") if ok.known("output_tokens").all() else None
+    return _of_window(manifest, Window(int(sent.min()), int(ends.max())), tokens, len(ok))
 
 
 def of_step(manifest: Manifest, window: Window, served: Served) -> EnergySummary | None:

@@ -1,6 +1,6 @@
 """A run as data: pandas data frames of its records, steps, chunks and checks, for notebooks and scripts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import msgspec
 
 from loadgen.clock import MS
+from loadgen.measure.records import Records
 from loadgen.metrics import PER_REQUEST
 from loadgen.record import RequestRecord
 from loadgen.results.clocks import on_one_clock
@@ -28,13 +29,13 @@ class Run:
 
     manifest: Manifest
     """``run.json``."""
-    recorded: list[RequestRecord]
+    recorded: Sequence[RequestRecord]
     """All records, those of the warm-up included, each on the clock of its process."""
 
     @cached_property
-    def requests(self) -> list[RequestRecord]:
+    def requests(self) -> Records:
         """All records on the clock of worker 0."""
-        return on_one_clock(self.recorded, self.manifest.workers)
+        return on_one_clock(Records.of(self.recorded), self.manifest.workers)
 
     @cached_property
     def summary(self) -> Summary:
@@ -51,14 +52,10 @@ class Run:
         import pandas as pd
 
         fields = {
-            name: pd.array([msgspec.to_builtins(getattr(r, name)) for r in self.requests], dtype=dtype)
+            name: pd.array(msgspec.to_builtins(self.requests.values(name)), dtype=dtype)
             for name, dtype in _dtypes().items()
         }
-        figures = {
-            metric.key: pd.array([metric.of(r) for r in self.requests], dtype="float64")
-            for metric in PER_REQUEST
-            if metric.of is not None and metric.key not in fields
-        }
+        figures = {metric.key: self.requests.figure(metric) for metric in PER_REQUEST if metric.key not in fields}
         return pd.DataFrame(fields | figures)
 
     @cached_property
@@ -70,7 +67,8 @@ class Run:
         """
         import pandas as pd
 
-        streams = [(r.request_id, r.chunk_ns) for r in self.requests if r.chunk_ns]
+        ids, lists = self.requests.values("request_id"), self.requests.values("chunk_ns")
+        streams = [(request_id, times) for request_id, times in zip(ids, lists, strict=True) if times]
         frame = pd.DataFrame(
             {
                 "request_id": [request_id for request_id, times in streams for _ in times],

@@ -1,6 +1,6 @@
 """The throughput of a run, step by step, and what follows from all steps: the best of them, and the knee."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -8,18 +8,19 @@ import numpy as np
 
 from loadgen.measure import knee
 from loadgen.measure.facts import StepFacts
-from loadgen.measure.goodput import meets
+from loadgen.measure.goodput import meeting
 from loadgen.measure.intervals import distribution_of_series, effective_sample_size, share
 from loadgen.measure.latency import latency
 from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
 from loadgen.measure.load import Spans, Window, belonging_to, edges_of
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import Distribution, Estimate
 from loadgen.measure.throughput import Bins, Throughput
 from loadgen.measure.throughput import throughput as throughput_of
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import LIMITS
 from loadgen.record import Outcome, RequestRecord
-from loadgen.results.summary_schema import Figure, Goodput, KneeSummary, Served, StepSummary, ThroughputSummary
+from loadgen.results.summary_schema import Figure, Goodput, KneeSummary, Latency, Served, StepSummary, ThroughputSummary
 from loadgen.slo import Slo
 
 BINS = 200
@@ -27,13 +28,21 @@ BINS = 200
 
 
 def step(
-    facts: StepFacts, measured: Sequence[RequestRecord], slo: Slo | None, verdict: Verdict, *, thinks: bool = False
+    facts: StepFacts,
+    measured: Iterable[RequestRecord],
+    slo: Slo | None,
+    verdict: Verdict,
+    *,
+    thinks: bool = False,
+    whole: Latency | None = None,
 ) -> StepSummary:
     """Return the figures of one step; ``measured``: all measured records of the run, on one clock.
 
     Throughput is of all that was served in the window, latencies are of the requests sent in it: none is left out for
-    being long. ``thinks``: whether users think between their requests.
+    being long. ``thinks``: whether users think between their requests; ``whole``: the latencies of the whole run, where
+    they are shown in place of the window's.
     """
+    measured = Records.of(measured)
     about: dict[str, Any] = {
         "step": facts.number,
         "concurrency": facts.concurrency,
@@ -48,7 +57,7 @@ def step(
         return StepSummary(**about, **msgspec.structs.asdict(NOTHING_SERVED), latency={}, goodput=None)
     window = Window(*facts.window_ns)
     found = msgspec.structs.asdict(served(window, measured, thinks=thinks))
-    return StepSummary(**about, **found, **of_those_sent(window, measured, slo, thinks=thinks))
+    return StepSummary(**about, **found, **of_those_sent(window, measured, slo, thinks=thinks, whole=whole))
 
 
 NOTHING_SERVED = Served(
@@ -57,14 +66,14 @@ NOTHING_SERVED = Served(
 """Of what has no window."""
 
 
-def served(window: Window, measured: Sequence[RequestRecord], *, thinks: bool = False) -> Served:
+def served(window: Window, measured: Iterable[RequestRecord], *, thinks: bool = False) -> Served:
     """Return what was served in a window, with 95 % intervals; no figure of fewer than 30 answers.
 
     Of users who think also their mean think time, and why there is no interval, if so.
     """
     edges = edges_of(window, max(1, (window.end - window.start) // BINS))
-    ended = [r for r in measured if r.end_ns is not None and r.end_ns > window.start]
-    bins = Bins.of(ended, edges, cycles=thinks)
+    measured = Records.of(measured)
+    bins = Bins.of(measured.where(measured.ints("end_ns") > window.start), edges, cycles=thinks)
     found = throughput_of(bins)
     enough = found.answers >= ENOUGH_REQUESTS
     per_minute, per_second = found.requests_per_minute, found.tokens_per_second
@@ -93,18 +102,18 @@ def _why_no_interval(found: Throughput) -> str | None:
 
 
 def of_those_sent(
-    window: Window, measured: Sequence[RequestRecord], slo: Slo | None, *, thinks: bool = False
+    window: Window, measured: Records, slo: Slo | None, *, thinks: bool = False, whole: Latency | None = None
 ) -> dict[str, Any]:
     """Return latencies, failures and goodput of a window's requests, including those that could not be sent.
 
-    The keys are fields of ``StepSummary``.
+    The keys are fields of ``StepSummary``. ``whole``: latencies that are shown in place of the window's.
     """
     sent = belonging_to(window, measured)
-    ok = [r for r in sent if r.outcome is Outcome.OK]
+    ok = sent.where(sent.equal("outcome", Outcome.OK))
     return {
         "requests": len(sent),
         "failed": len(sent) - len(ok),
-        "latency": latency(ok, distribution_of_series),
+        "latency": latency(ok, distribution_of_series) if whole is None else whole,
         "goodput": goodput(window, measured, sent, slo, thinks=thinks),
     }
 
@@ -184,8 +193,8 @@ def _best_goodput(steps: Sequence[StepSummary]) -> Goodput | None:
 
 def goodput(
     window: Window,
-    measured: Sequence[RequestRecord],
-    sent: Sequence[RequestRecord],
+    measured: Records,
+    sent: Records,
     slo: Slo | None,
     *,
     thinks: bool = False,
@@ -197,14 +206,14 @@ def goodput(
     """
     if slo is None or not sent:
         return None
-    good = [meets(r, slo) for r in sent]
-    n_eff = effective_sample_size(np.array(good, dtype=float))
+    good = meeting(sent, slo)
+    n_eff = effective_sample_size(good)
     edges = np.array([window.start, window.end], dtype=np.int64)
     spans = Spans.of_cycles if thinks else Spans.of_service
-    spread = spans([r for r in measured if meets(r, slo)])
+    spread = spans(measured.where(meeting(measured, slo)))
     return Goodput(
         requests_per_minute=60 * float(spread.answers_served(edges)[0]) / window.seconds,
-        share=shown(share(sum(good), len(good), n_eff)),
+        share=shown(share(int(good.sum()), len(good), n_eff)),
         slo=slo.text,
     )
 

@@ -6,8 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from loadgen.errors import DataError, OptionError
+from loadgen.measure.records import RecordColumns, Records
 from loadgen.record import RequestRecord, from_line, to_line
 from loadgen.results.files import replacing, write
 from loadgen.results.manifest import Manifest, from_json, to_json
@@ -16,6 +18,8 @@ MANIFEST = "run.json"
 RECORDS = "records.jsonl"
 _OF_ONE_PROCESS = "records-*.jsonl"
 _RECEIVED = "received-*.jsonl"
+_READ_AT_ONCE = 4 << 20
+"""Bytes of a file whose records are objects at the same time."""
 
 
 class RecordFile:
@@ -150,7 +154,7 @@ def _unwritable(parent: Path, error: OSError) -> OptionError:
     return OptionError(f"--results {parent}: cannot write there ({error.strerror}); name another folder.")
 
 
-def read_folder(folder: Path | str) -> tuple[Manifest, list[RequestRecord]]:
+def read_folder(folder: Path | str) -> tuple[Manifest, Records]:
     """Read the manifest and the records of a run, merged or not; raises DataError if one of them is not valid.
 
     A last line that is cut in two is left out: the process ended while it recorded that request.
@@ -158,8 +162,17 @@ def read_folder(folder: Path | str) -> tuple[Manifest, list[RequestRecord]]:
     folder = Path(folder)
     manifest = read_manifest(folder)
     parts = _parts(folder)
-    found = [record for path in [folder / RECORDS, *parts] for record in _records(path)]
-    return manifest, list({r.request_id: r for r in found}.values()) if parts else found
+    columns = RecordColumns()
+    for path in [folder / RECORDS, *parts]:
+        _read_into(columns, path)
+    records = Records(columns)
+    return manifest, _each_once(records) if parts else records
+
+
+def _each_once(records: Records) -> Records:
+    """Return the records without those of which a later file has the same request."""
+    places = {request_id: place for place, request_id in enumerate(records.values("request_id"))}
+    return records if len(places) == len(records) else records.take(np.fromiter(places.values(), dtype=np.intp))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -172,14 +185,24 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"{folder / MANIFEST}: {error}") from None
 
 
-def _records(path: Path) -> list[RequestRecord]:
-    records: list[RequestRecord] = []
+def _read_into(columns: RecordColumns, path: Path) -> None:
+    """Add the records of a file, some megabytes of it at a time."""
+    number, batch = 0, list[RequestRecord]()
     try:
-        records.extend(map(from_line, _whole_lines(path)))
+        with path.open("rb") as file:
+            while lines := file.readlines(_READ_AT_ONCE):
+                if not lines[-1].endswith(b"\n"):
+                    lines.pop()
+                batch.clear()
+                batch.extend(map(from_line, lines))
+                columns.add(batch)
+                number += len(batch)
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}, line {len(records) + 1}: {error}") from None
-    return records
+        raise DataError(f"{path}, line {number + len(batch) + 1}: {error}") from None
+    except OverflowError:
+        last = number + len(batch)
+        raise DataError(f"{path}, lines {number + 1} to {last}: an integer of more than 64 bits") from None

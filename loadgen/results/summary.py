@@ -1,6 +1,5 @@
 """Makes the summary of a run from its manifest and records alone."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from statistics import fmean
@@ -22,6 +21,7 @@ from loadgen.measure.intervals import in_order
 from loadgen.measure.latency import latency
 from loadgen.measure.load import Window, peak_in_flight
 from loadgen.measure.pace import pace, widened
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
 from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import Phase, RequestRecord
@@ -56,14 +56,13 @@ from loadgen.workload.arrivals import schedule
 OWN_PROMPTS = "the locustfile's own"
 
 
-def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
+def summarise(manifest: Manifest, records: Iterable[RequestRecord]) -> Summary:
     """Return the summary of a run. A value that was not measured is absent or null, never 0."""
-    records = on_one_clock(records, manifest.workers)
-    evidence = _evidence(manifest, records)
+    evidence = _evidence(manifest, on_one_clock(Records.of(records), manifest.workers))
     verdict, checks = judge(evidence)
     latencies = latency(evidence.ok, distribution)
     figures = _FIGURES[manifest.kind](manifest, evidence, verdict, latencies)
-    is_named = any(r.name for r in evidence.measured)
+    is_named = any(evidence.measured.tally("name"))
     return Summary(
         schema=1,
         kind=manifest.kind,
@@ -73,7 +72,7 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
         chat=Chat(made_by=manifest.prompts_made_by, stop=list(manifest.stop)),
         sample=Sample(
             prompts=len(manifest.dataset.get("sample_rows", ())),
-            rounds=max((r.round + 1 for r in evidence.measured), default=0),
+            rounds=int(evidence.measured.ints("round").max(initial=-1)) + 1,
         ),
         engine=manifest.engine,
         model=manifest.model,
@@ -95,10 +94,10 @@ def summarise(manifest: Manifest, records: Sequence[RequestRecord]) -> Summary:
     )
 
 
-def _asked(manifest: Manifest, measured: Sequence[RequestRecord]) -> str | None:
+def _asked(manifest: Manifest, measured: Records) -> str | None:
     """Return whose prompts were sent: those of the data set, of the locustfile, or both."""
     name = manifest.dataset.get("name")
-    own = sum(r.prompt_row is None for r in measured)
+    own = int((~measured.known("prompt_row")).sum())
     if not own:
         return name
     return OWN_PROMPTS if own == len(measured) else f"{name}, and {OWN_PROMPTS}"
@@ -111,7 +110,7 @@ def _slo(manifest: Manifest) -> Slo | None:
         return parse_slo(manifest.scenario["slo"])
 
 
-def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
+def _evidence(manifest: Manifest, records: Records) -> Evidence:
     ended = manifest.ended
     return Evidence(
         records=records,
@@ -142,10 +141,10 @@ def _evidence(manifest: Manifest, records: Sequence[RequestRecord]) -> Evidence:
     )
 
 
-def _streamed(ok: Sequence[RequestRecord]) -> bool | None:
+def _streamed(ok: Records) -> bool | None:
     """Return whether any answer came as a stream; None where nobody looked."""
-    known = [r.streamed for r in ok if r.streamed is not None]
-    return any(known) if known else None
+    known = ok.where_known("streamed")
+    return bool(known.yes("streamed").any()) if known else None
 
 
 def _same_text(manifest: Manifest) -> dict[int, int]:
@@ -157,42 +156,40 @@ def _same_text(manifest: Manifest) -> dict[int, int]:
             raise ValueError(str(error)) from None
 
 
-def _looked_at(manifest: Manifest, records: Sequence[RequestRecord]) -> Arrivals | None:
+def _looked_at(manifest: Manifest, records: Records) -> Arrivals | None:
     """Return an open loop's schedule with the window in which it is looked at."""
     if manifest.arrivals is None:
         return None
-    window, state = window_of(manifest.arrivals, [r for r in records if r.phase is Phase.MEASURE])
+    window, state = window_of(manifest.arrivals, records.where(records.equal("phase", Phase.MEASURE)))
     span = None if window is None else (window.start, window.end)
     return msgspec.structs.replace(
         manifest.arrivals, window_ns=span, unsteady=state.unsteady, undecided=state.undecided
     )
 
 
-def _schedule(manifest: Manifest, records: Sequence[RequestRecord]) -> NDArray[np.int64] | None:
+def _schedule(manifest: Manifest, records: Records) -> NDArray[np.int64] | None:
     """Draw an open loop's schedule again, as far as its records reach; None until it had begun."""
     asked = manifest.arrivals
-    due = [r.scheduled_ns for r in records if r.scheduled_ns is not None]
-    if asked is None or asked.epoch_ns is None or not due:
+    due = records.where_known("scheduled_ns").ints("scheduled_ns")
+    if asked is None or asked.epoch_ns is None or not len(due):
         return None
     epoch, seed = asked.epoch_ns, int(manifest.scenario["seed"])
     # One beyond the last, as clocks are put together with some uncertainty.
-    until = max(due) - epoch + MS
+    until = int(due.max()) - epoch + MS
     times = schedule(asked.process, asked.rate, asked.cv, seed)
     return epoch + np.fromiter(takewhile(lambda at: at <= until, times), dtype=np.int64)
 
 
-def _stream_load(manifest: Manifest, records: Sequence[RequestRecord]) -> StreamLoad | None:
+def _stream_load(manifest: Manifest, records: Records) -> StreamLoad | None:
     """Return the load of the busiest process, where it is of the kind that is calibrated.
 
     TLS costs a client more than a plain socket, and other hosts are other machines.
     """
     if manifest.host.startswith("https:") or len({w.host for w in manifest.workers}) > 1:
         return None
-    measured = [r for r in records if r.phase is Phase.MEASURE]
-    by_worker: dict[int, list[RequestRecord]] = defaultdict(list)
-    for r in measured:
-        by_worker[r.worker].append(r)
-    streams = max((peak_in_flight(of_one) for of_one in by_worker.values()), default=0)
+    measured = records.where(records.equal("phase", Phase.MEASURE))
+    made_by = measured.ints("worker")
+    streams = max((peak_in_flight(measured.where(made_by == worker)) for worker in np.unique(made_by)), default=0)
     return stream_load(measured, streams, manifest.itl_share)
 
 
@@ -214,11 +211,15 @@ def _throughput_figures(manifest: Manifest, evidence: Evidence, verdict: Verdict
     There is none where the number of users was changed: no figure could say of how many users it is.
     """
     slo = _slo(manifest)
-    found = [steps.step(load, evidence.measured, slo, verdict, thinks=evidence.thinks) for load in evidence.loads]
+    whole = None if evidence.steps else latencies
+    found = [
+        steps.step(load, evidence.measured, slo, verdict, thinks=evidence.thinks, whole=whole)
+        for load in evidence.loads
+    ]
     if evidence.steps:
         found = [_with_energy(manifest, step, load) for step, load in zip(found, evidence.loads, strict=True)]
     else:
-        found = [replace(s, latency=latencies, steady=None) for s in found if s.window_seconds is not None]
+        found = [replace(s, steady=None) for s in found if s.window_seconds is not None]
     best = steps.throughput(found, None if evidence.users_changed else evidence.users)
     used = next((s.energy for s in found if s.concurrency == best.at_concurrency), None)
     return {"steps": found, "throughput": best, "energy": used}
@@ -237,18 +238,16 @@ _FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Verdict, Latency], dict[st
 """What a run was made for, by its kind: fields of the summary beside those that all runs have."""
 
 
-def _speed(ok: Sequence[RequestRecord]) -> Speed:
-    ordered = sorted(ok, key=lambda r: r.sent_ns or 0)
-    rates = [rate for r in ordered if (rate := metrics.tokens_per_second(r)) is not None]
-    pairs = [
-        (r.output_tokens, e2e / 1e3) for r in ordered if r.output_tokens and (e2e := metrics.e2e_ms(r)) is not None
-    ]
-    total = ratio_of_totals([t for t, _ in pairs], [s for _, s in pairs])
+def _speed(ok: Records) -> Speed:
+    ordered = ok.sorted_by("sent_ns")
+    rates = ordered.known_figures(metrics.TOKENS_PER_SECOND)
+    counted = ordered.where((ordered.ints("output_tokens") > 0) & ~np.isnan(ordered.figure(metrics.E2E)))
+    lengths, seconds = counted.ints("output_tokens"), counted.figure(metrics.E2E) / 1e3
+    total = ratio_of_totals(lengths, seconds)
     if total is not None:
-        rest = [tokens - total.value * seconds for tokens, seconds in pairs]
-        total = in_order(total, rest, scale=len(pairs) / sum(seconds for _, seconds in pairs))
+        total = in_order(total, lengths - total.value * seconds, scale=len(counted) / sum(seconds.tolist()))
     per_request = mean(rates)
-    wandering = pace([tokens for tokens, _ in pairs], [seconds for _, seconds in pairs])
+    wandering = pace(lengths, seconds)
     return Speed(
         tokens_per_second_mean=None
         if per_request is None
@@ -265,31 +264,31 @@ def _window(evidence: Evidence, best: ThroughputSummary | None) -> Window | None
     return next(Window(*f.window_ns) for f in evidence.loads if f.concurrency == at and f.window_ns is not None)
 
 
-def _instrument(manifest: Manifest, ok: Sequence[RequestRecord]) -> InstrumentSummary:
+def _instrument(manifest: Manifest, ok: Records) -> InstrumentSummary:
     return InstrumentSummary(
         **_health(manifest.instruments, ok),
         lacks=manifest.environment.get("lacks", []),
-        timestamp_source="+".join(sorted({r.stamp for r in ok})) or None,
+        timestamp_source="+".join(sorted(ok.tally("stamp"))) or None,
         interval_ms=Widths(
-            first_token=_widths(r.first_token_interval_ns for r in ok),
-            last_token=_widths(r.last_token_interval_ns for r in ok),
-            end=_widths(r.end_interval_ns for r in ok),
+            first_token=_widths(ok, "first_token_interval_ns"),
+            last_token=_widths(ok, "last_token_interval_ns"),
+            end=_widths(ok, "end_interval_ns"),
         ),
         itl_share=manifest.itl_share,
-        streams_read_token_by_token=sum(r.chunk_ns is not None for r in ok),
-        streams=sum(r.first_token_ns is not None for r in ok),
-        replaced_connections=sum(r.connection == "replaced" for r in ok),
+        streams_read_token_by_token=int(ok.known("chunk_ns").sum()),
+        streams=int(ok.known("first_token_ns").sum()),
+        replaced_connections=int(ok.equal("connection", "replaced").sum()),
         calibration=_calibration(manifest),
         workers=[
-            WorkerHealth(worker=i.worker, **_health([i], [r for r in ok if r.worker == i.worker]))
+            WorkerHealth(worker=i.worker, **_health([i], ok.where(ok.ints("worker") == i.worker)))
             for i in manifest.instruments
         ],
     )
 
 
-def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> dict[str, Any]:
+def _health(instruments: Sequence[Instrument], ok: Records) -> dict[str, Any]:
     """Return how some processes of the load generator were, as the fields of ``Health``; of several the worst."""
-    delays = [r.read_delay_ns / MS for r in ok if r.read_delay_ns is not None]
+    delays = ok.where_known("read_delay_ns").ints("read_delay_ns") / MS
     counts = ChunkCounts.of(ok)
     lag = LoopLag(
         p50=_worst(i.loop_lag_p50_ms for i in instruments),
@@ -302,7 +301,7 @@ def _health(instruments: Sequence[Instrument], ok: Sequence[RequestRecord]) -> d
         "cpu_share": _worst(i.cpu_share for i in instruments),
         "gc_pauses": _total(i.gc_pauses for i in instruments),
         "gc_longest_ms": _worst(i.gc_longest_ms for i in instruments),
-        "read_delay_ms": ReadDelay(p50=percentile(delays, 0.5), max=max(delays)) if delays else None,
+        "read_delay_ms": ReadDelay(p50=percentile(delays, 0.5), max=float(delays.max())) if len(delays) else None,
         # Neither the SDK nor a lazily drained stream shows what was read together.
         "coalesced_reads": counts.shared if counts.chunks else None,
         "chunks": counts.chunks or None,
@@ -317,10 +316,10 @@ def _calibration(manifest: Manifest) -> Calibration | None:
     return Calibration(made_at=manifest.calibration.made_at, held=held, text=described(held))
 
 
-def _widths(widths: Iterable[int | None]) -> Width | None:
+def _widths(ok: Records, name: str) -> Width | None:
     """Return how wide the intervals are in which arrivals are known, ms."""
-    known = [width / MS for width in widths if width is not None]
-    return Width(mean=fmean(known), max=max(known)) if known else None
+    known = ok.where_known(name).ints(name) / MS
+    return Width(mean=fmean(known.tolist()), max=float(known.max())) if len(known) else None
 
 
 def _worst(values: Iterable[float | None]) -> float | None:

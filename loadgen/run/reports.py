@@ -6,6 +6,7 @@ from typing import Protocol
 from loadgen.live.live import LiveStats
 from loadgen.measure.facts import Instrument, UserCode, WorkerFacts
 from loadgen.measure.process_report import ProcessReport
+from loadgen.measure.records import Records
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.store import RecordFile, RunFolder
 from loadgen.run.load.model import Watcher
@@ -57,7 +58,7 @@ class Reports:
         self.live.take(report)
         self.show(report)
         if self._watcher is not None:
-            self._watcher.add(on_one_clock(report.records, self._facts))
+            self._watcher.add(list(on_one_clock(Records.of(report.records), self._facts)))
         if report.done:
             self.woken.set()
 

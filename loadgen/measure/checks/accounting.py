@@ -1,7 +1,8 @@
 """Whether everything is there."""
 
 from collections import Counter
-from collections.abc import Sequence
+
+import numpy as np
 
 from loadgen.clock import MS
 from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s, refused_since_s
@@ -9,8 +10,9 @@ from loadgen.measure.check import Finding, Status, check
 from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
+from loadgen.measure.records import Records
 from loadgen.printable import counted
-from loadgen.record import Outcome, Phase, RequestRecord
+from loadgen.record import Outcome, Phase
 
 
 @check(id="run-complete", title="run complete", limit="the run came to its own end")
@@ -43,7 +45,7 @@ def conservation(e: Evidence) -> Finding:
     """Tell whether every request that was started, by whichever process, has exactly one record."""
     if e.started is None:
         return Finding(Status.NOT_CHECKED)
-    distinct = len({r.request_id for r in e.records})
+    distinct = len(set(e.records.values("request_id")))
     value = f"{e.started} started, {len(e.records)} recorded"
     differing = _differing(e)
     if len(e.records) == distinct and not differing and any(_says_too_little(w) for w in e.workers):
@@ -60,7 +62,8 @@ def conservation(e: Evidence) -> Finding:
 
 def _differing(e: Evidence) -> str:
     """Name the workers whose records are not as many as they say they started; what a lost one says is not known."""
-    recorded = Counter(r.worker for r in e.records)
+    numbers, counts = np.unique(e.records.ints("worker"), return_counts=True)
+    recorded = Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
     return ", ".join(
         f"worker {w.number}: {w.started_requests} started, {recorded[w.number]} recorded"
         for w in e.workers
@@ -129,18 +132,18 @@ def failures(e: Evidence) -> Finding:
     # Requests that an interruption aborted say nothing about the server, and the run is inconclusive anyway.
     # Dropped requests never reached it: the check of the arrivals counts them.
     no_fault = {Outcome.OK, Outcome.DROPPED} | ({Outcome.ABORTED} if e.ended == "interrupted" else set())
-    failed = Counter(r.outcome for r in e.measured if r.outcome not in no_fault)
+    records = e.measured.where(~e.measured.equal("outcome", *no_fault))
+    failed = Counter(records.tally("outcome"))
     if not e.measured:
         return Finding(Status.NOT_CHECKED)
     total = sum(failed.values())
-    cold = sum(r.phase is Phase.WARMUP and r.outcome is not Outcome.OK for r in e.records)
+    cold = int((e.records.equal("phase", Phase.WARMUP) & ~e.records.equal("outcome", Outcome.OK)).sum())
     if not total and cold:
         return Finding(
             Status.WARN, f"{cold} in the warm-up", "0", "The engine may not have been warm: see the records."
         )
     if not total:
         return Finding(Status.OK, "0", "0")
-    records = [r for r in e.measured if r.outcome not in no_fault]
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
     value += _by_step(e, records)
     status = Status.INVALID if total > FAILED_SHARE_LIMIT * len(e.measured) else Status.WARN
@@ -164,10 +167,10 @@ _FAILURE_ADVICE = {
 """What to do about the most frequent outcome."""
 
 
-def _by_step(e: Evidence, failed: Sequence[RequestRecord]) -> str:
+def _by_step(e: Evidence, failed: Records) -> str:
     """Return at which steps of a sweep requests failed, as text."""
     steps = {step.number: step.concurrency for step in e.steps}
-    counts = Counter(steps[r.step] for r in failed if r.step in steps)
+    counts = Counter(steps[step] for step in failed.values("step") if step in steps)
     if not counts:
         return ""
     return "; " + ", ".join(f"{n} at {counted(users, 'user')}" for users, n in sorted(counts.items()))
@@ -201,4 +204,5 @@ def _answers(e: Evidence, step: StepFacts) -> int:
     """Return how many complete answers were sent in a step's window."""
     assert step.window_ns is not None
     start, end = step.window_ns
-    return sum(start <= (r.sent_ns or 0) < end for r in e.ok)
+    sent = e.ok.where_known("sent_ns").ints("sent_ns")
+    return int(((start <= sent) & (sent < end)).sum())

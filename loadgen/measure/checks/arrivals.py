@@ -1,17 +1,16 @@
 """Whether an open loop's requests were those of its schedule, and were sent on time."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen import metrics
 from loadgen.clock import MS, SECOND
 from loadgen.measure.check import OPEN_LOOP, Finding, Status, check
 from loadgen.measure.evidence import Evidence
+from loadgen.measure.latency import shortest_ms
 from loadgen.measure.limits import DROPPED_LIMIT, LAG_INVALID, LAG_LIMIT_MS, LAG_WARN, SCHEDULE_EDGE_NS
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import percentile
-from loadgen.record import Outcome, RequestRecord
+from loadgen.record import Outcome
 
 
 @check(
@@ -26,11 +25,11 @@ def arrivals(e: Evidence) -> Finding:
     How late requests were sent is another question, of :func:`send_lag`.
     """
     assert e.arrivals is not None
-    due = [r for r in e.measured if r.scheduled_ns is not None]
-    dropped = sum(r.outcome is Outcome.DROPPED for r in due)
+    due = e.measured.where_known("scheduled_ns")
+    dropped = int(due.equal("outcome", Outcome.DROPPED).sum())
     limit = f"{e.arrivals.rate:g}/s, cv {e.arrivals.cv:g}, none dropped"
     value = _described(due, dropped)
-    missing, others = _compared(e, np.sort([r.scheduled_ns or 0 for r in due]))
+    missing, others = _compared(e, np.sort(due.ints("scheduled_ns")))
     if missing or others:
         value += f", {missing} missing" * bool(missing) + f", {others} not in the schedule" * bool(others)
         advice = "The requests were not those of the schedule, which its seed gives again: see the log of each process."
@@ -50,9 +49,9 @@ def arrivals(e: Evidence) -> Finding:
     return Finding(Status.OK, value, limit)
 
 
-def _described(due: Sequence[RequestRecord], dropped: int) -> str:
+def _described(due: Records, dropped: int) -> str:
     """Return how many requests were due and dropped, and at which rate the others were sent."""
-    gaps = np.diff(np.sort([r.sent_ns / SECOND for r in due if r.sent_ns is not None]))
+    gaps = np.diff(np.sort(due.where_known("sent_ns").ints("sent_ns") / SECOND))
     value = f"{dropped} of {len(due)} dropped" if dropped else f"{len(due)} due, none dropped"
     if not gaps.any():
         return value
@@ -99,13 +98,14 @@ def _unmatched(times: NDArray[np.int64], others: NDArray[np.int64], tolerance: i
 )
 def send_lag(e: Evidence) -> Finding:
     """Tell how much later than scheduled requests were sent."""
-    lags = [(r.sent_ns - r.scheduled_ns) / MS for r in e.measured if r.sent_ns and r.scheduled_ns]
-    if not lags:
+    sent = e.measured.where_known("sent_ns", "scheduled_ns")
+    lags = (sent.ints("sent_ns") - sent.ints("scheduled_ns")) / MS
+    if not len(lags):
         return Finding(Status.NOT_CHECKED)
     p99 = percentile(lags, 0.99)
     # Of an answer that was not streamed only the end is known.
-    times = [v for r in e.ok if (v := metrics.ttft_ms(r) or metrics.e2e_ms(r)) is not None]
-    middle = percentile(times, 0.5) if times else 0.0
+    times = shortest_ms(e.ok)
+    middle = percentile(times, 0.5) if len(times) else 0.0
     limit = max(LAG_LIMIT_MS, LAG_WARN * middle)
     value = f"p99 {p99:.2f} ms late"
     if p99 <= limit:

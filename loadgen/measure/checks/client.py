@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
-from loadgen import metrics
+import numpy as np
+
 from loadgen.clock import MS
 from loadgen.measure.check import Finding, Scope, Status, check
+from loadgen.measure.columns import Floats
 from loadgen.measure.envelope import described, is_inside
 from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.gaps import ChunkCounts
+from loadgen.measure.latency import shortest_ms
 from loadgen.measure.limits import (
     CPU_SHARE_LIMIT,
     LAG_SHARE_LIMIT,
@@ -15,9 +18,10 @@ from loadgen.measure.limits import (
     SHARED_READS_LIMIT,
     UNCERTAINTY_LIMIT,
 )
+from loadgen.measure.records import Records
 from loadgen.measure.statistics import percentile
+from loadgen.metrics import E2E, TPOT, TTFT
 from loadgen.printable import counted
-from loadgen.record import RequestRecord
 
 _CAN_BE_CALIBRATED = Scope(
     "streams of the project's own client on this machine, without TLS",
@@ -39,9 +43,9 @@ def client_lag(e: Evidence) -> Finding:
     """Tell how late this client was."""
     if e.loop_lag_p99_ms is None:
         return Finding(Status.NOT_CHECKED)
-    delays = [r.read_delay_ns / MS for r in e.ok if r.read_delay_ns is not None]
+    delays = e.ok.where_known("read_delay_ns").ints("read_delay_ns") / MS
     value = f"loop p99 {e.loop_lag_p99_ms:.2f} ms"
-    if delays:
+    if len(delays):
         value += f", kernel to user p50 {percentile(delays, 0.5):.2f} ms"
     limit = f"{LOOP_LAG_LIMIT_MS:g} ms"
     if e.loop_lag_p99_ms <= LOOP_LAG_LIMIT_MS:
@@ -50,15 +54,11 @@ def client_lag(e: Evidence) -> Finding:
         "Times taken in user space may be late by that. What helps: fewer users in each process, fewer other programs "
         "here, the engine on another machine, no long computations in the locustfile."
     )
-    if e.ok and all(r.client == "openai" for r in e.ok):
+    if e.ok and e.ok.equal("client", "openai").all():
         advice = "The openai SDK takes its times in user space, so this lag is in the figures."
     # The shortest time that is measured: of a stream, that to its first token.
-    times = [
-        time
-        for r in e.ok
-        if r.stamp == "user" and r.client == "own" and (time := metrics.ttft_ms(r) or metrics.e2e_ms(r)) is not None
-    ]
-    distorted = bool(times) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(times, 0.5)
+    times = shortest_ms(e.ok.where(e.ok.equal("stamp", "user") & e.ok.equal("client", "own")))
+    distorted = bool(len(times)) and e.loop_lag_p99_ms > LAG_SHARE_LIMIT * percentile(times, 0.5)
     return Finding(Status.INVALID if distorted else Status.WARN, value, limit, advice)
 
 
@@ -133,10 +133,10 @@ def _shared_reads_so_far(s: SoFar) -> Finding:
 )
 def time_resolution(e: Evidence) -> Finding:
     """Tell how exactly arrivals are known."""
-    shares = [share for r in e.ok for share in _uncertain_shares(r)]
-    if not shares:
+    shares = np.concatenate(_uncertain_shares(e.ok))
+    if not len(shares):
         return Finding(Status.NOT_CHECKED)
-    mean = sum(shares) / len(shares)
+    mean = float(shares.mean())
     counts = ChunkCounts.of(e.ok)
     shared, chunks = counts.shared, counts.chunks
     value = f"uncertain by {mean:.2%} on average, {shared} of {chunks} chunks read together"
@@ -144,18 +144,18 @@ def time_resolution(e: Evidence) -> Finding:
     if mean <= UNCERTAINTY_LIMIT and shared <= SHARED_READS_LIMIT * chunks:
         return Finding(Status.OK, value, limit)
     advice = "Chunks were read together: late by this client (see 'client lag'), or they came so from the network."
-    if shared <= SHARED_READS_LIMIT * chunks and any(r.lazy for r in e.ok):
+    if shared <= SHARED_READS_LIMIT * chunks and e.ok.yes("lazy").any():
         advice = "The last token of a lazily drained stream is known to an interval: a larger --itl-sample helps."
     return Finding(Status.WARN, value, limit, advice)
 
 
-def _uncertain_shares(r: RequestRecord) -> list[float]:
-    """Return width over time for the first token, the time from it to the last one, and the end of one answer."""
-    tpot = metrics.tpot_ms(r)
-    decoding = None if tpot is None or r.output_tokens is None else tpot * (r.output_tokens - (r.hidden_tokens or 0))
+def _uncertain_shares(ok: Records) -> list[Floats]:
+    """Return width over time for the first token, the time from it to the last one, and the end of answers."""
+    tokens = ok.ints("output_tokens") - np.maximum(0, ok.ints("hidden_tokens"))
     pairs = (
-        (r.first_token_interval_ns, metrics.ttft_ms(r)),
-        (r.last_token_interval_ns, decoding),
-        (r.end_interval_ns, metrics.e2e_ms(r)),
+        ("first_token_interval_ns", ok.figure(TTFT)),
+        ("last_token_interval_ns", ok.figure(TPOT) * tokens),
+        ("end_interval_ns", ok.figure(E2E)),
     )
-    return [width / MS / time for width, time in pairs if width is not None and time]
+    known = ((ok.ints(name), times, ok.known(name) & ~np.isnan(times) & (times != 0)) for name, times in pairs)
+    return [widths[mask] / MS / times[mask] for widths, times, mask in known]

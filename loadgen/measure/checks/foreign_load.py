@@ -18,7 +18,7 @@ def foreign_load(e: Evidence) -> Finding:
     if busy > 0:
         return Finding(Status.INVALID, f"{busy:.0f} requests before our first", "0", _OTHERS)
     # A request that we gave up may still occupy the engine.
-    given_up = sum(r.sent_ns is not None and r.outcome is not Outcome.OK for r in e.records)
+    given_up = int((e.records.known("sent_ns") & ~e.records.equal("outcome", Outcome.OK)).sum())
     left = (after.running or 0) + (after.waiting or 0)
     if left > given_up:
         limit = f"0 to {given_up}" if given_up else "0"
@@ -33,8 +33,8 @@ def _ended_requests(e: Evidence, before: EngineCounters, after: EngineCounters) 
         value = "idle before our first request and after our last" if status is Status.OK else None
         return Finding(status, value)
     theirs = after.requests - before.requests
-    ended = sum(r.outcome is Outcome.OK for r in e.records)
-    sent = sum(r.sent_ns is not None for r in e.records)
+    ended = int(e.records.equal("outcome", Outcome.OK).sum())
+    sent = int(e.records.known("sent_ns").sum())
     value = f"{theirs:.0f} requests ended there, {ended} complete ones of ours"
     limit = f"{ended}" if ended == sent else f"{ended} to {sent}"
     if theirs > sent:

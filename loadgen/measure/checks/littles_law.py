@@ -5,7 +5,7 @@ between two requests, at the client's cost. Think time counts only beyond what t
 (``loadgen.measure.thinking``), so that a slow client is not taken for thoughtful users.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy as np
 from loadgen.measure import thinking
 from loadgen.measure.check import Finding, Status, check
 from loadgen.measure.checks.load import excess, in_flight
+from loadgen.measure.columns import ABSENT
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import FAILED_SHARE_LIMIT, LITTLE_INVALID, LITTLE_WARN
 from loadgen.measure.load import Spans, Window, belonging_to
-from loadgen.record import Outcome, RequestRecord
+from loadgen.measure.records import Records
+from loadgen.record import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,14 @@ def _open_little(e: Evidence) -> Finding:
     if not records:
         return Finding(Status.NOT_CHECKED)
     area = float(Spans.of(records).in_flight(np.array([window.start, window.end], dtype=np.int64))[0])
-    inside = [r for r in e.measured if r.sent_ns is not None and window.start <= r.sent_ns < window.end and r.end_ns]
-    expected = sum((r.end_ns or 0) - (r.sent_ns or 0) for r in inside) / (window.end - window.start)
+    ended = e.measured.where_known("sent_ns", "end_ns")
+    sent = ended.ints("sent_ns")
+    inside = (window.start <= sent) & (sent < window.end)
+    times = (ended.ints("end_ns") - sent)[inside]
+    expected = int(times.sum()) / (window.end - window.start)
     value = f"{area:.2f} in flight, rate times mean time {expected:.2f}"
     # The two differ by what reaches over the edges of the window.
-    edge = max(((r.end_ns or 0) - (r.sent_ns or 0) for r in inside), default=0) / (window.end - window.start)
+    edge = int(times.max(initial=0)) / (window.end - window.start)
     limit = LITTLE_WARN + edge
     if abs(area - expected) <= limit * max(expected, 1.0):
         return Finding(Status.OK, value, f"{limit:.0%}")
@@ -124,33 +129,31 @@ def _occupied(e: Evidence) -> Iterator[_Occupied]:
         yield _Occupied(
             users=load.concurrency,
             waiting=in_flight(records, window),
-            until_token=thinking.mean_number(map(_until_token, records), window),
-            thinking=thinking.mean_number(thinking.think_spans(e.measured, e.lateness_ns), window) if e.thinks else 0,
+            until_token=thinking.mean_number(_until_token(records), window),
+            thinking=thinking.mean_number(thinking.think_periods(e.measured, e.lateness_ns), window) if e.thinks else 0,
             connecting=thinking.mean_number(_connecting(e.measured), window),
             failed=_failed_share(e.measured, window),
             senders=None if e.thinks else len(thinking.users_of(records)) or None,
         )
 
 
-def _touching(measured: Sequence[RequestRecord], window: Window) -> list[RequestRecord]:
+def _touching(measured: Records, window: Window) -> Records:
     """Return the requests that were in flight at some time of a window."""
-    return [
-        r
-        for r in measured
-        if r.sent_ns is not None and r.end_ns is not None and r.end_ns > window.start and r.sent_ns < window.end
-    ]
+    known = measured.where_known("sent_ns", "end_ns")
+    return known.where((known.ints("end_ns") > window.start) & (known.ints("sent_ns") < window.end))
 
 
-def _failed_share(measured: Sequence[RequestRecord], window: Window) -> float:
+def _failed_share(measured: Records, window: Window) -> float:
     """Return the share of a window's requests that had no answer, those that could not be sent included."""
     found = belonging_to(window, measured)
-    return sum(r.outcome is not Outcome.OK for r in found) / len(found) if found else 0.0
+    return int((~found.equal("outcome", Outcome.OK)).sum()) / len(found) if found else 0.0
 
 
-def _until_token(r: RequestRecord) -> thinking.Span:
-    start = r.sent_ns or 0
-    return start, start if r.first_token_ns is None else r.first_token_ns
+def _until_token(sent: Records) -> thinking.Periods:
+    starts, firsts = sent.ints("sent_ns"), sent.ints("first_token_ns")
+    return starts, np.where(firsts == ABSENT, starts, firsts)
 
 
-def _connecting(measured: Sequence[RequestRecord]) -> list[thinking.Span]:
-    return [(r.connect_ns, r.connected_ns) for r in measured if r.connect_ns is not None and r.connected_ns is not None]
+def _connecting(measured: Records) -> thinking.Periods:
+    known = measured.where_known("connect_ns", "connected_ns")
+    return known.ints("connect_ns"), known.ints("connected_ns")

@@ -1,6 +1,6 @@
 """Whether the load was what was asked for."""
 
-from collections.abc import Sequence
+import numpy as np
 
 from loadgen.clock import SECOND
 from loadgen.measure import thinking
@@ -8,8 +8,8 @@ from loadgen.measure.check import Finding, Scope, Status, check
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.load import Window, peak_in_flight
+from loadgen.measure.records import Records
 from loadgen.printable import counted
-from loadgen.record import Outcome, RequestRecord
 
 _CLOSED_LOOP = Scope(
     "closed loops", lambda e: e.arrivals is None, "An open loop has as many in flight as come together."
@@ -60,23 +60,31 @@ def _peak(e: Evidence) -> Finding:
     return Finding(Status.WARN, value, str(e.users), advice)
 
 
-def excess(measured: Sequence[RequestRecord], users: int) -> str:
+def excess(measured: Records, users: int) -> str:
     """Say of a load with more requests in flight than users asked for who sent them, as far as the records tell."""
-    first_sent: dict[int, int] = {}
-    for r in measured:
-        if r.user is not None and r.sent_ns is not None:
-            first_sent[r.user] = min(r.sent_ns, first_sent.get(r.user, r.sent_ns))
+    known = measured.where_known("user", "sent_ns")
+    user, sent = known.ints("user"), known.ints("sent_ns")
+    in_turn = np.lexsort((sent, user))
+    _, firsts = np.unique(user[in_turn], return_index=True)
     said = "More requests were in flight than users were asked for."
-    if len(first_sent) > users:
-        times = sorted(first_sent.values())
-        since = (times[users] - times[0]) / SECOND
-        return f"{said} {len(first_sent)} users sent requests, more than {users} from second {since:.1f} on."
-    if any(peak_in_flight([r for r in measured if r.user == user]) > 1 for user in first_sent):
+    if len(firsts) > users:
+        times = np.sort(sent[in_turn[firsts]])
+        since = int(times[users] - times[0]) / SECOND
+        return f"{said} {len(firsts)} users sent requests, more than {users} from second {since:.1f} on."
+    if _some_overlap(known.where_known("end_ns")):
         return f"{said} Some users had several requests in flight at once."
     return said
 
 
-def _senders(measured: Sequence[RequestRecord]) -> str:
+def _some_overlap(known: Records) -> bool:
+    """Whether some user sent a request before another one of that user had ended."""
+    user, sent, end = map(known.ints, ("user", "sent_ns", "end_ns"))
+    by_start, by_end = np.lexsort((sent, user)), np.lexsort((end, user))
+    same_user = user[by_start][1:] == user[by_start][:-1]
+    return bool((same_user & (end[by_end][:-1] > sent[by_start][1:])).any())
+
+
+def _senders(measured: Records) -> str:
     number = len(thinking.users_of(measured))
     return f"{counted(number, 'user')} sent requests" if number else "the records do not name them"
 
@@ -98,17 +106,17 @@ def _users_who_think(e: Evidence) -> Finding:
         return Finding(Status.WARN, value, limit, advice)
     window = Window(*load.window_ns)
     waiting = in_flight(e.measured, window)
-    thought = thinking.mean_number(thinking.think_spans(e.measured, e.lateness_ns), window)
+    thought = thinking.mean_number(thinking.think_periods(e.measured, e.lateness_ns), window)
     value = f"{len(users)} users asked and thought: on average {waiting:.2f} waited, {thought:.2f} thought"
     if len(users) > e.users:
         return Finding(Status.WARN, value, limit, "More users sent requests than were asked for.")
     return Finding(Status.OK, value, limit)
 
 
-def in_flight(measured: Sequence[RequestRecord], window: Window) -> float:
+def in_flight(measured: Records, window: Window) -> float:
     """Return the mean number of requests in flight in a window."""
-    spans = [(r.sent_ns, r.end_ns) for r in measured if r.sent_ns is not None and r.end_ns is not None]
-    return thinking.mean_number(spans, window)
+    ended = measured.where_known("sent_ns", "end_ns")
+    return thinking.mean_number((ended.ints("sent_ns"), ended.ints("end_ns")), window)
 
 
 def _concurrency_of_steps(e: Evidence) -> Finding:
@@ -121,7 +129,7 @@ def _concurrency_of_steps(e: Evidence) -> Finding:
     if not wrong:
         return Finding(Status.OK, "in every step", "equal")
     advice = "These steps had another load than their number of users says: see the log of each process."
-    if any(r.outcome is not Outcome.OK for r in e.measured):
+    if len(e.ok) < len(e.measured):
         advice = "Requests failed, and users pause after a refusal: see the failures."
     return Finding(Status.WARN, ", ".join(wrong), "equal", advice)
 
@@ -129,8 +137,6 @@ def _concurrency_of_steps(e: Evidence) -> Finding:
 def _at_work(e: Evidence, load: StepFacts, window: Window) -> int:
     """Return the most requests in flight at once in the window of a step; with think time the users of the step."""
     if e.thinks:
-        return len(thinking.users_of(r for r in e.measured if r.step == load.number))
-    inside = [
-        r for r in e.measured if r.sent_ns is not None and (r.end_ns or 0) > window.start and r.sent_ns < window.end
-    ]
-    return peak_in_flight(inside)
+        return len(thinking.users_of(e.measured.where(e.measured.ints("step") == load.number)))
+    sent = e.measured.where_known("sent_ns")
+    return peak_in_flight(sent.where((sent.ints("end_ns") > window.start) & (sent.ints("sent_ns") < window.end)))

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from loadgen import metrics
 from loadgen.measure.change import FEWEST, change
 from loadgen.measure.check import Finding, Status, check
 from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.facts import Arrivals, StepFacts
+from loadgen.metrics import TOKENS_PER_SECOND
 
 
 def _steadiness_so_far(s: SoFar) -> Finding:
@@ -59,8 +59,7 @@ def _steadiness_of_arrivals(asked: Arrivals) -> Finding:
 
 def _steadiness_of_speed(e: Evidence) -> Finding:
     """Tell whether one user's answers became faster or slower in the course of the run."""
-    ordered = sorted(e.ok, key=lambda r: r.sent_ns or 0)
-    rates = [rate for r in ordered if (rate := metrics.tokens_per_second(r)) is not None]
+    rates = e.ok.sorted_by("sent_ns").known_figures(TOKENS_PER_SECOND)
     if len(rates) < FEWEST:
         return Finding(Status.NOT_CHECKED, f"{len(rates)} answers", "no change", "More --requests.")
     found = change(rates)

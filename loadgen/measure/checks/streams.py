@@ -1,11 +1,10 @@
 """Whether answers came as a stream of tokens, as they were asked for, and showed all that was counted."""
 
-from collections.abc import Sequence
-from statistics import fmean, median
+import numpy as np
 
-from loadgen import metrics
 from loadgen.clock import MS
 from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.columns import Ints
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import (
     BURST_CHUNKS,
@@ -14,7 +13,8 @@ from loadgen.measure.limits import (
     ONE_PIECE_SHARE,
     TOKENS_A_CHUNK,
 )
-from loadgen.record import RequestRecord
+from loadgen.measure.records import Records
+from loadgen.metrics import TPOT
 
 
 @check(id="streamed", title="answers streamed as asked", limit=f"at most {ONE_PIECE_SHARE:.0%} in one piece")
@@ -23,9 +23,10 @@ def streamed(e: Evidence) -> Finding:
     if not e.stream or not e.ok:
         return Finding(Status.NOT_CHECKED)
     limit = f"at most {ONE_PIECE_SHARE:.0%} in one piece"
-    whole = sum(r.streamed is False for r in e.ok)
-    one = sum(_came_in_one_event(r) for r in e.ok)
-    unseen = sum(r.first_token_ns is None and r.streamed is not False for r in e.ok)
+    in_one_document = e.ok.no("streamed")
+    whole = int(in_one_document.sum())
+    one = int((~in_one_document & (e.ok.ints("chunks") == 1) & (_shown_tokens(e.ok) > BURST_CHUNKS)).sum())
+    unseen = int((~in_one_document & ~e.ok.known("first_token_ns")).sum())
     findings = [
         (whole, "as one JSON document, not streamed"),
         (one, "with all tokens in one event"),
@@ -51,15 +52,15 @@ def streamed(e: Evidence) -> Finding:
 )
 def shown(e: Evidence) -> Finding:
     """Compare TPOT with the time from chunk to chunk: tokens that are counted and not shown make TPOT too short."""
-    read = [r for r in e.ok if r.output_characters is not None and metrics.tpot_ms(r) is not None and metrics.icl_ms(r)]
+    read = e.ok.where_known("output_characters", "chunk_ns")
+    read = read.where(~np.isnan(read.figure(TPOT)))
+    gaps = read.mean_gaps_ms()
+    read, gaps = read.where(~np.isnan(gaps)), gaps[~np.isnan(gaps)]
     if not read:
         return Finding(Status.NOT_CHECKED)
-    tokens = sum((r.output_tokens or 0) - (r.hidden_tokens or 0) for r in read)
-    chunks = sum(r.chunks or 0 for r in read)
-    characters = sum(r.output_characters or 0 for r in read) / tokens if tokens > 0 else 0.0
-    hidden = sum(r.hidden_tokens or 0 for r in read)
-    tpot = median(metrics.tpot_ms(r) or 0.0 for r in read)
-    icl = median(fmean(metrics.icl_ms(r)) for r in read)
+    tokens, chunks, hidden = int(_shown_tokens(read).sum()), read.total("chunks"), read.total("hidden_tokens")
+    characters = read.total("output_characters") / tokens if tokens > 0 else 0.0
+    tpot, icl = float(np.median(read.figure(TPOT))), float(np.median(gaps))
     value = f"TPOT {tpot:.3g} ms, ICL {icl:.3g} ms: {tokens / chunks:.1f} tokens a chunk"
     if hidden:
         value += f"; {hidden:,} hidden tokens are left out of TPOT"
@@ -70,17 +71,18 @@ def shown(e: Evidence) -> Finding:
     return Finding(Status.WARN, f"{value}, {characters:.2g} characters a token", limit, advice)
 
 
-def _came_in_one_event(r: RequestRecord) -> bool:
-    seen = (r.output_tokens or 0) - (r.hidden_tokens or 0)
-    return r.streamed is not False and r.chunks == 1 and seen > BURST_CHUNKS
+def _shown_tokens(ok: Records) -> Ints:
+    """Return how many tokens each stream showed, as far as they were counted."""
+    return np.maximum(ok.ints("output_tokens"), 0) - np.maximum(ok.ints("hidden_tokens"), 0)
 
 
-def _burst(ok: Sequence[RequestRecord]) -> float | None:
+def _burst(ok: Records) -> float | None:
     """Return how many tokens came at a time, where they came in bursts and were read without delay; else None."""
-    read = [r for r in ok if r.coalesced_chunks is not None and (r.chunks or 0) > 1]
-    delays = [r.read_delay_ns for r in read if r.read_delay_ns is not None]
-    if not delays or median(delays) > LOOP_LAG_LIMIT_MS * MS:
+    read = ok.where_known("coalesced_chunks")
+    read = read.where(read.ints("chunks") > 1)
+    delays = read.where_known("read_delay_ns").ints("read_delay_ns")
+    if not len(delays) or np.median(delays) > LOOP_LAG_LIMIT_MS * MS:
         return None
-    chunks = sum(r.chunks or 0 for r in read)
-    at_a_time = chunks / max(1, chunks - sum(r.coalesced_chunks or 0 for r in read))
+    chunks = read.total("chunks")
+    at_a_time = chunks / max(1, chunks - read.total("coalesced_chunks"))
     return at_a_time if at_a_time >= BURST_CHUNKS else None

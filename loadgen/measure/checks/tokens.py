@@ -1,10 +1,11 @@
 """Whether the tokens are counted rightly, and were the engine's own work."""
 
 from collections import Counter
-from collections.abc import Sequence
 
-from loadgen import metrics
+import numpy as np
+
 from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.columns import ABSENT, Ints
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import (
     AT_OWN_LIMIT,
@@ -14,7 +15,9 @@ from loadgen.measure.limits import (
     TOKENS_UNDERCOUNT,
     TOKENS_WARN,
 )
-from loadgen.record import CountedBy, Outcome, RequestRecord
+from loadgen.measure.records import Records
+from loadgen.metrics import E2E
+from loadgen.record import CountedBy, Outcome
 
 USUAL_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "eos_token", "stop_sequence"})
 """Finish reasons of answers that ended as they should: OpenAI's, and those of TGI's native routes."""
@@ -32,13 +35,13 @@ def token_counts(e: Evidence) -> Finding:
     """Tell who counted the tokens, and whether the counts are plausible."""
     if not e.ok:
         return Finding(Status.NOT_CHECKED)
-    counted = [r for r in e.ok if r.output_tokens is not None]
+    counted = e.ok.where_known("output_tokens")
     if not counted:
         advice = "The server reported no token counts: name the model's --tokenizer, or stream."
-        problem = _token_problem(e.ok, counted) if any(r.rejected_usage for r in e.ok) else None
+        problem = _token_problem(e.ok, counted) if any(e.ok.tally("rejected_usage")) else None
         value = f"none of {len(e.ok)} answers" + (f"; {problem}" if problem else "")
         return Finding(Status.INVALID, value, "all", advice)
-    by = Counter(r.counted_by for r in counted)
+    by = Counter(counted.tally("counted_by"))
     value = ", ".join(f"{n} by {who}" for who, n in by.most_common())
     problem = _token_problem(e.ok, counted)
     if problem:
@@ -49,34 +52,36 @@ def token_counts(e: Evidence) -> Finding:
     return Finding(Status.OK, value, "plausible")
 
 
-def _token_problem(ok: Sequence[RequestRecord], counted: Sequence[RequestRecord]) -> str | None:
+def _token_problem(ok: Records, counted: Records) -> str | None:
     """Return what is implausible about the counts, if anything."""
-    rejected = [r.rejected_usage for r in ok if r.rejected_usage is not None]
+    rejected = ok.where_known("rejected_usage")
     if rejected:
-        return f"{len(rejected)} answers with usage that cannot be, such as {rejected[0]}: taken for missing"
+        such_as = rejected[0].rejected_usage
+        return f"{len(rejected)} answers with usage that cannot be, such as {such_as}: taken for missing"
     if len(counted) < len(ok):
         return f"{len(ok) - len(counted)} answers without a count"
-    fewer = sum((r.chunks or 0) > (r.output_tokens or 0) for r in counted)
+    tokens = counted.ints("output_tokens")
+    fewer = int((counted.ints("chunks") > tokens).sum())
     if fewer:
         return f"{fewer} answers with more chunks than tokens"
-    negative = sum((metrics.e2e_ms(r) or 0) < 0 for r in ok)
+    negative = int((ok.figure(E2E) < 0).sum())
     if negative:
         return f"{negative} answers that ended before they were asked for"
-    silent = sum(bool(r.output_tokens) and r.output_characters == 0 for r in counted)
+    silent = int(((tokens != 0) & (counted.ints("output_characters") == 0)).sum())
     if silent:
         return f"{silent} answers with tokens and no text"
-    return _text_problem([r for r in counted if r.output_characters is not None])
+    return _text_problem(counted.where_known("output_characters"))
 
 
-def _text_problem(read: Sequence[RequestRecord]) -> str | None:
+def _text_problem(read: Records) -> str | None:
     """Return what does not fit together of counts and of texts, if anything."""
-    tokens = sum(r.output_tokens or 0 for r in read)
+    tokens = read.total("output_tokens")
     if not tokens:
         return None
-    text = sum(r.text_tokens or 0 for r in read)
+    text = read.total("text_tokens")
     if text > (1 + TOKENS_UNDERCOUNT) * tokens:
         return f"{text:,} tokens in the text by the tokenizer, {tokens:,} counted"
-    per_token = sum(r.output_characters or 0 for r in read) / tokens
+    per_token = read.total("output_characters") / tokens
     low, high = CHARACTERS_PER_TOKEN
     return None if low <= per_token <= high else f"{per_token:.1f} characters per token"
 
@@ -86,36 +91,44 @@ def output_lengths(e: Evidence) -> Finding:
     """Tell whether answers ended as asked."""
     if not e.ok:
         return Finding(Status.NOT_CHECKED)
-    reasons = Counter(r.finish_reason or "none given" for r in e.ok)
+    reasons = finish_reasons(e.ok)
     value = ", ".join(f"{reason:.40} {n / len(e.ok):.0%}" for reason, n in reasons.most_common(_REASONS_SHOWN))
     # A local tokenizer may cut a text into more tokens than it was made of.
-    too_long = sum((r.output_tokens or 0) > _limit(r, e) and r.counted_by is not CountedBy.TOKENIZER for r in e.ok)
-    limits = sorted({_limit(r, e) for r in e.ok})
+    allowed, tokens = _limits(e.ok, e), e.ok.ints("output_tokens")
+    too_long = int(((np.maximum(tokens, 0) > allowed) & ~e.ok.equal("counted_by", CountedBy.TOKENIZER)).sum())
+    limits = np.unique(allowed).tolist()
     limit = f"at most {limits[0]} tokens" if len(limits) == 1 else f"at most {limits[0]} to {limits[-1]} tokens"
-    ended = sum(r.finish_reason != "length" for r in e.ok)
+    by_length = e.ok.equal("finish_reason", "length")
+    ended = int((~by_length).sum())
     if e.ignore_eos and ended:
         advice = "The server did not do what --ignore-eos asks for: leave it out, or name the --engine."
         return Finding(Status.INVALID, f"{value}; {ended} answers ended by themselves", "length 100%", advice)
     if too_long:
         advice = "Answers were longer than max_tokens allows: runs with another limit cannot be compared."
         return Finding(Status.WARN, f"{value}; {too_long} answers longer", limit, advice)
-    unusual = sum(r.finish_reason is not None and r.finish_reason not in USUAL_REASONS for r in e.ok)
+    unusual = int((~e.ok.equal("finish_reason", None, *USUAL_REASONS)).sum())
     if unusual:
         advice = "Answers that ended otherwise than by stop, length or a call may be cut short: see the server's log."
         return Finding(Status.WARN, f"{value}; {unusual} answers ended unusually", limit, advice)
-    short = sum(
-        r.finish_reason == "length" and r.output_tokens is not None and r.output_tokens < AT_OWN_LIMIT * _limit(r, e)
-        for r in e.ok
-    )
+    short = int((by_length & (tokens != ABSENT) & (tokens < AT_OWN_LIMIT * allowed)).sum())
     if short:
         advice = "The server ended answers at a lower limit than max_tokens: raise its limit, or lower --max-tokens."
         return Finding(Status.WARN, f"{value}; {short} cut below max_tokens", limit, advice)
     return Finding(Status.OK, value, limit)
 
 
-def _limit(r: RequestRecord, e: Evidence) -> int:
-    """Return the longest answer that a request asked for, tokens; older records do not have it."""
-    return e.max_tokens if r.max_tokens is None else r.max_tokens
+def finish_reasons(ok: Records) -> Counter[str]:
+    """Return how often answers gave each reason for their end."""
+    found = Counter[str]()
+    for reason, count in ok.tally("finish_reason").items():
+        found[reason or "none given"] += count
+    return found
+
+
+def _limits(records: Records, e: Evidence) -> Ints:
+    """Return the longest answer that each request asked for, tokens; older records do not have it."""
+    asked = records.ints("max_tokens")
+    return np.where(asked == ABSENT, e.max_tokens, asked)
 
 
 @check(id="engine-token-count", title="the engine's own count of tokens", limit=f"{TOKENS_WARN:.0%} apart")
@@ -126,12 +139,13 @@ def engines_count(e: Evidence) -> Finding:
     before, after = (c.output_tokens for c in e.counters)
     if before is None or after is None:
         return Finding(Status.NOT_CHECKED, advice="The engine's /metrics do not count output tokens.")
-    done = [r for r in e.records if r.outcome is Outcome.OK]
-    if any(r.output_tokens is None for r in done):
+    answered = e.records.equal("outcome", Outcome.OK)
+    done = e.records.where(answered)
+    if not done.known("output_tokens").all():
         return Finding(Status.NOT_CHECKED, advice="Not all answers were counted here: name the model's --tokenizer.")
     theirs = after - before
-    ours = sum(r.output_tokens or 0 for r in done)
-    broken = sum(r.outcome is not Outcome.OK and r.sent_ns is not None for r in e.records)
+    ours = done.total("output_tokens")
+    broken = int((~answered & e.records.known("sent_ns")).sum())
     value = f"{_by_source(done)}, {theirs:,.0f} by the engine" + (f", {broken} requests not complete" if broken else "")
     limit = f"{TOKENS_WARN:.0%}"
     beyond = max(ours - theirs, theirs - ours - _tokens_of_failed(e, done), 0)
@@ -143,7 +157,7 @@ def engines_count(e: Evidence) -> Finding:
     return Finding(status, value, limit, advice)
 
 
-def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
+def _tokens_of_failed(e: Evidence, done: Records) -> float:
     """Return how many tokens the engine may have counted for requests that did not end well.
 
     - HTTP error status: none.
@@ -151,38 +165,36 @@ def _tokens_of_failed(e: Evidence, done: Sequence[RequestRecord]) -> float:
     - We gave up (time-out, end of the run): also an average answer, as the engine continues until it notices.
     - Not streamed, so nothing shows how far it was: the longest answer.
     """
-    lengths = [r.output_tokens or 0 for r in done] or [e.max_tokens]
-    streamed = any(r.first_token_ns is not None for r in done)
-    more = sum(lengths) / len(lengths) if streamed else max(lengths)
-    chunks = sum(r.chunks or 0 for r in done)
-    tokens_a_chunk = max(1.0, sum(lengths) / chunks) if chunks else 1.0
-    total = 0.0
-    for r in e.records:
-        if r.outcome is Outcome.OK or r.sent_ns is None or r.http_status not in {None, HTTP_OK}:
-            continue
-        came = r.output_tokens or tokens_a_chunk * (r.chunks or 0)
-        went_on = r.outcome in GIVEN_UP or not streamed
-        total += min(came + more * went_on, _limit(r, e))
-    return total
+    lengths = np.maximum(done.ints("output_tokens"), 0) if done else np.array([e.max_tokens])
+    streamed = bool(done.known("first_token_ns").any())
+    more = float(lengths.mean() if streamed else lengths.max())
+    chunks = done.total("chunks")
+    tokens_a_chunk = max(1.0, int(lengths.sum()) / chunks) if chunks else 1.0
+    failed = e.records.where(~e.records.equal("outcome", Outcome.OK)).where_known("sent_ns")
+    failed = failed.where(np.isin(failed.ints("http_status"), (ABSENT, HTTP_OK)))
+    counted = np.maximum(failed.ints("output_tokens"), 0)
+    came = np.where(counted > 0, counted, tokens_a_chunk * np.maximum(failed.ints("chunks"), 0))
+    went_on = failed.equal("outcome", *GIVEN_UP) | (not streamed)
+    return float(np.minimum(came + more * went_on, _limits(failed, e)).sum())
 
 
-def _by_source(done: Sequence[RequestRecord]) -> str:
+def _by_source(done: Records) -> str:
     """Return our count of tokens by who counted them, and that of chunks where all were counted."""
-    totals = Counter[CountedBy | None]()
-    for r in done:
-        totals[r.counted_by] += r.output_tokens or 0
+    sources = done.tally("counted_by")
+    totals = Counter({who: done.where(done.equal("counted_by", who)).total("output_tokens") for who in sources})
     found = [f"{tokens:,} by {who}" for who, tokens in totals.most_common()] or ["0 here"]
-    if done and all(r.chunks for r in done) and CountedBy.CHUNKS not in totals:
-        found.append(f"{sum(r.chunks or 0 for r in done):,} chunks")
+    if done and (done.ints("chunks") > 0).all() and CountedBy.CHUNKS not in totals:
+        found.append(f"{done.total('chunks'):,} chunks")
     return ", ".join(found)
 
 
 @check(id="prefix-cache", title="prompts not from a cache", limit=f"{CACHE_LIMIT:.0%} of prompt tokens")
 def prefix_cache(e: Evidence) -> Finding:
     """Tell whether prompts came from the engine's cache, where they cost next to nothing."""
-    sent = [r for r in e.records if r.sent_ns is not None]
-    rows = [e.same_text.get(r.prompt_row, r.prompt_row) for r in sent if r.prompt_row is not None]
-    repeated = len(rows) - len(set(rows))
+    sent = e.records.where_known("sent_ns")
+    rows, counts = np.unique(sent.where_known("prompt_row").ints("prompt_row"), return_counts=True)
+    asked = int(counts.sum())
+    repeated = asked - len({e.same_text.get(row, row) for row in rows.tolist()})
     hits = _cache_hits(e)
     limit = f"{CACHE_LIMIT:.0%} of prompt tokens"
     advice = "Start the engine without prefix caching (vLLM: --no-enable-prefix-caching), or raise --sample."
@@ -194,7 +206,7 @@ def prefix_cache(e: Evidence) -> Finding:
             else "it may have kept these prompts from an earlier run; another --seed takes others."
         )
         return Finding(Status.NOT_CHECKED, value, limit, told)
-    own = len(sent) - len(rows)
+    own = len(sent) - asked
     if own:
         value = f"{hits:.1%} of prompt tokens, {own} of {len(sent)} requests with prompts of the locustfile"
         told = "Prompts of the locustfile may have parts in common, as the turns of a conversation do."
@@ -225,7 +237,6 @@ def _counted_hits(e: Evidence) -> float | None:
 
 
 def _hits_in_usage(e: Evidence) -> float | None:
-    known = [r for r in e.ok if r.cached_tokens is not None and r.input_tokens]
-    if not known:
-        return None
-    return sum(r.cached_tokens or 0 for r in known) / sum(r.input_tokens or 0 for r in known)
+    known = e.ok.where_known("cached_tokens")
+    known = known.where(known.ints("input_tokens") > 0)
+    return known.total("cached_tokens") / known.total("input_tokens") if known else None

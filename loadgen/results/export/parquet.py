@@ -11,7 +11,7 @@ def write(run: Run, path: Path) -> list[Path]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    chunks = pa.array([r.chunk_ns for r in run.requests], type=pa.list_(pa.int64()))
+    chunks = pa.array(run.requests.values("chunk_ns"), type=pa.list_(pa.int64()))
     table = pa.Table.from_pandas(run.records, preserve_index=False).append_column("chunk_ns", chunks)
     metadata = {**(table.schema.metadata or {}), b"loadgen.run.json": to_json(run.manifest)}
     with path.open("wb") as file:
