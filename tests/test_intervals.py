@@ -61,6 +61,16 @@ def test_a_slow_wave_beneath_noise_counts() -> None:
     assert effective_sample_size(hidden) < 50_000 / 50
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.9, 0.9999])
+def test_a_long_series_has_the_effective_size_that_it_has_in_one_piece(rho: float) -> None:
+    at_once = 1 << 20
+    x = autoregressive(np.random.default_rng(4), rho, at_once + 8)
+    if rho > 0.99:
+        x += np.random.default_rng(5).normal(size=len(x))
+    for values in (x, x > x.mean()):
+        assert effective_sample_size(values) == pytest.approx(effective_sample_size(values[:at_once]), rel=1e-3)
+
+
 @given(seeds, factors, shifts)
 def test_neither_scale_nor_origin_changes_the_effective_size(seed: int, factor: float, shift: float) -> None:
     x = autoregressive(np.random.default_rng(seed), 0.6, 300)

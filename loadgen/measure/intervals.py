@@ -22,6 +22,7 @@ from loadgen.measure.statistics import (
     Z,
     fewest_values,
     index_of,
+    nth,
     smallest_sample,
 )
 
@@ -60,6 +61,8 @@ _CONFIDENCE = 0.95
 _OUTSIDE = (1 - _CONFIDENCE) / 2
 _TAIL = 0.95
 """Quantiles from here on are not told at all below SMALLEST_EFFECTIVE."""
+_LONGEST_AT_ONCE, _MOST_LAGS = 1 << 20, 1 << 14
+"""Values whose autocovariances are computed at all lags, and lags of a longer series."""
 _SCALE, _FEWEST = 4, 32
 """Values are put together by so many, again and again, as long as so many are left."""
 
@@ -86,13 +89,14 @@ def effective_sample_size(values: Values | NDArray[np.bool_]) -> float:
     independent noise, such as the queue in end-to-end times, shows in the means only. Of independent values the result
     is about 0.85 n, in one case of twenty 0.5 n.
     """
-    x = np.asarray(values, dtype=float)
-    n = len(x)
+    n = len(values)
+    # Of a long series of yes and no, floats would take eight times as much.
+    x = np.asarray(values, dtype=float if n <= _LONGEST_AT_ONCE else None)
     if n < 4 or _constant(x):  # noqa: PLR2004 two pairs of lags
         return float(n)
-    variance, smallest = float(x.var()), float(n)
+    variance, smallest = _variance(x), float(n)
     while True:
-        smallest = min(smallest, variance / float(x.var()) * len(x) / _correlation_time(x))
+        smallest = min(smallest, variance / _variance(x) * len(x) / _correlation_time(x))
         shorter = len(x) // _SCALE
         if shorter < _FEWEST:
             return smallest
@@ -223,7 +227,7 @@ def _quantile(x: _Array, ordered: _Array, n_eff: float, quantile: float) -> Quan
     if n_eff < max(SMALLEST_EFFECTIVE, BEYOND / (1 - quantile)):
         has_interval = is_median and n_eff >= smallest_sample(quantile)
         return QuantileEstimate(value, _around_median(ordered, int(n_eff)) if has_interval else None, n, n_eff)
-    sections = np.array([np.sort(part)[index_of(len(part), quantile)] for part in np.array_split(x, BATCHES)])
+    sections = np.array([nth(part, index_of(len(part), quantile)) for part in np.array_split(x, BATCHES)])
     low, high = _around(value, sections)
     error = Z * math.sqrt(quantile * (1 - quantile) / n_eff)
     below, above = (float(ordered[index_of(n, at)]) for at in (quantile - error, quantile + error))
@@ -266,7 +270,7 @@ def _around_mean(x: _Array, n_eff: float, batches: int) -> tuple[float, float]:
     low, high = _around(value, means)
     seen, expected = (
         math.sqrt(float(((means - value) ** 2).sum()) / (batches - 1) / batches),
-        math.sqrt(x.var() / n_eff),
+        math.sqrt(_variance(x) / n_eff),
     )
     factor = max(1.0, expected / seen) if seen > 0 else 1.0
     return _possible(x, value - (value - low) * factor), value + (high - value) * factor
@@ -298,19 +302,44 @@ def _lag_one(values: _Array) -> float:
 
 def _constant(x: _Array) -> bool:
     """Whether nothing is left of a series without its mean but rounding."""
-    return float(np.ptp(x)) <= 1e-12 * float(np.abs(x).max())
+    low, high = float(x.min()), float(x.max())
+    return high - low <= 1e-12 * max(abs(low), abs(high))
+
+
+def _variance(x: _Array) -> float:
+    """Return the variance; of a long series block by block, as it takes a copy of each."""
+    if len(x) <= _LONGEST_AT_ONCE:
+        return float(x.var())
+    mean = x.mean()
+    blocks = (x[start : start + _LONGEST_AT_ONCE] - mean for start in range(0, len(x), _LONGEST_AT_ONCE))
+    return sum(float(block @ block) for block in blocks) / len(x)
 
 
 def _correlation_time(x: _Array) -> float:
     """Return 1 + 2 sum of autocorrelations: pairs of lags as long as positive, each at most the one before."""
-    n = len(x)
-    size = 1 << (2 * n - 1).bit_length()  # lags do not wrap around, and a power of two is fast
-    spectrum = np.fft.rfft(x - x.mean(), size)
-    covariance = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: 2 * (n // 2)]
+    covariance = _covariances(x)
     pairs = (covariance / covariance[0]).reshape(-1, 2).sum(axis=1)
     negative = np.flatnonzero(pairs <= 0)
     kept = np.minimum.accumulate(pairs[: negative[0] if len(negative) else None])
-    return max(2 * float(kept.sum()) - 1, 1 / n)
+    return max(2 * float(kept.sum()) - 1, 1 / len(x))
+
+
+def _covariances(x: _Array) -> _Array:
+    """Return the autocovariances of a series at an even number of lags; of a long series at the first lags only.
+
+    Memory and time of a long one grow as its length. Slower waves than these lags show in the means of its values.
+    """
+    n, mean = len(x), x.mean()
+    if n <= _LONGEST_AT_ONCE:
+        size = 1 << (2 * n - 1).bit_length()  # lags do not wrap around, and a power of two is fast
+        spectrum = np.fft.rfft(x - mean, size)
+        return np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: 2 * (n // 2)]
+    size = 2 * _MOST_LAGS
+    products = np.zeros(_MOST_LAGS + 1, dtype=complex)
+    for start in range(0, n, _MOST_LAGS):
+        reach = x[start : start + size] - mean
+        products += np.fft.rfft(reach[:_MOST_LAGS], size).conj() * np.fft.rfft(reach, size)
+    return np.fft.irfft(products, size)[:_MOST_LAGS]
 
 
 def _around(value: float, parts: _Array) -> tuple[float, float]:
