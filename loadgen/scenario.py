@@ -168,7 +168,7 @@ class Scenario:
     )
     step_time: float = _sweep(
         60.0,
-        "duration of a step of a sweep; up to five times as long if its figures need that",
+        "duration of a step of a sweep; up to three times as long if its figures need that",
         float,
         metavar="seconds",
     )

@@ -21,7 +21,7 @@ from loadgen.results.manifest import Manifest
 from loadgen.results.markdown import markdown
 from loadgen.results.names_table import names_table
 from loadgen.results.summary import summarise
-from loadgen.results.summary_schema import Figure, NameSummary, NameWindow, Summary, as_json
+from loadgen.results.summary_schema import NameSummary, NameWindow, Summary, as_json
 from loadgen.results.table import Table
 from loadgen.results.tables import tables
 from loadgen.results.terminal import show_table
@@ -113,12 +113,14 @@ def test_the_requests_per_minute_of_all_names_add_up_to_those_of_the_run() -> No
     )
 
 
-def test_a_name_with_few_answers_has_no_requests_per_minute() -> None:
+def test_a_name_with_few_answers_has_requests_per_minute_without_an_interval() -> None:
     records = named(closed_loop(4, rounds=60), FIRST)
     records[100] = msgspec.structs.replace(records[100], name=SECOND)
     window = window_of(by_name(throughput(4), records)[SECOND])
-    assert window.requests_per_minute == Figure(value=None, ci95=None, n=1)
-    assert window.answers == 1
+    assert window.requests_per_minute is not None
+    assert window.requests_per_minute.value == pytest.approx(60 / (window.window_seconds or 0), rel=1e-3)
+    assert (window.requests_per_minute.ci95, window.requests_per_minute.n) == (None, 1)
+    assert (window.no_interval or "").startswith("its window holds 1 answer and ")
 
 
 def test_a_run_without_a_throughput_has_no_window_by_name() -> None:

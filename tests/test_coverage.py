@@ -10,7 +10,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from benchmarks import coverage, detection
-from benchmarks.cells import alarms, closed, rates, sweeps
+from benchmarks.cells import alarms, closed, rates, small, speeds, sweeps
 from benchmarks.cells.cell import Cell
 from benchmarks.cells.systems import MARKOVIAN
 
@@ -28,6 +28,19 @@ LOADS = {
     "speed: lengths of CV 1, 100 answers": 40,
 }
 """Runs of each."""
+SMALL = {
+    "one user: lengths of CV 1, 2 answers": 20,
+    "one user: lengths of CV 0.5, 3 answers": 100,
+    "one user: lengths of CV 2, 5 answers": 100,
+    "one user: lengths all the same, it wanders by 5 %, 10 answers": 100,
+    "one user: lengths of CV 1, 30 answers": 60,
+    "few: M/M/16, 1 users, 5 round trips": 100,
+    "few: M/G/32 CV 2, 4 users, 10 round trips": 60,
+    "few: batching 16 CV 1, 64 users, 3 round trips": 30,
+    "few: wandering batching 16, 64 users, 5 round trips": 30,
+}
+"""Runs of a few answers; each has fixed seeds."""
+
 FEW = 15
 """Intervals from which nine tenths can be told from half."""
 RARE_WAITS = "ttft_ms mean"
@@ -36,11 +49,22 @@ RARE_WAITS = "ttft_ms mean"
 
 @pytest.fixture(scope="module")
 def cells() -> Mapping[str, Cell]:
+    return measured(LOADS)
+
+
+@pytest.fixture(scope="module")
+def small_cells() -> Mapping[str, Cell]:
+    return measured(SMALL)
+
+
+def measured(loads: Mapping[str, int]) -> Mapping[str, Cell]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rates, "TRUTH_REQUESTS", 50_000)
+        patch.setattr(speeds, "TRUTH_ANSWERS", 20_000)
+        patch.setattr(small, "TRUTH_TRIPS", 200)
         known = coverage.cells_of()
         found = {}
-        for load, runs in LOADS.items():
+        for load, runs in loads.items():
             ((_, of),) = coverage.measured({load: known[load]}, runs)
             found |= {f"{load}: {figure}": cell for figure, cell in of.items()}
     return found
@@ -55,6 +79,19 @@ def test_nine_tenths_of_the_printed_intervals_and_more_hold_the_truth(cells: Map
         if cell.holds_less_than(0.9, CHANCE) and not name.endswith(RARE_WAITS)
     }
     assert not wrong
+
+
+def test_nine_tenths_of_the_intervals_for_a_few_answers_hold_the_truth(small_cells: Mapping[str, Cell]) -> None:
+    told = {name: cell for name, cell in small_cells.items() if cell.printed >= FEW}
+    assert len(told) >= 18
+    wrong = {name: (cell.held, cell.printed) for name, cell in told.items() if cell.held < 0.9 * cell.printed}
+    assert not wrong
+
+
+def test_two_answers_have_no_interval(small_cells: Mapping[str, Cell]) -> None:
+    of_two = [cell for name, cell in small_cells.items() if ", 2 answers: " in name]
+    assert len(of_two) == 3
+    assert not any(cell.printed for cell in of_two)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def test_nobody_knows_how_many_steps_a_doubling_has() -> None:
     assert DoublingSteps().first == 1
 
 
+def test_the_steps_that_there_may_be_are_known_beforehand() -> None:
+    assert DoublingSteps().possible == [2**k for k in range(15)]
+    assert DoublingSteps().possible[-1] == MOST_USERS
+    assert FixedSteps([1, 3, 8]).possible == [1, 3, 8]
+
+
 def test_throughput_that_falls_beyond_its_highest_ends_a_doubling_too() -> None:
     assert played(DoublingSteps(), lambda users: estimate({1: 10, 2: 18, 4: 15}.get(users, 12))) == [1, 2, 4, 8]
 

@@ -6,6 +6,7 @@ lists in ``golden/`` are rewritten where ``LOADGEN_RECORD`` is set; each change 
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,11 +55,17 @@ def golden(name: str, lines: Sequence[str]) -> list[str]:
     return path.read_text().splitlines()
 
 
+GAINED = re.compile(r"\.(requests_per_minute(\.value|\.ci95)?|output_tokens_per_second(_ci95)?|plateau)$")
+"""Paths of figures of a window that older editions left out where it had fewer than 30 answers."""
+
+
 def assert_alike(found: Any, kept: Any, where: str = "", *, rough: bool = False) -> None:
     """All that was there is there, with the same value; figures may differ in their last digits.
 
     ``rough``: an interval, which a later edition may have widened by a little.
     """
+    if kept in (None, []) and GAINED.search(where):
+        return
     if isinstance(kept, dict):
         assert isinstance(found, dict), where
         assert kept.keys() <= found.keys(), f"{where}: {sorted(kept.keys() - found.keys())} is missing"

@@ -78,6 +78,12 @@ def test_a_missing_interval_counts_as_a_wide_one() -> None:
     assert not grew(Estimate(100, None, 1), Estimate(130, None, 1), threshold=0.35)
 
 
+def test_a_wider_interval_counts_as_no_wider_than_a_missing_one() -> None:
+    few, more = Estimate(100, (30, 330), 3), Estimate(200, (90, 440), 6)
+    assert grew(few, more)
+    assert not grew(few, Estimate(115, (60, 220), 6))
+
+
 def test_one_step_a_user_gives_the_knee_of_a_saturating_engine() -> None:
     users = range(1, 4_001)
     highest = saturating(4_000)

@@ -246,6 +246,26 @@ def test_a_sweep_ends_its_steps_and_itself(
     locust.assert_nothing_waits()
 
 
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        ("auto", ["1, 2, 4, 8, 16, ... 16,384 users, until throughput stops growing", "15 steps and 11 min in all"]),
+        ("1,2,4", ["Sweep with 1, 2, 4 users. A step takes 4 s", "at most 12 s while", "3 steps and 3 min in all"]),
+        ("1", ["Sweep with 1 user. A step", "At most 1 step and 42 s in all"]),
+    ],
+)
+def test_a_sweep_announces_its_steps_and_how_long_they_may_take(
+    asked: str, parts: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    locust = VirtualLocust(tmp_path, sweep, engine=Engine(service_s=0.05), warm_up=1, step_time=4.0, steps=asked)
+    locust.has_result = False
+    with caplog.at_level("INFO"):
+        locust.drain((1.0, locust.interrupt))
+    (announced,) = [r.message for r in caplog.records if r.message.startswith("Sweep with")]
+    for part in parts:
+        assert part in announced
+
+
 def test_a_step_of_which_no_request_ends_aborts_the_sweep(tmp_path: Path) -> None:
     engine = Engine()
     locust = VirtualLocust(tmp_path, sweep, engine=engine, steps="1,2", step_time=2.0, stop_timeout_s=5.0)

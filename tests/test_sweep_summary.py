@@ -42,6 +42,25 @@ def test_the_headline_is_the_mean_of_the_steps_that_chance_does_not_tell_apart()
     assert found.knee.between == (8, 16)
 
 
+def test_rough_steps_are_no_part_of_the_headline_unless_all_are_or_they_clearly_exceed_the_others() -> None:
+    known = [summed_up(16, 1000, 10), summed_up(32, 1000, 10)]
+    found = steps.throughput([*known, summed_up(64, 1050, 120, rough=True)], 64)
+    assert (headline(found).value, found.plateau) == (pytest.approx(1000), [16, 32])
+    exceeding = headline(steps.throughput([*known, summed_up(64, 1500, 180, rough=True)], 64))
+    assert (exceeding.value, exceeding.n) == (1500, 100)
+    assert exceeding.ci95 == pytest.approx((1320, 1680))
+
+
+def test_a_headline_of_rough_steps_alone_has_the_narrowest_of_their_intervals() -> None:
+    found = steps.throughput(
+        [summed_up(8, 500, 100, rough=True), summed_up(16, 990, 198, rough=True), summed_up(32, 1010, 101, rough=True)],
+        32,
+    )
+    rate = headline(found)
+    assert (rate.value, rate.n) == (pytest.approx(1000), 200)
+    assert rate.ci95 == pytest.approx((900, 1100))
+
+
 def test_the_headline_and_the_knee_have_the_latency_of_their_steps() -> None:
     def latencies(users: int, *names: str) -> dict[str, Distribution]:
         return dict.fromkeys(names, latency(10.0 * users))

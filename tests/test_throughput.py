@@ -1,7 +1,9 @@
 """Throughput of a window: what counts in which bin, and when there is a figure and an interval."""
 
 import random
+from dataclasses import fields
 from itertools import count
+from math import exp, log1p
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from test_measure import record
 
 from loadgen.clock import SECOND
+from loadgen.measure.few_answers import PACE_ERROR
 from loadgen.measure.limits import ROUND_TRIPS, SHORTEST_WINDOW
 from loadgen.measure.load import Spans, Window, edges_of
 from loadgen.measure.statistics import Estimate, Z
@@ -48,7 +51,7 @@ def test_bins_filled_one_by_one_are_those_of_all_records_at_once(
         timeline.add(records[start : start + together])
     edges = edges_of(Window(0, 20 * SECOND), WIDTH)
     ours, theirs = timeline.bins(200), Bins.of(records, edges)
-    for name in ("answers", "tokens", "round_trips_s", "service_s", "token_squares", "think_s"):
+    for name in (f.name for f in fields(Bins)):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-6, abs=1e-6)
     assert timeline.in_flight(200) == pytest.approx(Spans.of(records).in_flight(edges), rel=1e-6, abs=1e-6)
 
@@ -107,19 +110,90 @@ def window(trips: float, users: int = 16, counted: bool = True) -> Throughput:  
 
 
 def test_a_window_of_less_than_three_round_trips_has_no_throughput() -> None:
-    assert window(SHORTEST_WINDOW - 0.2).requests_per_minute is None
+    short = window(SHORTEST_WINDOW - 0.2)
+    assert short.requests_per_minute is None
+    assert short.no_interval == "its window holds 2.8 round trips, a throughput needs 3"
     enough = window(SHORTEST_WINDOW + 0.2)
     assert enough.requests_per_minute is not None
     assert enough.requests_per_minute.value == pytest.approx(16 * 60, rel=0.02)
-    assert enough.requests_per_minute.ci95 is None
+    assert (enough.is_rough, enough.no_interval) == (True, None)
     assert enough.round_trips == pytest.approx(SHORTEST_WINDOW + 0.2, rel=0.05)
 
 
-def test_an_interval_needs_twenty_times_of_service() -> None:
+@pytest.mark.parametrize("trips", [SHORTEST_WINDOW, 5, 0.8 * ROUND_TRIPS])
+@pytest.mark.parametrize("users", [1, 2, 16])
+def test_a_window_of_a_few_round_trips_has_a_rough_interval_that_includes_what_a_pace_may_wander(
+    trips: float, users: int
+) -> None:
+    found = window(trips + 0.3, users)
+    assert found.is_rough
+    for estimate, value in ((found.requests_per_minute, 60 * users), (found.tokens_per_second, 5 * users)):
+        assert estimate is not None
+        assert estimate.ci95 is not None
+        low, high = estimate.ci95
+        assert low < value < high
+        assert low <= estimate.value * exp(-PACE_ERROR)
+        assert high >= estimate.value * exp(PACE_ERROR)
+        assert estimate.n == round(found.answers)
+
+
+def test_the_rough_interval_is_wider_where_answers_differ_more_or_are_fewer() -> None:
+    widths = [width(of_turns(cv, seconds)) for cv, seconds in ((0.0, 10), (0.5, 10), (1.0, 10), (1.0, 5))]
+    assert widths == sorted(widths)
+    assert widths[0] == pytest.approx(PACE_ERROR, rel=0.01)
+
+
+def of_turns(cv: float, seconds: int) -> Estimate:
+    """Requests/min of 4 users whose turns of a second on average have a CV, in a window of so many seconds."""
+    ones = np.ones(10 * seconds)
+    log_variance = log1p(cv**2)
+    logs = -log_variance / 2
+    found = throughput(
+        Bins(
+            width_s=0.1,
+            answers=0.4 * ones,
+            tokens=4 * ones,
+            round_trips_s=0.4 * ones,
+            service_s=0.4 * ones,
+            token_squares=40 * ones,
+            think_s=0 * ones,
+            turn_squares=0.4 * (1 + cv**2) * ones,
+            log_turns=0.4 * logs * ones,
+            log_turn_squares=0.4 * (logs**2 + log_variance) * ones,
+        )
+    )
+    assert found.requests_per_minute is not None
+    return found.requests_per_minute
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_output_tokens_are_known_better_than_requests_where_answers_hardly_wait(*, streamed: bool) -> None:
+    draw, records, at = np.random.default_rng(4), [], 0
+    for number in range(8):
+        tokens = int(draw.integers(20, 200))
+        lasts = (100 + 20 * tokens) * SECOND // 1000
+        first = at + SECOND // 10 if streamed else None
+        records.append(record(number, sent_ns=at, first_token_ns=first, end_ns=at + lasts, output_tokens=tokens))
+        at += lasts
+    found = throughput(Bins.of(records, edges_of(Window(0, at), WIDTH)))
+    assert found.requests_per_minute is not None
+    assert found.tokens_per_second is not None
+    assert (width(found.tokens_per_second) < 0.5 * width(found.requests_per_minute)) is streamed
+
+
+def test_answers_that_are_no_closed_loop_of_their_own_have_no_rough_interval() -> None:
+    records = [request(number, number * SECOND, SECOND // 10, SECOND) for number in range(10)]
+    found = throughput(Bins.of(records, edges_of(Window(0, 10 * SECOND), WIDTH)), closed_loop=False)
+    assert found.requests_per_minute is not None
+    assert (found.requests_per_minute.ci95, found.is_rough) == (None, False)
+    assert found.no_interval == "its window holds 10 answers and 11.1 times of service, an interval needs 30 and 20"
+
+
+def test_batch_means_need_twenty_times_of_service() -> None:
     short = window(0.8 * ROUND_TRIPS)
-    assert short.requests_per_minute is not None
-    assert short.requests_per_minute.ci95 is None
+    assert short.is_rough
     found = window(2 * ROUND_TRIPS)
+    assert not found.is_rough
     assert found.requests_per_minute is not None
     assert found.tokens_per_second is not None
     assert found.requests_per_minute.ci95 is not None
@@ -134,7 +208,7 @@ def test_tokens_that_nobody_counted_take_no_interval_away() -> None:
     assert found.requests_per_minute.ci95 is not None
 
 
-def test_answers_whose_length_wanders_have_no_interval_of_their_number_either() -> None:
+def test_answers_whose_length_wanders_have_no_batch_means_of_their_number_either() -> None:
     """As many a minute as ever, of ever other lengths: what the engine does is not known by their number."""
     draw, records = random.Random(2), []
     for number in range(3000):
@@ -146,9 +220,9 @@ def test_answers_whose_length_wanders_have_no_interval_of_their_number_either() 
         )
     found = throughput(Bins.of(records, edges_of(Window(SECOND, 50 * SECOND), SECOND // 4)))
     assert found.requests_per_minute is not None
-    assert found.requests_per_minute.ci95 is None
     assert found.tokens_per_second is not None
-    assert found.tokens_per_second.ci95 is None
+    assert found.is_rough
+    assert width(found.requests_per_minute) > PACE_ERROR
 
 
 def of_lengths(cv: float, noise: float) -> tuple[Estimate, Estimate]:
@@ -156,7 +230,9 @@ def of_lengths(cv: float, noise: float) -> tuple[Estimate, Estimate]:
     draw, ones = np.random.default_rng(3), np.ones(200)
     answers, tokens = 20 * ones + draw.normal(0, noise, 200), 2000 * ones + draw.normal(0, 5, 200)
     squares = answers * 100**2 * (1 + cv**2)
-    found = throughput(Bins(1.0, answers, tokens, 0.5 * answers, 0.5 * answers, squares, 0 * ones))
+    none = 0 * ones
+    found = throughput(Bins(1.0, answers, tokens, 0.5 * answers, 0.5 * answers, squares, none, none, none, none))
+    assert not found.is_rough
     assert found.requests_per_minute is not None
     assert found.tokens_per_second is not None
     return found.requests_per_minute, found.tokens_per_second
@@ -182,4 +258,5 @@ def test_tokens_are_widened_by_no_more_than_the_lengths_are_uncertain() -> None:
 
 def test_where_nothing_was_answered_there_is_nothing() -> None:
     failed = [request(0, 0, -1, SECOND, Outcome.HTTP_5XX)]
-    assert throughput(Bins.of(failed, edges_of(Window(0, SECOND), WIDTH))) == Throughput(0.0, 0.0, None, None)
+    found = throughput(Bins.of(failed, edges_of(Window(0, SECOND), WIDTH)))
+    assert found == Throughput(0.0, 0.0, None, None, no_interval="no answer was complete in its window")

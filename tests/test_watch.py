@@ -14,7 +14,7 @@ from loadgen.clock import SECOND
 from loadgen.measure.limits import ROUND_TRIPS
 from loadgen.measure.load import Window
 from loadgen.measure.statistics import Estimate
-from loadgen.measure.watch import LEAST_S, MOST_STEP_TIMES, PATIENCE_S, StepWatch, StepWindow
+from loadgen.measure.watch import LEAST_S, MOST_STEP_TIMES, PATIENCE_S, StepWatch, StepWindow, longest_step_s
 from loadgen.record import CountedBy, Outcome, Phase, RequestRecord
 
 LOOK_S = 0.5
@@ -185,23 +185,57 @@ def test_requests_that_take_longer_than_the_step_are_waited_for_but_not_for_ever
     assert (found.too_short or "").endswith("round trips, a throughput needs 3")
 
 
+def test_a_step_that_is_too_short_without_its_transient_has_a_throughput_and_is_said_not_to_be_steady() -> None:
+    """The first requests find an idle engine, the next ones wait: three round trips hardly fit into a minute."""
+    step = Step(8, lambda rng, at: around(4.0 if at < 12 else 14.0, 0.02)(rng, at), step_time_s=20)
+    found, _, _ = step.play()
+    assert found.requests_per_minute is not None
+    assert found.requests_per_minute.ci95 is not None
+    assert found.throughput.round_trips >= 3
+    assert found.window.end <= step.settled[-1]
+    assert found.unsteady == "its warm-up transient reaches into its window, which would be too short without it"
+    assert not found.counts
+
+
+def test_no_step_lasts_longer_than_was_announced() -> None:
+    steps = [Step(8, around(takes, 0.01), step_time_s=20).play() for takes in (8.0, 25.0, 55.0)]
+    assert all(seconds_of(now) <= longest_step_s(20) + LOOK_S for _, now, _ in steps)
+
+
 def test_a_step_gets_the_time_for_three_round_trips() -> None:
     found, now, _ = Step(8, around(9.0, 0.2), step_time_s=20).play()
     assert 20 < seconds_of(now) < MOST_STEP_TIMES * 20
     assert found.throughput.round_trips >= 3
     assert found.requests_per_minute is not None
     assert found.requests_per_minute.value == pytest.approx(60 * 8 / 9, rel=0.15)
+    assert found.requests_per_minute.ci95 is not None
+
+
+@pytest.mark.parametrize("takes", [2.0, 4.0])
+def test_a_rough_interval_is_not_precise_however_narrow(takes: float) -> None:
+    found, now, _ = Step(64, around(takes, 0.05), step_time_s=30, precision=0.5).play()
+    assert found.throughput.is_rough
+    assert found.ended_by == "step-time"
+    assert seconds_of(now) >= 30
 
 
 @pytest.mark.parametrize(("best", "longer"), [(None, False), (100.0, False), (190.0, True)])
-def test_a_step_gets_the_time_for_an_interval_where_only_that_tells_whether_throughput_grew(
+def test_a_step_gets_the_time_for_batch_means_where_only_they_tell_whether_throughput_grew(
     best: float | None, *, longer: bool
 ) -> None:
     before = None if best is None else Estimate(best, (0.99 * best, 1.01 * best), 100)
     found, now, _ = Step(12, around(4.0, 0.3), step_time_s=40, precision=0.0001, best=before).play()
     assert (seconds_of(now) > 50) is longer
     assert found.requests_per_minute is not None
-    assert (found.requests_per_minute.ci95 is not None) is longer
+    assert found.requests_per_minute.ci95 is not None
+    assert found.is_known is longer
+
+
+def test_a_step_that_cannot_become_long_enough_for_batch_means_ends_with_its_time() -> None:
+    before = Estimate(95.0, (94.0, 96.0), 100)
+    found, now, _ = Step(12, around(7.5, 0.3), step_time_s=40, precision=0.0001, best=before).play()
+    assert found.throughput.is_rough
+    assert seconds_of(now) < 50
 
 
 def test_a_server_that_refuses_is_not_asked_for_longer_than_the_step() -> None:

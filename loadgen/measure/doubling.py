@@ -25,6 +25,10 @@ class StepPolicy(Protocol):
         """How many there will be, where that is known."""
 
     @property
+    def possible(self) -> Sequence[int]:
+        """Users of each step that there may be."""
+
+    @property
     def best(self) -> Estimate | None:
         """The highest throughput so far, None before the first."""
 
@@ -52,6 +56,11 @@ class FixedSteps:
         """All that were named."""
         return len(self._steps)
 
+    @property
+    def possible(self) -> Sequence[int]:
+        """Return them as they were named."""
+        return self._steps
+
     def after(self, concurrency: int, throughput: Estimate | None, *, broken: bool) -> int | None:
         """Return the next one named, whatever was found."""
         del broken
@@ -76,6 +85,11 @@ class DoublingSteps:
     def known_steps(self) -> int | None:
         """Nobody knows."""
         return None
+
+    @property
+    def possible(self) -> Sequence[int]:
+        """Return all powers of two up to the limit."""
+        return [1 << step for step in range(MOST_USERS.bit_length())]
 
     def after(self, concurrency: int, throughput: Estimate | None, *, broken: bool) -> int | None:
         """Return twice as many, unless there is nothing more to be found.

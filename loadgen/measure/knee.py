@@ -91,10 +91,12 @@ def best(steps: Sequence[Step]) -> int:
 def grew(previous_best: Estimate, new: Estimate, threshold: float = GROWTH) -> bool:
     """Tell whether throughput rose by more than ``threshold`` of the best so far, and by more than chance explains.
 
-    Chance: both half-widths in quadrature. A missing interval counts as a wide one.
+    Chance: both half-widths in quadrature. A missing interval counts as a wide one, and so does a wider one: a sweep of
+    slow answers would otherwise end at its first steps, whose intervals of a few answers are wide.
     """
     rise = new.value - previous_best.value
-    return rise > threshold * previous_best.value and rise > hypot(_half_width(previous_best), _half_width(new))
+    chance = hypot(*(min(_half_width(estimate), WIDE * estimate.value) for estimate in (previous_best, new)))
+    return rise > threshold * previous_best.value and rise > chance
 
 
 def knee(steps: Sequence[Step]) -> Knee | None:

@@ -146,6 +146,11 @@ class Spans:
         spans = cls.of(records)
         return replace(spans, begun=spans.sent - spans.think.astype(np.int64))
 
+    @property
+    def turns_s(self) -> Series:
+        """Time of service and think time of each request, s; above 0."""
+        return (self.service + self.think) / SECOND
+
     def answers_served(self, edges: NDArray[np.int64]) -> Series:
         """Return the answers served in each bin between two edges; of one that reaches beyond it, the part within."""
         return self.served(self.answers, edges)

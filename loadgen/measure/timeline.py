@@ -24,6 +24,8 @@ class Timeline:
         self._answers, self._tokens = _Spread(bins, self._width), _Spread(bins, self._width)
         self._round_trips, self._service = _Spread(bins, self._width), _Spread(bins, self._width)
         self._token_squares, self._think = _Spread(bins, self._width), _Spread(bins, self._width)
+        self._turn_squares = _Spread(bins, self._width)
+        self._log_turns, self._log_turn_squares = _Spread(bins, self._width), _Spread(bins, self._width)
         self._in_flight, self._progress = _Spread(bins, self._width), _Growth(bins, self._width)
         self._all_counted = True
 
@@ -40,6 +42,10 @@ class Timeline:
         self._token_squares.add(begun, end, np.nan_to_num(spans.tokens) ** 2 / (end - begun))
         self._service.add(begun, end, spans.answers * spans.service / SECOND / (end - begun))
         self._think.add(begun, end, spans.answers * spans.think / SECOND / (end - begun))
+        turns, logs = spans.turns_s, np.log(spans.turns_s)
+        self._turn_squares.add(begun, end, spans.answers * turns**2 / (end - begun))
+        self._log_turns.add(begun, end, spans.answers * logs / (end - begun))
+        self._log_turn_squares.add(begun, end, spans.answers * logs**2 / (end - begun))
         self._in_flight.add(sent, end, np.ones(len(sent)))
         self._progress.add(sent, end)
 
@@ -54,6 +60,9 @@ class Timeline:
             service_s=self._service.series(number),
             token_squares=self._token_squares.series(number),
             think_s=self._think.series(number),
+            turn_squares=self._turn_squares.series(number),
+            log_turns=self._log_turns.series(number),
+            log_turn_squares=self._log_turn_squares.series(number),
         )
 
     def in_flight(self, number: int) -> Series:

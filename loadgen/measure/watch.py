@@ -1,12 +1,13 @@
 """Watches one step of the load while it runs, and decides when it has shown enough. It has no clock and does no I/O.
 
 A step ends as soon as its throughput is known to the precision asked for, else at its time. It may run up to
-``MOST_STEP_TIMES`` times as long: while its window is too short for a throughput or not steady, and where only an
-interval can tell whether throughput still grew.
+``MOST_STEP_TIMES`` times as long: while its window is too short for a throughput or not steady, and where a rough
+interval cannot tell whether throughput still grew, but a longer window can.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from loadgen.clock import SECOND
 from loadgen.measure.intervals import may_be_narrow, narrow_enough
 from loadgen.measure.knee import grew
-from loadgen.measure.limits import ENOUGH_REQUESTS, FAILED_SHARE_LIMIT, SHORTEST_WINDOW
+from loadgen.measure.limits import ENOUGH_REQUESTS, FAILED_SHARE_LIMIT, ROUND_TRIPS, SHORTEST_WINDOW
 from loadgen.measure.load import Series, Window, belonging_to
 from loadgen.measure.statistics import Estimate
 from loadgen.measure.steady import mser5, steady
@@ -38,9 +39,16 @@ PATIENCE_S = 30.0
 LOOK_AGAIN = 0.03
 """Beyond its time a step is judged anew once it has become longer by this share."""
 
-MOST_STEP_TIMES = 5
-"""Longest duration of a step, in multiples of --step-time. Far above capacity a step needs five round trips: one to
-fill the queue, three for the window, and one for the last requests of the window to end."""
+_AMPLY = 1.01
+"""A window that is to hold three round trips is longer by this factor than they took so far."""
+
+MOST_STEP_TIMES = 3
+"""Longest duration of a step, in multiples of --step-time."""
+
+
+def longest_step_s(step_time_s: float) -> float:
+    """Return after how many seconds a step ends at the latest, the time for its last requests to end included."""
+    return MOST_STEP_TIMES * step_time_s + PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,6 @@ class StepWindow:
     """Why nobody can tell whether it is, if so."""
     ended_by: Literal["precision", "step-time"]
     throughput: Throughput
-    think_s: float = 0.0
-    """Mean think time before an answer; 0 where users do not think."""
 
     @property
     def requests_per_minute(self) -> Estimate | None:
@@ -65,12 +71,13 @@ class StepWindow:
     @property
     def too_short(self) -> str | None:
         """Why there is no throughput, if so."""
-        if self.requests_per_minute is not None:
-            return None
-        if not self.throughput.round_trips:
-            return "no answer was complete in its window"
-        cycles = "cycles of users who think" if self.think_s else "round trips"
-        return f"its window holds {self.throughput.round_trips:.1f} {cycles}, a throughput needs {SHORTEST_WINDOW}"
+        return self.throughput.no_interval if self.requests_per_minute is None else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its throughput has an interval that is not rough."""
+        estimate = self.requests_per_minute
+        return estimate is not None and estimate.ci95 is not None and not self.throughput.is_rough
 
     @property
     def counts(self) -> bool:
@@ -134,8 +141,11 @@ class StepWatch:
         if end < self._look_again and not is_over:
             return None
         self._is_extended, self._look_again = True, end + int(LOOK_AGAIN * (end - self._full))
-        found = self._judged(self._view(end), "step-time")
-        return found if is_over or self._is_complete(found) or self._is_failing else None
+        view = self._view(end)
+        found = self._judged(view, "step-time")
+        if is_over:
+            return self._prolonged(found, view)
+        return found if self._is_complete(found) or self._is_failing else None
 
     @property
     def _is_failing(self) -> bool:
@@ -158,17 +168,22 @@ class StepWatch:
 
     def _is_precise(self, found: StepWindow) -> bool:
         """Whether a window may be the last before the step's time."""
-        estimate = found.requests_per_minute
         steady_state = found.unsteady is None and found.undecided is None
-        known = estimate is not None and estimate.ci95 is not None
-        return steady_state and known and found.window.seconds >= self._least_s
+        return steady_state and found.is_known and found.window.seconds >= self._least_s
 
     def _is_complete(self, found: StepWindow) -> bool:
         """Whether a step has no use for more time."""
         estimate = found.requests_per_minute
         if not found.counts or estimate is None:
             return False
-        return estimate.ci95 is not None or self._best is None or grew(self._best, estimate)
+        if found.is_known or self._best is None or grew(self._best, estimate):
+            return True
+        return not self._may_be_known(found)
+
+    def _may_be_known(self, found: StepWindow) -> bool:
+        """Whether all the time that a step may have is enough for an interval that is not rough."""
+        longest_s = (self._last - self._full) / SECOND
+        return found.throughput.turns * longest_s >= ROUND_TRIPS * found.window.seconds
 
     def _judged(self, view: "_View", ended_by: Literal["precision", "step-time"]) -> StepWindow:
         """Return the window without its warm-up transient.
@@ -177,9 +192,28 @@ class StepWatch:
         """
         state = steady(view.series)
         cut = len(view.bins.answers) // 2 if state.cut is None else state.cut
-        window = Window(self._full + cut * view.width, self._full + len(view.bins.answers) * view.width)
-        bins = view.bins.since(cut)
-        return StepWindow(window, state.unsteady, state.undecided, ended_by, throughput(bins), bins.mean_think_s)
+        window = view.window(self._full, cut)
+        return StepWindow(window, state.unsteady, state.undecided, ended_by, throughput(view.bins.since(cut)))
+
+    def _prolonged(self, found: StepWindow, view: "_View") -> StepWindow:
+        """Return the last window of a step with a throughput, if the step was long enough for one.
+
+        Far above capacity a queue fills for one round trip, and cutting that off may leave less than three. They are
+        shown, and said not to be steady.
+        """
+        trips = found.throughput.round_trips
+        if found.too_short is None or not trips:
+            return found
+        whole = len(view.bins.answers)
+        needed = ceil(_AMPLY * SHORTEST_WINDOW / trips * found.window.seconds * SECOND / view.width)
+        if needed > whole:
+            return found
+        longer = throughput(view.bins.since(whole - needed))
+        if longer.requests_per_minute is None:
+            return found
+        unsteady = "its warm-up transient reaches into its window, which would be too short without it"
+        window = view.window(self._full, whole - needed)
+        return replace(found, window=window, unsteady=unsteady, undecided=None, throughput=longer)
 
     def _view(self, end: int) -> "_View":
         """Return what the step shows up to a time, in at most ``MOST_VIEWED`` bins."""
@@ -205,6 +239,10 @@ class _View:
     bins: Bins
     series: Mapping[str, Series]
     """What has to be steady."""
+
+    def window(self, origin: int, cut: int) -> Window:
+        """Return the window of the bins from an index on; ``origin``: time of the first one."""
+        return Window(origin + cut * self.width, origin + len(self.bins.answers) * self.width)
 
     @property
     def cut(self) -> int:

@@ -38,7 +38,8 @@ def _figures(measured: Records, evidence: Evidence, window: Window | None, slo: 
     if window is not None:
         sent = steps.of_those_sent(window, measured, slo, thinks=thinks, whole=None if has_steps else {})
         latency_in_window = sent.pop("latency")
-        served = msgspec.structs.asdict(steps.served(window, measured, thinks=thinks))
+        # The answers of a name wait for those of others: only all of them are a closed loop.
+        served = msgspec.structs.asdict(steps.served(window, measured, thinks=thinks, closed_loop=False))
         in_window = NameWindow(**served, **sent, share=None)
     return NameSummary(
         requests=requests(measured, all_known=evidence.started is not None),

@@ -49,6 +49,7 @@ def throughput_table(summary: Summary) -> Table:
     return Table("Throughput", ("model", column), tuple(rows), _throughput_note(summary, best) + rounds_note(summary))
 
 
+_ROUGH = "rough interval, as the window holds few round trips"
 _MEDIANS = f"{', '.join(metric.label for metric in LIMITS)}, p50, ms"
 
 
@@ -73,18 +74,23 @@ def _throughput_note(summary: Summary, best: ThroughputSummary) -> str:
 
 
 def _counted(summary: Summary) -> str:
-    """Say in which window a closed loop's answers count, and why there is no interval of users who think."""
+    """Say in which window a closed loop's answers count, and why its interval is missing or rough, if so."""
     if summary.users_changed:
         return "No figure: the number of users was changed during the run, so it is of no number of users."
     steps = summary.steps or []
     if not steps:
         return "No figure: there was no time in which all users were at work."
-    if all(step.think_ms is None for step in steps):
-        return "Counted while all users were waiting, from 30 answers on."
-    note = "Users think between their requests: each answer counts over its user's cycle of think time and request. "
-    note += "Counted while all users were in their cycles, from 30 answers on."
-    why = steps[0].no_interval if len(steps) == 1 else None
-    return note if why is None else f"{note} No interval: {why}; more --requests, or a longer --run-time."
+    note = "Counted while all users were waiting, from three round trips on."
+    if any(step.think_ms is not None for step in steps):
+        note = (
+            "Users think between their requests: each answer counts over its user's cycle of think time and request. "
+        )
+        note += "Counted while all users were in their cycles, from three cycles on."
+    if len(steps) > 1:
+        return note
+    if steps[0].no_interval is not None:
+        return f"{note} No interval: {steps[0].no_interval}; more --requests, or a longer --run-time."
+    return f"{note} {_ROUGH}: more --requests, or a longer --run-time." if steps[0].rough else note
 
 
 def _within(goodput: Goodput | None) -> str:
@@ -152,6 +158,10 @@ def _notes(step: StepSummary) -> str:
         found.append("too short to tell whether it was steady")
     if step.ended_by == "broken off":
         found.append("broken off")
+    if step.no_interval is not None:
+        found.append(step.no_interval)
+    elif step.rough:
+        found.append(_ROUGH)
     return "; ".join(found)
 
 

@@ -42,7 +42,7 @@ def _where(summary: Summary) -> tuple[str, str]:
     best = summary.throughput
     if best is None or not best.requests_per_minute:
         return "", "Of all steps." if summary.is_sweep else ""
-    per_minute = f"{REQUESTS_PER_MINUTE.label}: the name's part of what was served, from 30 answers on."
+    per_minute = f"{REQUESTS_PER_MINUTE.label}: the name's part of what was served."
     if not summary.is_sweep:
         return "", per_minute
     where = f", at {counted(best.at_concurrency or 0, 'user')}"

@@ -77,7 +77,7 @@ def rate(arrivals: Arrivals, measured: Iterable[RequestRecord], slo: Slo | None)
     seen = episodes(Spans.of(measured).in_flight(edges_of(window, max(1, (window.end - window.start) // BINS))))
     return Rate(
         **about,
-        **asdict(served(window, measured)),
+        **asdict(served(window, measured, closed_loop=False)),
         queueing_episodes=round(seen, 1),
         run_time_needed_s=None if seen >= ENOUGH_EPISODES else _time_needed(window, seen),
         latency_from_schedule=_latency(due_by_schedule, seen),

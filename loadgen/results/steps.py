@@ -11,11 +11,11 @@ from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meeting
 from loadgen.measure.intervals import distribution_of_series, effective_sample_size, share
 from loadgen.measure.latency import latency
-from loadgen.measure.limits import ATTAINMENT, ENOUGH_REQUESTS, ROUND_TRIPS
+from loadgen.measure.limits import ATTAINMENT
 from loadgen.measure.load import Spans, Window, belonging_to, edges_of
 from loadgen.measure.records import Records
 from loadgen.measure.statistics import Distribution, Estimate
-from loadgen.measure.throughput import Bins, Throughput
+from loadgen.measure.throughput import Bins
 from loadgen.measure.throughput import throughput as throughput_of
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import LIMITS
@@ -66,39 +66,31 @@ NOTHING_SERVED = Served(
 """Of what has no window."""
 
 
-def served(window: Window, measured: Iterable[RequestRecord], *, thinks: bool = False) -> Served:
-    """Return what was served in a window, with 95 % intervals; no figure of fewer than 30 answers.
+def served(
+    window: Window, measured: Iterable[RequestRecord], *, thinks: bool = False, closed_loop: bool = True
+) -> Served:
+    """Return what was served in a window, with 95 % intervals; of users who think also their mean think time.
 
-    Of users who think also their mean think time, and why there is no interval, if so.
+    ``rough`` tells intervals of a window of a few round trips from those by batch means, ``no_interval`` why there is
+    none. ``closed_loop``: whether ``measured`` are all records of a closed loop, which rough intervals need.
     """
     edges = edges_of(window, max(1, (window.end - window.start) // BINS))
     measured = Records.of(measured)
     bins = Bins.of(measured.where(measured.ints("end_ns") > window.start), edges, cycles=thinks)
-    found = throughput_of(bins)
-    enough = found.answers >= ENOUGH_REQUESTS
+    found = throughput_of(bins, closed_loop=closed_loop)
     per_minute, per_second = found.requests_per_minute, found.tokens_per_second
     nothing = Figure(value=None, ci95=None, n=round(found.answers))
     return Served(
         window_seconds=window.seconds,
         round_trips=round(found.round_trips, 2),
         answers=round(found.answers, 1),
-        requests_per_minute=shown(per_minute) if per_minute and enough else nothing,
-        output_tokens_per_second=per_second.value if per_second and enough else None,
-        output_tokens_per_second_ci95=per_second.ci95 if per_second and enough else None,
+        requests_per_minute=nothing if per_minute is None else shown(per_minute),
+        output_tokens_per_second=None if per_second is None else per_second.value,
+        output_tokens_per_second_ci95=None if per_second is None else per_second.ci95,
+        rough=found.is_rough,
+        no_interval=found.no_interval,
         think_ms=1_000 * bins.mean_think_s if thinks else None,
-        no_interval=_why_no_interval(found) if thinks else None,
     )
-
-
-def _why_no_interval(found: Throughput) -> str | None:
-    """Return why the throughput of users who think has no interval; None where it has one."""
-    estimate = found.requests_per_minute
-    if estimate is not None and estimate.ci95 is not None:
-        return None
-    if found.long_enough:
-        return "throughput changed too slowly for a window of this length"
-    cycles = f"the window holds {found.answers:.0f} answers and {found.round_trips:.1f} cycles of the users"
-    return f"{cycles}, an interval needs {ENOUGH_REQUESTS} and about {ROUND_TRIPS}"
 
 
 def of_those_sent(
@@ -136,13 +128,14 @@ def throughput(steps: Sequence[StepSummary], concurrency: int | None) -> Through
             goodput=None,
         )
     rates = [s.requests_per_minute or NO_FIGURE for s in known]
-    points = [(s.concurrency, rate.value or 0.0, rate.ci95) for s, rate in zip(known, rates, strict=True)]
+    points = [(s.concurrency, rate.value or 0.0, _ci95(s)) for s, rate in zip(known, rates, strict=True)]
     top = knee.plateau(points)
     highest = [known[i] for i in top.steps]
     tokens = [s.output_tokens_per_second for s in highest]
     at = min(s.concurrency for s in highest)
+    ci95 = top.ci95 or _rough_ci95(top.value, [rates[i] for i in top.steps])
     return ThroughputSummary(
-        requests_per_minute=Figure(value=top.value, ci95=top.ci95, n=sum(rates[i].n for i in top.steps)),
+        requests_per_minute=Figure(value=top.value, ci95=ci95, n=sum(rates[i].n for i in top.steps)),
         at_concurrency=at,
         plateau=sorted(s.concurrency for s in highest),
         output_tokens_per_second=None
@@ -169,6 +162,24 @@ def _knee(steps: Sequence[StepSummary], points: Sequence[knee.Step]) -> KneeSumm
         text=found.text,
         latency=_latency_at(steps, found.between[1]),
     )
+
+
+def _ci95(step: StepSummary) -> tuple[float, float] | None:
+    """Return the interval of a step's throughput; None where it is rough, so that other steps decide what is highest.
+
+    The highest of several rough values is too high by chance, more than that of well-known ones.
+    """
+    return None if step.rough or step.requests_per_minute is None else step.requests_per_minute.ci95
+
+
+def _rough_ci95(value: float, rates: Sequence[Figure]) -> tuple[float, float] | None:
+    """Return the narrowest of some rough intervals, around their mean; None where there is none."""
+    known = [(rate.ci95, rate.value) for rate in rates if rate.ci95 is not None and rate.value]
+    shares = [(low / of, high / of) for (low, high), of in known]
+    if not shares:
+        return None
+    low, high = min(shares, key=lambda ends: ends[1] - ends[0])
+    return value * low, value * high
 
 
 def _latency_at(steps: Sequence[StepSummary], users: int) -> dict[str, Distribution]:

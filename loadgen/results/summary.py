@@ -17,12 +17,11 @@ from loadgen.measure.envelope import StreamLoad, described, stream_load
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import Arrivals, Instrument, StepFacts
 from loadgen.measure.gaps import ChunkCounts
-from loadgen.measure.intervals import in_order
 from loadgen.measure.latency import latency
 from loadgen.measure.load import Window, peak_in_flight
-from loadgen.measure.pace import pace, widened
 from loadgen.measure.records import Records
-from loadgen.measure.statistics import distribution, mean, percentile, ratio_of_totals
+from loadgen.measure.speed import speed
+from loadgen.measure.statistics import distribution, percentile
 from loadgen.measure.verdict import Verdict, judge
 from loadgen.record import Phase, RequestRecord
 from loadgen.results import energy, steps
@@ -240,19 +239,13 @@ _FIGURES: Mapping[Kind, Callable[[Manifest, Evidence, Verdict, Latency], dict[st
 
 def _speed(ok: Records) -> Speed:
     ordered = ok.sorted_by("sent_ns")
-    rates = ordered.known_figures(metrics.TOKENS_PER_SECOND)
-    counted = ordered.where((ordered.ints("output_tokens") > 0) & ~np.isnan(ordered.figure(metrics.E2E)))
-    lengths, seconds = counted.ints("output_tokens"), counted.figure(metrics.E2E) / 1e3
-    total = ratio_of_totals(lengths, seconds)
-    if total is not None:
-        total = in_order(total, lengths - total.value * seconds, scale=len(counted) / sum(seconds.tolist()))
-    per_request = mean(rates)
-    wandering = pace(lengths, seconds)
+    counted = ordered.where((ordered.ints("output_tokens") > 0) & (ordered.figure(metrics.E2E) > 0))
+    seconds = counted.figure(metrics.E2E) / 1e3
+    found = speed(counted.ints("output_tokens").tolist(), seconds.tolist())
     return Speed(
-        tokens_per_second_mean=None
-        if per_request is None
-        else steps.shown(widened(in_order(per_request, rates), wandering)),
-        tokens_per_second_total=None if total is None else steps.shown(widened(total, wandering)),
+        tokens_per_second_mean=None if found.mean is None else steps.shown(found.mean),
+        tokens_per_second_total=None if found.total is None else steps.shown(found.total),
+        no_interval=found.no_interval,
     )
 
 

@@ -253,10 +253,12 @@ class Served(_Part, frozen=True, kw_only=True):
     requests_per_minute: Figure | None
     output_tokens_per_second: float | None
     output_tokens_per_second_ci95: tuple[float, float] | None
-    think_ms: float | None = None
-    """Mean think time of users who think."""
+    rough: bool = False
+    """Whether the intervals are those of a window of a few round trips."""
     no_interval: str | None = None
     """Why there is no interval, if so."""
+    think_ms: float | None = None
+    """Mean think time of users who think."""
 
 
 class StepSummary(Served, frozen=True, kw_only=True):
@@ -317,6 +319,8 @@ class Speed(_Part, frozen=True, kw_only=True):
     """Mean over requests."""
     tokens_per_second_total: Figure | None
     """Total tokens over total time."""
+    no_interval: str | None = None
+    """Why one of them has no interval, if so."""
 
 
 class Rate(Served, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from loadgen.measure.limits import ENOUGH_REQUESTS
 from loadgen.metrics import LATENCIES, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.printable import counted
 from loadgen.results.counts import causes_of
@@ -64,8 +63,8 @@ def _speed(summary: Summary) -> Table:
     users = "users changed during the run" if summary.users_changed else "one user"
     over = f"the full round trip, mean over {counted(mean.n, 'request')}"
     note = f"Output tokens over {over}, {users}, answers {way}.{rounds_note(summary)}"
-    if mean.n >= ENOUGH_REQUESTS and mean.ci95 is None:
-        note += " No interval: the engine's pace changes too slowly for a run of this length; more --requests."
+    if summary.speed.no_interval is not None:
+        note += f" No interval: {summary.speed.no_interval}; more --requests."
     return Table(
         "Speed",
         ("model", column),

@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.cells import closed, rates, speeds, sweeps
+from benchmarks.cells import closed, rates, small, speeds, sweeps
 from benchmarks.cells.cell import FEWEST, Cell, columns
 from benchmarks.figures import Figures, Section
 
 Measure = Callable[[int, np.random.Generator], Mapping[str, Cell]]
 """Of runs and a generator: a cell for each figure."""
 
-PARTS = ("closed", "sweeps", "rates", "speeds")
+PARTS = ("closed", "small", "sweeps", "rates", "speeds")
 _SEED = 2026
 
 
@@ -46,6 +46,18 @@ def cells_of(part: str | None = None) -> dict[str, Measure]:
     loads: dict[str, Measure] = {}
     if part in {None, "closed"}:
         loads |= {f"closed: {name}": partial(closed.measured, load) for name, load in closed.loads().items()}
+    if part in {None, "small"}:
+        loads |= {
+            f"one user: {name}, {n} answers": partial(small.of_one_user, name, n)
+            for name in small.ONE_USER
+            for n in small.ANSWERS
+        }
+        loads |= {
+            f"few: {name}, {users} users, {trips} round trips": partial(small.of_several, name, users, trips)
+            for name in small.SYSTEMS
+            for users in small.USERS
+            for trips in small.TRIPS
+        }
     if part in {None, "sweeps"}:
         loads |= {f"sweep: {name}": partial(sweeps.measured, name) for name in sweeps.SWEEPS}
     if part in {None, "rates"}:

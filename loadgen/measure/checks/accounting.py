@@ -194,7 +194,8 @@ def sample_size(e: Evidence) -> Finding:
     few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
     if few and e.steps:
         found = ", ".join(f"{_answers(e, step)} at {step.concurrency} users" for step in few)
-        return Finding(Status.WARN, found, f"{limit} in each step", "Their figures are left out: a longer --step-time.")
+        advice = "The intervals of their figures are rough: a longer --step-time."
+        return Finding(Status.WARN, found, f"{limit} in each step", advice)
     if n < ENOUGH_REQUESTS:
         return Finding(Status.WARN, value, limit, "The interval is rough: more --requests.")
     return Finding(Status.OK, value, limit)

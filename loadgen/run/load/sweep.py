@@ -1,6 +1,8 @@
 """A sweep: a closed loop with more users in each step."""
 
+import logging
 from collections.abc import Sequence
+from math import ceil
 from statistics import median
 
 from loadgen.clock import SECOND
@@ -10,7 +12,7 @@ from loadgen.measure.doubling import DoublingSteps, FixedSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.goodput import meets
 from loadgen.measure.limits import ATTAINMENT
-from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
+from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow, longest_step_s
 from loadgen.printable import counted
 from loadgen.record import Outcome, RequestRecord
 from loadgen.results.manifest import Kind
@@ -19,14 +21,23 @@ from loadgen.scenario import Scenario
 from loadgen.slo import Slo, parse_slo
 from loadgen.steps import parse_precision, parse_steps
 
+logger = logging.getLogger(__name__)
+
 FIRST_SPREAD_S = 2.0
 """Starts of the first users are spread over this time if no warm-up measured a round trip."""
 
 LONGEST_SPREAD = 1 / 6
 """Share of a step's time after which all its users are there."""
 
-MOST_WAIT = 2 * MOST_STEP_TIMES
-"""A step whose requests do not end is given up after this multiple of ``--step-time``."""
+_MOST_LISTED = 6
+"""Steps that an announcement lists."""
+
+_SHOWN_IN_SECONDS = 120.0
+"""Shorter durations are announced in seconds."""
+
+MOST_WAIT = 10
+"""A run is given up if a request that was sent at the start of a step has not ended after this multiple of
+``--step-time``."""
 
 
 class Sweep(LoadModel):
@@ -68,6 +79,7 @@ class Sweep(LoadModel):
     def play(self, load: RunningLoad) -> None:
         """Play one step after another."""
         step_time_s = self.scenario.step_time
+        logger.info(announcement(self._policy, step_time_s))
         concurrency: int | None = self._policy.first
         e2e_ms = load.warmed_up.e2e_ms
         cycle_s = FIRST_SPREAD_S if e2e_ms is None else e2e_ms / 1000
@@ -112,6 +124,32 @@ class Sweep(LoadModel):
         if self._slo is None or not records:
             return False
         return sum(meets(r, self._slo) for r in records) < ATTAINMENT * len(records)
+
+
+def announcement(policy: StepPolicy, step_time_s: float) -> str:
+    """Describe the steps to come, how long one may take and why, and how long all of them take at most."""
+    users, most_s = policy.possible, MOST_STEP_TIMES * step_time_s
+    until = ", until throughput stops growing" if policy.known_steps is None else ""
+    longest_s = len(users) * longest_step_s(step_time_s)
+    return (
+        f"Sweep with {_listed(users)}{until}. A step takes {step_time_s:g} s (--step-time), or less if its "
+        f"requests/min are known to within --precision. It goes on to at most {most_s:g} s while it has fewer than "
+        "three answers per user, is not steady, or does not show whether throughput grew. "
+        f"At most {counted(len(users), 'step')} and {_duration(longest_s)} in all."
+    )
+
+
+def _listed(users: Sequence[int]) -> str:
+    """Return the users of all steps as text, those in the middle of a long list left out."""
+    *before, last = users
+    if len(users) > _MOST_LISTED:
+        before = before[: _MOST_LISTED - 1]
+    dots = "... " if len(before) < len(users) - 1 else ""
+    return "".join(f"{n:,}, " for n in before) + dots + counted(last, "user")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _SHOWN_IN_SECONDS else f"{ceil(seconds / 60):,} min"
 
 
 def _check_answered(facts: StepFacts, records: Sequence[RequestRecord]) -> None:

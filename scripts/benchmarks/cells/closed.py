@@ -12,9 +12,10 @@ from benchmarks.simulators.loads import ClosedLoop
 from benchmarks.simulators.servers import Model
 from loadgen.clock import SECOND
 from loadgen.measure.statistics import Estimate
-from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
+from loadgen.measure.watch import StepWatch, StepWindow
 from loadgen.record import RequestRecord
 from loadgen.results.steps import NO_FIGURE, served
+from loadgen.run.load.sweep import MOST_WAIT
 
 STEP_S, PRECISION = 60.0, 0.02
 """The defaults of a sweep."""
@@ -122,7 +123,7 @@ def plays(model: Model, load: Load, rng: np.random.Generator) -> Iterator[Played
 
 
 def _looks(loop: ClosedLoop) -> Iterator[Look]:
-    while loop.now_ns < 2 * MOST_STEP_TIMES * STEP_S * SECOND:
+    while loop.now_ns < MOST_WAIT * STEP_S * SECOND:
         ended = loop.run_until(loop.now_ns / SECOND + LOOK_S)
         yield Look(loop.now_ns, loop.settled_ns, ended)
 

@@ -17,10 +17,11 @@ from loadgen.clock import SECOND
 from loadgen.measure.doubling import DoublingSteps, StepPolicy
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.verdict import Verdict
-from loadgen.measure.watch import MOST_STEP_TIMES, StepWatch, StepWindow
+from loadgen.measure.watch import StepWatch, StepWindow
 from loadgen.record import RequestRecord
 from loadgen.results.steps import NO_FIGURE, served, throughput
 from loadgen.results.summary_schema import StepSummary, ThroughputSummary
+from loadgen.run.load.sweep import MOST_WAIT
 
 SWEEPS: Mapping[str, tuple[System, float, float]] = {
     "batching 16 CV 1, 3 s": (batching(16, 1.0), 3.0, 0.0),
@@ -80,7 +81,7 @@ def play(model: Model, plan: StepPolicy, rng: np.random.Generator, step_s: float
         facts.append(StepFacts(number=len(facts), concurrency=users, began_ns=began))
         loop.set_users(users, began / SECOND, spread_s := min(round_trip_s, SPREAD * step_s))
         watch = StepWatch(began, began + round(spread_s * SECOND), step_s, PRECISION, plan.best)
-        found = _watched(watch, loop, records, began / SECOND + 2 * MOST_STEP_TIMES * step_s)
+        found = _watched(watch, loop, records, began / SECOND + MOST_WAIT * step_s)
         _note(facts[-1], found)
         ended, sent = records[at:], watch.belonging_to(found.window)
         steps.append(_summary(facts[-1], found, ended))
