@@ -24,6 +24,9 @@ Places = NDArray[np.intp]
 _BATCH = 4_096
 """Objects that are made at a time where all records are iterated over."""
 
+_OPTIONAL = frozenset(field.name for field in msgspec.structs.fields(RequestRecord) if field.default is None)
+"""Fields that need not be given where they are None."""
+
 _C = TypeVar("_C", bound=Column)
 
 
@@ -244,8 +247,9 @@ class RecordColumns:
 
     def made(self, rows: Places) -> Sequence[RequestRecord]:
         """Return some records as objects."""
-        values = zip(*(column.values(rows) for column in self._columns.values()), strict=True)
-        return [RequestRecord(**dict(zip(self._columns, of, strict=True))) for of in values]
+        columns = {name: column.values(rows) for name, column in self._columns.items()}
+        told = {name: of for name, of in columns.items() if name not in _OPTIONAL or of.count(None) < len(of)}
+        return [RequestRecord(**dict(zip(told, of, strict=True))) for of in zip(*told.values(), strict=True)]
 
     def with_columns(self, columns: Mapping[str, Column], *, keeps_figures: bool = False) -> "RecordColumns":
         """Return the records with other columns in place of theirs; ``keeps_figures``: no metric depends on them."""
