@@ -316,11 +316,11 @@ def run(events):
     return last_result(env)
 
 def test_own_users():
-    assert run(None).summary["requests"]["completed"] == 40
+    assert run(None).summary.requests.completed == 40
 
 if __name__ == "__main__":
     result = run(events)
-    print("result", result.summary["requests"]["completed"], result.folder)
+    print("result", result.summary.requests.completed, result.folder)
 """
 
 
@@ -369,7 +369,7 @@ with gevent.Timeout(120):
         gevent.sleep(0.05)
 env.runner.quit()
 summary = last_result(env).summary
-print("steps", [step["concurrency"] for step in summary["steps"]], "aborted", summary["requests"]["aborted"])
+print("steps", [step.concurrency for step in summary.steps], "aborted", summary.requests.aborted)
 """
 
 

@@ -28,6 +28,7 @@ from loadgen.results import energy, steps
 from loadgen.results.by_name import by_name
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.counts import requests, tokens
+from loadgen.results.drift import drift
 from loadgen.results.engine import engine_facts
 from loadgen.results.grafana import link
 from loadgen.results.manifest import Kind, Manifest
@@ -89,6 +90,7 @@ def summarise(manifest: Manifest, records: Iterable[RequestRecord]) -> Summary:
         instrument=_instrument(manifest, evidence.ok),
         users_changed=manifest.users_changed,
         **figures,
+        drift=[] if evidence.steps else drift(evidence.measured),
         by_name=by_name(evidence, _window(evidence, figures.get("throughput")), _slo(manifest)) if is_named else {},
     )
 

@@ -363,6 +363,19 @@ class NameSummary(_Part, frozen=True, kw_only=True):
     window: NameWindow | None = None
 
 
+class Slice(_Part, frozen=True, kw_only=True):
+    """A part of the measured time of a long run."""
+
+    start_s: float
+    """Since the first measured request was sent."""
+    end_s: float
+    requests_per_minute: float
+    output_tokens_per_second: float | None
+    failed: int
+    """Requests sent in it that had no complete answer."""
+    latency: Latency
+
+
 class Summary(_Part, frozen=True, kw_only=True):
     """The figures of a run, with its verdict."""
 
@@ -400,6 +413,8 @@ class Summary(_Part, frozen=True, kw_only=True):
     rate: Rate | None = None
     energy: EnergySummary | None
     by_name: dict[str, NameSummary] = {}
+    drift: list[Slice] = []
+    """Equal slices of a run of more than an hour that has no steps."""
 
     @property
     def is_sweep(self) -> bool:

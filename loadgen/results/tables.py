@@ -6,6 +6,7 @@ from typing import Any
 from loadgen.metrics import LATENCIES, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.printable import counted
 from loadgen.results.counts import causes_of
+from loadgen.results.drift import drift_table
 from loadgen.results.load_tables import (
     rate_latency_table,
     rate_table,
@@ -47,7 +48,14 @@ _ANSWERS: Mapping[str, Callable[[Summary], list[Table]]] = {
 
 def details(summary: Summary) -> list[Table]:
     """Return the tables that say how the answer came about."""
-    found = [latency_table(summary), names_table(summary), _requests(summary), _energy(summary), _checks(summary)]
+    found = [
+        latency_table(summary),
+        drift_table(summary.drift),
+        names_table(summary),
+        _requests(summary),
+        _energy(summary),
+        _checks(summary),
+    ]
     found += [_engine(summary), _instrument(summary)]
     return [table for table in found if table.rows]
 
