@@ -193,7 +193,7 @@ def sample_size(e: Evidence) -> Finding:
         return Finding(Status.INCONCLUSIVE, value, limit, advice)
     few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
     if few and e.steps:
-        found = ", ".join(f"{_answers(e, step)} at {step.concurrency} users" for step in few)
+        found = ", ".join(f"{_answers(e, step)} at {counted(step.concurrency, 'user')}" for step in few)
         advice = "The intervals of their figures are rough: a longer --step-time."
         return Finding(Status.WARN, found, f"{limit} in each step", advice)
     if n < ENOUGH_REQUESTS:
