@@ -147,7 +147,8 @@ class Words:
 
     def equal(self, rows: Rows, values: tuple[object, ...]) -> Mask:
         """Return where the value is one of these."""
-        return np.isin(self.codes(rows), [self._places.get(value, -1) for value in values])
+        is_wanted = np.array([word in values for word in self._places], dtype=bool)
+        return is_wanted[self.codes(rows)]
 
     def values(self, rows: Rows) -> list[Any]:
         """Return the values as they were added."""

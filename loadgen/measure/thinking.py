@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from loadgen.clock import MS
-from loadgen.measure.columns import Ints
+from loadgen.measure.columns import Ints, Mask
 from loadgen.measure.limits import OWN_PAUSE_MS, THINKING_PAUSES, THINKING_SHARE, THINKING_USERS
 from loadgen.measure.load import Window
 from loadgen.measure.records import Records
@@ -36,8 +36,7 @@ def thinking_ns(records: Records, lateness: int) -> Ints:
 
 def has_think_time(measured: Records, lateness: int) -> bool:
     """Whether users of a closed loop think: on average as many as the limits say."""
-    thoughtful = np.isin(measured.ints("user"), _thoughtful_users(measured, lateness))
-    thinking = int(thinking_ns(measured, lateness)[thoughtful].sum())
+    thinking = int(thinking_ns(measured, lateness)[_is_thoughtful(measured, lateness)].sum())
     if not thinking:
         return False
     ended = measured.where_known("sent_ns", "end_ns")
@@ -46,12 +45,12 @@ def has_think_time(measured: Records, lateness: int) -> bool:
     return users * thinking / (thinking + waiting) > min(THINKING_SHARE * users, THINKING_USERS)
 
 
-def _thoughtful_users(measured: Records, lateness: int) -> Ints:
-    """Return the users of whose pauses more than a few are longer than the loop's lateness."""
-    paused = measured.where_known("think_ns")
-    users, of, pauses = np.unique(paused.ints("user"), return_inverse=True, return_counts=True)
-    long = np.bincount(of, weights=paused.ints("think_ns") > lateness, minlength=len(users))
-    return users[long / pauses > THINKING_PAUSES]
+def _is_thoughtful(measured: Records, lateness: int) -> Mask:
+    """Return of each request whether more than a few of its user's pauses are longer than the loop's lateness."""
+    users, user_of = np.unique(measured.ints("user"), return_inverse=True)
+    pauses = np.bincount(user_of, weights=measured.known("think_ns"), minlength=len(users))
+    long = np.bincount(user_of, weights=measured.ints("think_ns") > lateness, minlength=len(users))
+    return np.asarray((long / np.maximum(pauses, 1) > THINKING_PAUSES)[user_of])
 
 
 def users_of(records: Records) -> set[int]:

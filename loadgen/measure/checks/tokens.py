@@ -171,7 +171,7 @@ def _tokens_of_failed(e: Evidence, done: Records) -> float:
     chunks = done.total("chunks")
     tokens_a_chunk = max(1.0, int(lengths.sum()) / chunks) if chunks else 1.0
     failed = e.records.where(~e.records.equal("outcome", Outcome.OK)).where_known("sent_ns")
-    failed = failed.where(np.isin(failed.ints("http_status"), (ABSENT, HTTP_OK)))
+    failed = failed.where((failed.ints("http_status") == HTTP_OK) | ~failed.known("http_status"))
     counted = np.maximum(failed.ints("output_tokens"), 0)
     came = np.where(counted > 0, counted, tokens_a_chunk * np.maximum(failed.ints("chunks"), 0))
     went_on = failed.equal("outcome", *GIVEN_UP) | (not streamed)
