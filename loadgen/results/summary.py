@@ -90,7 +90,7 @@ def summarise(manifest: Manifest, records: Iterable[RequestRecord]) -> Summary:
         instrument=_instrument(manifest, evidence.ok),
         users_changed=manifest.users_changed,
         **figures,
-        drift=[] if evidence.steps else drift(evidence.measured),
+        drift=[] if evidence.steps else drift(evidence.measured, thinks=evidence.thinks),
         by_name=by_name(evidence, _window(evidence, figures.get("throughput")), _slo(manifest)) if is_named else {},
     )
 

@@ -367,12 +367,12 @@ class Slice(_Part, frozen=True, kw_only=True):
     """A part of the measured time of a long run."""
 
     start_s: float
-    """Since the first measured request was sent."""
+    """Since the first measured request began."""
     end_s: float
     requests_per_minute: float
     output_tokens_per_second: float | None
     failed: int
-    """Requests sent in it that had no complete answer."""
+    """Requests that began in it and had no complete answer: they were due, sent, or could not be sent."""
     latency: Latency
 
 
@@ -414,7 +414,7 @@ class Summary(_Part, frozen=True, kw_only=True):
     energy: EnergySummary | None
     by_name: dict[str, NameSummary] = {}
     drift: list[Slice] = []
-    """Equal slices of a run of more than an hour that has no steps."""
+    """Slices of a run of more than an hour that has no steps: at most 12, of a round length but for the last."""
 
     @property
     def is_sweep(self) -> bool:
