@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loadgen.measure.facts import StepFacts
+from loadgen.measure.records import Records
 from loadgen.record import Phase, RequestRecord
 
 
@@ -17,4 +18,6 @@ def place_of(step: StepFacts, path: Path) -> Path:
 
 def measured_in(step: StepFacts | None, records: Iterable[RequestRecord]) -> list[RequestRecord]:
     """Return the measured requests of a step; those of the whole run if ``step`` is None."""
-    return [r for r in records if r.phase is Phase.MEASURE and (step is None or r.step == step.number)]
+    records = Records.of(records)
+    measured = records.where(records.equal("phase", Phase.MEASURE))
+    return list(measured if step is None else measured.where(measured.ints("step") == step.number))
