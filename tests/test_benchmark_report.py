@@ -97,7 +97,7 @@ def test_each_step_of_a_sweep_has_a_report_with_its_figures(tmp_path: Path) -> N
         assert "p99" not in aggregate(found)["latency"]["request_latency"]
         assert found["run"]["time"]["duration"] == f"PT{step['window_seconds']:.3f}S"
         assert found["results"]["profiling"]["loadgen"]["figures"] == step
-    assert "throughput" not in aggregate(reports[0])  # too few answers for a figure
+    assert {"output_token_rate", "request_rate"} <= set(aggregate(reports[0])["throughput"])  # 17 answers are enough
     assert aggregate(reports[2])["throughput"]["output_token_rate"] == {
         "units": "tokens/s",
         "mean": as_json(run.summary)["steps"][2]["output_tokens_per_second"],

@@ -1,12 +1,18 @@
 """The page of a run that goes on, and its rows in Locust's own page. The browser's side is in test_web_ui.py."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.virtual_engine import Engine
+from support.virtual_run import VirtualLocust
 
+from loadgen.harness.live_data import live_data
 from loadgen.live.page import page
 from loadgen.live.rows import rows
+from loadgen.run.load.sweep import Sweep
 
 IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
 NOW: dict[str, Any] = {
@@ -92,3 +98,19 @@ def test_rows_before_a_run_say_so(data: dict[str, Any]) -> None:
 )
 def test_rows_name_only_as_much_of_the_step_as_is_known(changes: dict[str, Any], text: str) -> None:
     assert found(now=NOW | changes)["run"]["now"] == text
+
+
+def test_what_the_page_gets_of_a_sweep_is_plain_json(tmp_path: Path) -> None:
+    locust = VirtualLocust(
+        tmp_path,
+        lambda scenario: Sweep(scenario, 1, None),
+        engine=Engine(service_s=0.05, places=4),
+        steps="2,4",
+        warm_up=1,
+        step_time=4.0,
+        precision="20%",
+    )
+    locust.has_result = False
+    data = live_data(locust.drain())
+    assert len(data["steps"]) == 2
+    assert json.loads(json.dumps(data))["steps"][0]["latency"]["e2e_ms"]["n"] > 0

@@ -5,6 +5,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from loadgen.measure.evidence import SoFar
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.gaps import ChunkCounts
@@ -115,6 +117,7 @@ class LiveStats:
 
     def end_step(self, facts: StepFacts, found: StepWindow, records: Sequence[RequestRecord]) -> None:
         """Take what was found in a step; ``records``: those of its window."""
+        ok = [r for r in records if r.outcome is Outcome.OK]
         rate, speed = found.throughput.requests_per_minute, found.throughput.tokens_per_second
         self.steps.append(
             {
@@ -123,7 +126,8 @@ class LiveStats:
                 "failed": sum(r.outcome is not Outcome.OK for r in records),
                 "requests_per_minute": None if rate is None else {"value": rate.value, "ci95": rate.ci95},
                 "output_tokens_per_second": None if speed is None else speed.value,
-                "latency": latency([r for r in records if r.outcome is Outcome.OK], distribution_of_series),
+                # Plain, as all that the page gets: Flask cannot write structs.
+                "latency": msgspec.to_builtins(latency(ok, distribution_of_series)),
                 "steady": None if facts.undecided else facts.unsteady is None,
             }
         )
