@@ -9,7 +9,6 @@ import pytest
 from support.virtual_engine import Engine
 from support.virtual_run import VirtualLocust
 
-from loadgen.harness.live_data import live_data
 from loadgen.live.page import page
 from loadgen.live.rows import rows
 from loadgen.run.load.sweep import Sweep
@@ -111,6 +110,7 @@ def test_what_the_page_gets_of_a_sweep_is_plain_json(tmp_path: Path) -> None:
         precision="20%",
     )
     locust.has_result = False
-    data = live_data(locust.drain())
-    assert len(data["steps"]) == 2
-    assert json.loads(json.dumps(data))["steps"][0]["latency"]["e2e_ms"]["n"] > 0
+    live = locust.drain().live
+    steps = json.loads(json.dumps({"now": live.now(), "series": live.series(), "steps": live.steps}))["steps"]
+    assert [step["concurrency"] for step in steps] == [2, 4]
+    assert all(step["latency"]["e2e_ms"]["n"] > 0 for step in steps)
