@@ -22,14 +22,14 @@ def draw(folder: Path) -> Path | None:
     if row is None:
         return None
     mpl.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "loadgen", "font.size": 11})
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(11, 4.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(_PANELS), figsize=(11, 5), layout="constrained")
     for axis, (name, label, limit) in zip(axes, _PANELS, strict=True):
         for (case, figures), (colour, mark) in zip(row["cases"].items(), _STYLES, strict=False):
             axis.plot(*_points(figures, name), color=colour, marker=mark, label=case)
         axis.axhline(limit, color="0.4", linestyle=(0, (4, 3)), linewidth=1)
         axis.set(xscale="log", yscale="log", xlabel="requests of the run", ylabel=label)
         axis.grid(which="major", alpha=0.4)
-    axes[0].legend(fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(f"{row['title']}; dashed: the limit\n{row['machine']}, {row['date']}", fontsize=9)
     path = folder / "sizes.svg"
     figure.savefig(path, metadata={"Date": None})
