@@ -60,8 +60,8 @@ LOOKS_INDEPENDENT = 0.5
 
 _WORTH = 3
 """Effectively independent values that count as one for a median where neighbours are alike. Short series show too
-little of that: with each of them counted, medians of the round trips of 64 users at a batch of 16 hold the truth in 71
-to 92 of 100 windows of three to five round trips, with a third in 92 to 100."""
+little of that: with each of them counted, medians of the round trips of 64 users above capacity hold the truth in 71 to
+92 of 100 windows of three to five round trips, with a third, and what a pace may wander, in 85 and more."""
 
 _CONFIDENCE = 0.95
 _OUTSIDE = (1 - _CONFIDENCE) / 2
