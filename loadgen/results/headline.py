@@ -1,0 +1,121 @@
+"""The headline of a run: its main figure in one line, with the interval and what it is of, and the figures next to it.
+
+Every report, the terminal and the live page of an ended run begin with it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from loadgen.metrics import (
+    FROM_SEND,
+    LIMITS,
+    OUTPUT_TOKENS_PER_SECOND,
+    REQUESTS_PER_MINUTE,
+    TOKENS_PER_SECOND,
+    Metric,
+)
+from loadgen.printable import counted
+from loadgen.results.summary_schema import Figure, Latency, Summary
+from loadgen.results.text import ABSENT, number, short
+
+NO_INTERVAL = "no 95 % interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The main figure of a run, in words."""
+
+    figure: str
+    """Value and unit; a dash in place of a value that was not measured."""
+    interval: str
+    """``95 % interval 40.1 to 42.3``, or :data:`NO_INTERVAL`; empty where there is no figure."""
+    of: str
+    """What the figure is of, as in ``one user, mean over 100 requests``."""
+    figures: tuple[tuple[str, str], ...]
+    """What belongs to it: names with values, those that were measured."""
+
+    @property
+    def text(self) -> str:
+        """The figure in one line."""
+        interval = f" ({self.interval})" if self.interval else ""
+        return f"{self.figure}{interval}: {self.of}"
+
+
+def headline(summary: Summary) -> Headline:
+    """Return the headline of a run."""
+    return _HEADLINES[summary.kind](summary)
+
+
+def _speed(summary: Summary) -> Headline:
+    assert summary.speed is not None
+    mean = summary.speed.tokens_per_second_mean
+    users = "users changed during the run" if summary.users_changed else "one user"
+    of = f"{users}, full round trip, mean over {counted(mean.n if mean else 0, 'request')}"
+    return _headline(mean, TOKENS_PER_SECOND, of, _latencies(summary.latency))
+
+
+def _throughput(summary: Summary) -> Headline:
+    best = summary.throughput
+    assert best is not None
+    if best.at_concurrency is None:
+        of = "no number of users was kept long enough"
+    elif summary.is_sweep:
+        of = f"highest throughput, at {counted(best.at_concurrency, 'user')}"
+    else:
+        of = counted(best.at_concurrency, "user")
+    if best.requests_per_minute is None and summary.is_sweep:
+        of = "no step was steady and long enough"
+    latency = (best.latency or {}) if summary.is_sweep else summary.latency
+    figures = [(OUTPUT_TOKENS_PER_SECOND.label, short(best.output_tokens_per_second)), *_latencies(latency)]
+    if best.knee is not None:
+        figures.append(("throughput stops growing", _users_between(best.knee.between)))
+    return _headline(best.requests_per_minute, REQUESTS_PER_MINUTE, of, figures)
+
+
+def _rate(summary: Summary) -> Headline:
+    rate = summary.rate
+    assert rate is not None
+    of = f"served of {60 * rate.asked_per_second:,.10g} {REQUESTS_PER_MINUTE.label} asked, {rate.process} arrivals"
+    figures = [
+        (OUTPUT_TOKENS_PER_SECOND.label, short(rate.output_tokens_per_second)),
+        *_latencies(rate.latency_from_schedule, " from the schedule"),
+    ]
+    if rate.dropped:
+        figures.append(("dropped", f"{rate.dropped:,} of {rate.scheduled:,}"))
+    return _headline(rate.requests_per_minute, REQUESTS_PER_MINUTE, of, figures)
+
+
+_HEADLINES: Mapping[str, Callable[[Summary], Headline]] = {
+    "speed": _speed,
+    "throughput": _throughput,
+    "rate": _rate,
+}
+"""By the kind of a run."""
+
+
+def _headline(value: Figure | None, metric: Metric, of: str, figures: list[tuple[str, str]]) -> Headline:
+    measured = tuple((name, text) for name, text in figures if text != ABSENT)
+    if value is None or value.value is None:
+        return Headline(f"{ABSENT} {metric.label}", "", of, measured)
+    interval = NO_INTERVAL if value.ci95 is None else f"95 % interval {_span(value.value, value.ci95)}"
+    return Headline(f"{short(value.value)} {metric.label}", interval, of, measured)
+
+
+def _span(value: float, ci95: tuple[float, float]) -> str:
+    """Write both ends with as many digits as the value has."""
+    digits = len(short(value).partition(".")[2])
+    return f"{number(ci95[0], digits)} to {number(ci95[1], digits)}"
+
+
+def _latencies(latency: Latency, origin: str = "") -> list[tuple[str, str]]:
+    """Return the medians of what a user waits for; ``origin``: from when those count that count from the send."""
+    return [
+        (f"{metric.label} p50{origin if metric in FROM_SEND else ''}", f"{short(median)} {metric.unit}")
+        for metric in LIMITS
+        if metric.key in latency and (median := latency[metric.key].p50) is not None
+    ]
+
+
+def _users_between(between: tuple[int, int]) -> str:
+    low, high = between
+    return f"between {low:,} and {counted(high, 'user')}" if low else f"at or below {counted(high, 'user')}"
