@@ -9,7 +9,7 @@ _KNOWN = [engine.METRICS for engine in (vllm, sglang, tgi, llamacpp, lmdeploy, t
 
 def _all(ours: str) -> Names:
     """Return what all engines that we know call it: which one answers is not known."""
-    return tuple(name for metrics in _KNOWN for name in metrics.names[ours])
+    return tuple(name for metrics in _KNOWN for name in getattr(metrics, ours))
 
 
 ENGINE = Engine(
@@ -25,6 +25,7 @@ ENGINE = Engine(
         waiting=_all("waiting"),
         prefix_hits=_all("prefix_hits"),
         prefix_queries=_all("prefix_queries"),
+        kv_cache=_all("kv_cache"),
     ),
     fixed_length_fields=ignore_eos,
     notes=("The key is that of OPENAI_API_KEY or OPENAI_API_KEY_FILE; matrix.toml may name another variable.",),

@@ -150,11 +150,23 @@ class Metrics:
     """Prompt tokens that were found in the prefix cache."""
     prefix_queries: Names = ()
     """Prompt tokens that were looked for in it."""
+    kv_cache: Names = ()
+    """Share of the KV cache that is in use, 0 to 1."""
 
     @property
-    def names(self) -> dict[str, Names]:
-        """All but the route, by our names."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "path"}
+    def counters(self) -> dict[str, Names]:
+        """What is read before and after a run, by our names."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"path", "kv_cache"}}
+
+    @property
+    def load(self) -> dict[str, Names]:
+        """What is read during a run and summed over label sets, by our names."""
+        return {"running": self.running, "waiting": self.waiting}
+
+    @property
+    def load_shares(self) -> dict[str, Names]:
+        """What is read during a run and is a share, by our names."""
+        return {"kv_cache": self.kv_cache}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ METRICS = Metrics(
     requests=("lmdeploy:request_success_total",),
     running=("lmdeploy:num_requests_running",),
     waiting=("lmdeploy:num_requests_waiting",),
+    kv_cache=("lmdeploy:gpu_cache_usage_perc",),
 )
 """0.18."""
 

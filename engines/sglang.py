@@ -18,6 +18,7 @@ METRICS = Metrics(
     waiting=("sglang:num_queue_reqs",),
     prefix_hits=("sglang:cached_tokens_total",),
     prefix_queries=("sglang:prompt_tokens_total",),
+    kv_cache=("sglang:token_usage",),
 )
 """0.5, where it was started with ``--enable-metrics``."""
 

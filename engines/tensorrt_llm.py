@@ -20,6 +20,7 @@ METRICS = Metrics(
     requests=("trtllm_request_success_total",),
     running=("trtllm_num_requests_running",),
     waiting=("trtllm_num_requests_waiting",),
+    kv_cache=("trtllm_kv_cache_utilization",),
 )
 """Of the main branch; 1.2.1 has requests, and tells neither tokens nor who waits."""
 

@@ -20,6 +20,7 @@ METRICS = Metrics(
     waiting=("vllm:num_requests_waiting",),
     prefix_hits=("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),  # the second before 0.9
     prefix_queries=("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
+    kv_cache=("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),  # the second before 0.10
 )
 """0.6 to 0.33."""
 

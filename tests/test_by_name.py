@@ -7,6 +7,7 @@ from itertools import cycle
 import msgspec
 import pytest
 from rich.console import Console
+from support.summaries import document
 from test_checks_load import closed_loop, step
 from test_hostile_text import EVIL, NAMED, assert_harmless
 from test_measure import record, shifted
@@ -189,7 +190,7 @@ def test_one_name_has_no_table_and_two_have_one_in_each_report() -> None:
         *("TTFT p50, ms", "TTFT p99, ms", "TPOT p50, ms", "ITL p50, ms", "E2E p50, ms", "E2E p99, ms"),
     )
     assert table.rows[1] == (SECOND, "20", "0", "5.0", "100.0", "n<368", "10.00", "10.00", "150.0", "n<368")
-    for page in (markdown(summary), html(summary)):
+    for page in (markdown(document(summary)), html(document(summary))):
         assert "Figures by name" in page
         assert SECOND in page
 
@@ -203,11 +204,15 @@ def test_names_of_many_kinds_of_requests_have_a_row_and_the_last_is_explained() 
 def test_a_name_cannot_break_a_report() -> None:
     summary = summarise(manifest(), one_user(EVIL, SECOND))
     assert EVIL in summary.by_name  # the summary has it as the user wrote it
-    page = html(summary)
+    page = html(document(summary))
     assert_harmless(page)
     assert "<b>" not in page
-    assert_harmless(markdown(summary))
-    for text in (page, markdown(summary).replace("\\\\", "\\").replace("\\[", "["), drawn(of_names(summary)[0], 160)):
+    assert_harmless(markdown(document(summary)))
+    for text in (
+        page,
+        markdown(document(summary)).replace("\\\\", "\\").replace("\\[", "["),
+        drawn(of_names(summary)[0], 160),
+    ):
         assert NAMED[: LONGEST // 2] in text
     assert_harmless(drawn(of_names(summary)[0], 80))
 

@@ -16,6 +16,7 @@ import pytest
 from conftest import Locust, clean_environment
 from hypothesis import given
 from hypothesis import strategies as st
+from support.summaries import document
 from test_measure import record, shifted
 from test_results import manifest
 from test_simulated import simulated
@@ -363,10 +364,10 @@ def test_reports_quote_the_envelope() -> None:
     assert s.instrument.calibration is not None
     assert s.instrument.calibration.text == quoted == described(HELD)
     assert [c.streams for c in s.instrument.calibration.held] == [1024, 256, 64]
-    for page in (markdown(s), html(s)):
+    for page in (markdown(document(s)), html(document(s))):
         assert f"{quoted} (2026-11-25)" in page
     assert summarise(manifest(), RECORDS).instrument.calibration is None
-    assert "not calibrated" in markdown(summarise(manifest(), RECORDS))
+    assert "not calibrated" in markdown(document(summarise(manifest(), RECORDS)))
 
 
 def test_a_small_grid_is_measured_kept_and_quoted_by_a_run(kept: Path, tmp_path: Path, locust: Locust) -> None:

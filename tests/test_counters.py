@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 
 from loadgen.engines.endpoint import ENGINE as ANY
 from loadgen.measure import counters
-from loadgen.measure.facts import EngineCounters
+from loadgen.measure.facts import EngineCounters, EngineSample
 
 
 def parse(exposition: str, at_ns: int) -> EngineCounters | None:
     """By the names of all engines, as for one that is not known."""
     assert ANY.metrics is not None
-    return counters.parse(exposition, at_ns, ANY.metrics.names)
+    return counters.parse(exposition, at_ns, ANY.metrics.counters)
+
+
+def load_of(exposition: str) -> EngineSample | None:
+    assert ANY.metrics is not None
+    return counters.parse_load(exposition, 7, ANY.metrics.load, ANY.metrics.load_shares)
 
 
 VLLM = """\
@@ -193,3 +198,14 @@ def test_whatever_comes_no_exception_leaves(text: str) -> None:
     for exposition in (text, VLLM[:300] + text, "vllm:prompt_tokens_total" + text):
         found = parse(exposition, 0)
         assert found is None or isinstance(found, EngineCounters)
+
+
+def test_the_load_of_an_engine_is_summed_over_its_parts_and_the_fullest_cache_counts() -> None:
+    caches = "".join(f'vllm:kv_cache_usage_perc{{engine="{i}"}} {used}\n' for i, used in enumerate((0.25, 0.5)))
+    assert load_of(VLLM + caches) == EngineSample(7, running=5.0, waiting=1.0, kv_cache=0.5)
+    assert load_of(VLLM) == EngineSample(7, running=5.0, waiting=1.0, kv_cache=None)
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "vllm:prompt_tokens_total 3\n", "vllm:num_requests_running NaN\n"])
+def test_an_engine_that_reports_no_load_has_none(text: str) -> None:
+    assert load_of(text) is None

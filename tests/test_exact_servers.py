@@ -240,9 +240,9 @@ def test_health_version_and_counters_are_where_the_engine_has_them(servers: Mapp
         assert running.get("/metrics" if engine.metrics is None else engine.metrics.path).status == 404
         return
     assert engine.metrics is not None
-    before = parse(running.get(engine.metrics.path).body.decode(), now(), engine.metrics.names)
+    before = parse(running.get(engine.metrics.path).body.decode(), now(), engine.metrics.counters)
     noted = [running.send(prompt, 7)[1] for prompt in PROMPTS]
-    after = parse(running.get(engine.metrics.path).body.decode(), now(), engine.metrics.names)
+    after = parse(running.get(engine.metrics.path).body.decode(), now(), engine.metrics.counters)
     assert before is not None
     assert after is not None
     for ours, theirs in (("prompt_tokens", "prompt_tokens"), ("output_tokens", "output_tokens")):

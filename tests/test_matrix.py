@@ -187,6 +187,20 @@ def test_a_second_interrupt_leaves_no_process_either(home: Home) -> None:
     assert home.engines() == []
 
 
+def test_interrupts_without_end_leave_the_tables_and_the_exit_status(home: Home) -> None:
+    engine_file(home.folder, **{'"5"': '"3000"'})
+    process = home.start("matrix", write(home, ONE))
+    wait_for(lambda: any(home.found("results/*/cells/*/*/*/*/*/run.json")))
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert process.returncode == 4
+    assert "Traceback" not in (home.folder / "loadgen.log").read_text()
+    assert (folder_of(home) / "matrix.md").exists()
+    assert home.processes() == []
+    assert home.engines() == []
+
+
 def test_repeats_restart_the_engine_and_show_the_spread_between_runs(home: Home) -> None:
     engine_file(home.folder)
     done = home.loadgen("matrix", write(home, ONE), "--repeats", "2")

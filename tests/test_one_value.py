@@ -34,7 +34,7 @@ KINDS = {
     "rate": ("rate", "--rate 20 --requests 120 --processes 2"),
 }
 COMMON = "--max-tokens 12 --warmup 2 --sample 60 --autostart --autoquit 600 --web-host 127.0.0.1"
-LEFT_OUT_ON_TERMINALS = ("Requests", "Verdict", "Engine", "Instrument")
+LEFT_OUT_ON_TERMINALS = ("Requests", "Checks", "Engine", "Instrument")
 
 
 @dataclass

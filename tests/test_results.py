@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.summaries import document
 from test_measure import record, shifted
 
 from loadgen.errors import DataError
@@ -88,10 +89,10 @@ def test_no_figure_is_labelled_with_the_users_at_first_where_they_were_changed()
     assert s.verdict.status is Verdict.INVALID
     assert s.throughput is not None
     assert (s.users_changed, s.steps, s.throughput.at_concurrency) == (True, [], None)
-    for page in (markdown(s), html(s)):
+    for page in (markdown(document(s)), html(document(s))):
         assert "at 2 users" not in page
         assert "the number of users was changed during the run" in page
-    assert "users changed during the run" in markdown(summarise(manifest(users_changed=True), RECORDS))
+    assert "users changed during the run" in markdown(document(summarise(manifest(users_changed=True), RECORDS)))
 
 
 def test_gaps_between_chunks_of_several_tokens_are_not_called_inter_token() -> None:
@@ -141,31 +142,31 @@ def test_a_line_that_a_kill_cut_in_two_is_left_out(tmp_path: Path) -> None:
 
 def test_reports_show_the_same_figures() -> None:
     s = summarise(manifest(), RECORDS)
-    for page in (markdown(s), html(s)):
+    for page in (markdown(document(s)), html(document(s))):
         assert "m on vllm, prompts: LIMA (GAIR/lima, train)" in page.replace("\\", "")
         assert "33.33 [33.33, 33.33]" in page.replace("\\", "")
         assert "VALID" in page
-    assert markdown(s).splitlines()[0].startswith("# m on vllm, prompts: LIMA")
+    assert markdown(document(s)).splitlines()[0].startswith("# m on vllm, prompts: LIMA")
 
 
 def test_a_simulated_run_says_so_in_every_report() -> None:
     s = summarise(manifest(simulated=True), RECORDS)
-    assert "SIMULATED" in markdown(s).splitlines()[0]
-    assert "SIMULATED</h1>" in html(s).replace(")</h1>", "</h1>")
+    assert "SIMULATED" in markdown(document(s)).splitlines()[0]
+    assert "SIMULATED</h1>" in html(document(s)).replace(")</h1>", "</h1>")
 
 
 def test_text_of_a_server_cannot_break_a_report() -> None:
     evil = "<script>alert(1)</script> | **x** `y` [a](http://b)\nnew line"
     broken = [*RECORDS[1:], record(0, outcome=Outcome.HTTP_4XX, error=evil)]
     s = summarise(manifest(model=evil), broken)
-    assert "<script>" not in html(s)
-    assert "&lt;script&gt;" in html(s)
-    assert "<script>" not in markdown(s).replace("\\<script\\>", "")
-    assert len(markdown(s).splitlines()[0]) > 50
+    assert "<script>" not in html(document(s))
+    assert "&lt;script&gt;" in html(document(s))
+    assert "<script>" not in markdown(document(s)).replace("\\<script\\>", "")
+    assert len(markdown(document(s)).splitlines()[0]) > 50
 
 
 def test_a_page_needs_nothing_from_elsewhere() -> None:
-    page = html(summarise(manifest(), RECORDS))
+    page = html(document(summarise(manifest(), RECORDS)))
     assert "http://" not in page
     assert "https://" not in page
     assert "src=" not in page

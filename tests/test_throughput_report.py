@@ -11,14 +11,15 @@ from conftest import ROOT
 from matplotlib.figure import Figure
 from msgspec.structs import replace
 from rich.console import Console
-from support.summaries import SLO, best, closed_loop, figure, latency, open_loop, step
+from support.summaries import SLO, best, closed_loop, document, figure, latency, open_loop, step
 
 from loadgen.measure.facts import Arrivals
 from loadgen.measure.statistics import SMALLEST_SAMPLE, Distribution
 from loadgen.results import report as reports
 from loadgen.results.html import html
 from loadgen.results.markdown import markdown
-from loadgen.results.pictures import pictures, png, svg
+from loadgen.results.pictures.by_concurrency import by_concurrency as pictures
+from loadgen.results.pictures.drawing import png, svg
 from loadgen.results.rate import rate
 from loadgen.results.summary_schema import StepSummary, Summary
 from loadgen.results.table import Table
@@ -100,7 +101,7 @@ def test_a_step_without_a_window_has_a_row_without_figures() -> None:
     table = answers(broken)[1]
     assert table.rows[-1][:3] == ("128", "\N{EN DASH}", "\N{EN DASH}")
     assert table.rows[-1][-1] == "broken off"
-    assert len(pictures(broken)) == 3
+    assert len(pictures(broken)) == 4
 
 
 def test_a_limit_that_no_step_kept_is_said_so() -> None:
@@ -135,7 +136,7 @@ def test_a_plain_closed_loop_has_one_table_and_no_picture() -> None:
     assert rows(table)["m"] == ("480.0 [470.4, 489.6] at 8 users",)
     assert rows(table)["window, s"] == ("12.3",)
     assert pictures(one) == []
-    assert "<svg" not in html(one)
+    assert "<svg" not in html(document(one))
 
 
 def test_a_closed_loop_without_an_interval_or_without_a_window_still_has_a_report() -> None:
@@ -144,7 +145,12 @@ def test_a_closed_loop_without_an_interval_or_without_a_window_still_has_a_repor
     assert rows(answers(found)[0])["m"] == ("480.0 at 8 users",)
     nothing = summary(few, steps=[], throughput=best(None, 8))
     assert rows(answers(nothing)[0]) == {"m": ("\N{EN DASH}",)}
-    for page in (markdown(found), html(found), markdown(nothing), html(nothing)):
+    for page in (
+        markdown(document(found)),
+        html(document(found)),
+        markdown(document(nothing)),
+        html(document(nothing)),
+    ):
         assert "vllm" in page
 
 
@@ -181,13 +187,14 @@ def test_an_open_loop_without_a_window_still_has_a_report() -> None:
     found = replace(open_loop(), rate=rate(asked, [], None))
     (table,) = answers(found)
     assert rows(table)["served, requests/s [95 % interval]"] == ("\N{EN DASH}",)
-    assert "vllm" in html(found)
+    assert "vllm" in html(document(found))
     assert pictures(found) == []
 
 
-def test_a_sweep_has_three_pictures_and_each_names_its_points() -> None:
+def test_a_sweep_has_pictures_by_concurrency_and_each_names_its_points() -> None:
     found = {picture.name: svg(picture) for picture in pictures(summary())}
-    assert set(found) == {"throughput-concurrency", "throughput-latency", "throughput-interactivity"}
+    names = ("throughput-concurrency", "latency-concurrency", "throughput-latency", "throughput-interactivity")
+    assert tuple(found) == names
     for drawing in found.values():
         texts = [e.text for e in ET.fromstring(drawing.replace("xlink:href", "href")).iter("text")]
         assert "8" in texts
@@ -230,7 +237,7 @@ def test_pictures_leave_out_what_was_not_measured() -> None:
 def test_without_tokens_latency_is_drawn_over_requests() -> None:
     steps = [step(i, 2**i, output_tokens_per_second=None) for i in range(3)]
     found = {picture.name: svg(picture) for picture in pictures(summary(*steps))}
-    assert set(found) == {"throughput-concurrency", "throughput-latency"}
+    assert set(found) == {"throughput-concurrency", "latency-concurrency", "throughput-latency"}
     assert "requests/min" in found["throughput-latency"]
 
 
@@ -239,13 +246,13 @@ def test_odd_figures_can_be_drawn(value: float) -> None:
     odd = figure(value, (value, value), 1)
     steps = [step(i, 2**i, requests_per_minute=odd, output_tokens_per_second=value) for i in range(2)]
     for picture in pictures(summary(*steps)):
-        assert png(picture).startswith(b"\x89PNG")
+        assert png(picture, "m on vllm").startswith(b"\x89PNG")
 
 
 def test_the_same_run_gives_the_same_pictures() -> None:
     first, second = pictures(summary()), pictures(summary())
     assert [svg(p) for p in first] == [svg(p) for p in second]
-    assert [png(p) for p in first] == [png(p) for p in second]
+    assert [png(p, "m") for p in first] == [png(p, "m") for p in second]
 
 
 def test_pictures_on_one_page_share_no_identifier() -> None:
@@ -261,28 +268,16 @@ def test_text_of_a_run_cannot_break_a_picture_or_the_page() -> None:
     assert good is not None
     steps = [step(i, 2**i, goodput=replace(good, slo=EVIL)) for i in range(3)]
     evil = summary(*steps, model=EVIL, engine=EVIL)
-    page = html(evil)
+    page = html(document(evil))
     assert "<script" not in page
-    assert page.count("</svg>") == 3
+    assert page.count("</svg>") == 4
     assert "$\\frac" in svg(pictures(evil)[0]), "drawn as it is, not as mathematics"
     for picture in pictures(evil):
-        assert png(picture).startswith(b"\x89PNG")
+        assert png(picture, "m on vllm").startswith(b"\x89PNG")
 
 
 def test_the_page_holds_its_pictures_and_refers_to_nothing_outside() -> None:
-    page = html(summary())
-    assert page.count("<svg") == 3
+    page = html(document(summary()))
+    assert page.count("<svg") == 4
     for reference in ("http:", "https:", "src=", "@import", "<link", "<style type"):
         assert reference not in page
-
-
-def test_pictures_are_written_beside_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports.store, "read_folder", lambda _: (None, []))
-    monkeypatch.setattr(reports.store, "merge_late", lambda _: None)
-    monkeypatch.setattr(reports, "summarise", lambda *_: summary())
-    reports.report(tmp_path)
-    names = {"throughput-concurrency.png", "throughput-latency.png", "throughput-interactivity.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names | {"summary.json", "report.md", "report.html"}
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
-    text = (tmp_path / "report.md").read_text()
-    assert all(f"]({name})" in text for name in names)

@@ -4,15 +4,24 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from loadgen.cli import calibrate, engine, export, gpu_exporter, matrix, report, run
 from loadgen.cli.commands import Parser
 from loadgen.errors import DISK_ERRORS, UsageError
 from loadgen.exit_status import ExitStatus
+from loadgen.launch.interrupts import ignore_interrupts
 from loadgen.printable import escaped
 from loadgen.version import VERSION
 
 _COMMANDS = (run, report, export, calibrate, engine, matrix, gpu_exporter)
+
+
+def command() -> NoReturn:
+    """Run one command and end the process; a signal that comes after its end does not change the exit status."""
+    status = main()
+    ignore_interrupts()
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"loadgen: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        ignore_interrupts()
+        print("loadgen: interrupted.", file=sys.stderr)
+        return ExitStatus.INCONCLUSIVE
     except BrokenPipeError:  # whoever read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.OK

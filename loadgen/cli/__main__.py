@@ -1,7 +1,5 @@
 """``python -m loadgen.cli``."""
 
-import sys
+from loadgen.cli import command
 
-from loadgen.cli import main
-
-sys.exit(main())
+command()

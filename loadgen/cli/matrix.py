@@ -33,7 +33,7 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure a matrix, or plan it; return 0, 3 if a cell failed or is INVALID, 4 if it is not complete."""
     from loadgen.errors import OptionError, UsageError
-    from loadgen.launch.interrupts import interruptible
+    from loadgen.launch.interrupts import ignore_interrupts, interruptible
     from loadgen.live.status import Status
     from loadgen.matrix.matrix import create, reopen
     from loadgen.matrix.run import run as measure
@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
             shutil.rmtree(matrix.folder, ignore_errors=True)
         raise
     except KeyboardInterrupt:
+        ignore_interrupts()  # the tables take a moment
         interrupted = True
     status_code = _show(matrix)
     if interrupted:
@@ -109,11 +110,14 @@ def _show(matrix: "Matrix") -> int:
     from loadgen.matrix.tables import document
     from loadgen.matrix.terminal import show
     from loadgen.results import files
+    from loadgen.results.pictures.drawing import png
 
     found = results(matrix)
     runs = [s for r in found for s in (*r.speed, *r.streaming, *r.throughput)]
     dataset = next((str(s.dataset) for s in runs), matrix.config.dataset)
     tables = document(found, dataset=dataset, links=links(matrix))
+    for picture in tables.pictures:
+        files.write(matrix.folder / f"{picture.name}.png", png(picture, escaped(tables.title)))
     files.write(matrix.folder / "matrix.md", markdown(tables).encode())
     files.write(matrix.folder / "matrix.html", html(tables).encode())
     show(tables)

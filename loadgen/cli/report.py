@@ -21,11 +21,12 @@ def run(options: argparse.Namespace) -> int:
     from loadgen.results import store
     from loadgen.results.compare import compare
     from loadgen.results.report import report
-    from loadgen.results.terminal import show, show_table
+    from loadgen.results.terminal import show, show_folder, show_table
 
     beside = store.read_folder(options.beside) if options.beside is not None else None
     summary = report(options.folder)
-    show(summary, str(options.folder))
+    show(summary)
+    show_folder(str(options.folder))
     if beside is not None:
         show_table(compare(store.read_folder(options.folder), beside))
     return summary.verdict.status.exit_status

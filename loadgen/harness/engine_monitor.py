@@ -1,17 +1,18 @@
-"""What the engine itself measures: its counters before the first request and after the last, its GPUs' energy."""
+"""What the engine itself measures: counters before the first request and after the last, its load, its GPUs' energy."""
 
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import gevent
 from gevent import Timeout, get_hub
 
 from loadgen.clock import now
 from loadgen.engines.engine import Metrics
 from loadgen.launch.gpus import energy
-from loadgen.measure.counters import parse
+from loadgen.measure.counters import parse, parse_load
 from loadgen.measure.energy import EnergySample
-from loadgen.measure.facts import EngineCounters
+from loadgen.measure.facts import EngineCounters, EngineSample
 from loadgen.protocol.client import Settings
 from loadgen.results.launched import Launched
 from loadgen.run.prepare import Prepared
@@ -26,6 +27,9 @@ COUNTERS_TIMEOUT_S = 5.0
 
 PERIOD_S = 1.0
 """GPUs are asked this often."""
+
+LOAD_PERIOD_S = 5.0
+"""The engine is asked for its load this often: as often as a Prometheus would, and for it that is nothing."""
 
 MOST_SAMPLES = 1800
 """Beyond it every second sample is dropped, and half as many are taken from then on."""
@@ -47,13 +51,21 @@ class EngineMonitor:
         self._samples: list[EnergySample] = []
         self._period = PERIOD_S
         self._due = 0.0
+        self._has_metrics = False
+        self._reading: gevent.Greenlet | None = None
+        self._loads: list[EngineSample] = []
+        self._load_period = LOAD_PERIOD_S
+        self._load_due = 0.0
 
     def read_counters(self) -> EngineCounters | None:
         """Read its counters; None where it has none, or none that are known here."""
-        return read_counters(self._settings, self._metrics, self._waiter)
+        counters = read_counters(self._settings, self._metrics, self._waiter)
+        self._has_metrics = self._has_metrics or counters is not None
+        return counters
 
-    def sample_energy(self) -> None:
-        """Ask its GPUs if it is time, and take what they answered meanwhile."""
+    def sample(self) -> None:
+        """Ask the engine and its GPUs if it is time, and take what they answered meanwhile."""
+        self._sample_load()
         if self._asked is not None:
             if not self._asked.ready():
                 return
@@ -72,6 +84,29 @@ class EngineMonitor:
         self._asked = None
         return self._samples
 
+    def loads(self) -> list[EngineSample]:
+        """Return the samples of the engine's load."""
+        if self._reading is not None:
+            self._reading.kill()
+        return self._loads
+
+    def _sample_load(self) -> None:
+        """Read the engine's load in a greenlet, one at a time, if it reported anything before the run."""
+        at = time.monotonic()
+        if self._has_metrics and at >= self._load_due and (self._reading is None or self._reading.ready()):
+            self._load_due = at + self._load_period
+            self._reading = gevent.spawn(self._read_load)
+
+    def _read_load(self) -> None:
+        assert self._metrics is not None
+        text = read_metrics(self._settings, self._metrics, self._waiter)
+        sample = None if text is None else parse_load(text, now(), self._metrics.load, self._metrics.load_shares)
+        if sample is not None:
+            self._loads.append(sample)
+        if len(self._loads) > MOST_SAMPLES:
+            self._loads = self._loads[::2]
+            self._load_period *= 2
+
     def _ask(self) -> "AsyncResult":
         return get_hub().threadpool.spawn(energy_of, self._launched)
 
@@ -86,8 +121,12 @@ class EngineMonitor:
 
 def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -> EngineCounters | None:
     """Return what the engine's metrics say now; None where it has none, or none that are known here."""
-    if metrics is None:
-        return None
+    text = None if metrics is None else read_metrics(settings, metrics, waiter)
+    return None if metrics is None or text is None else parse(text, now(), metrics.counters)
+
+
+def read_metrics(settings: Settings, metrics: Metrics, waiter: Waiter) -> str | None:
+    """Return what the engine's metrics route answers; None where it has none."""
     try:
         reply = get(
             settings.target,
@@ -99,7 +138,7 @@ def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -
         )
     except WireError:
         return None
-    return parse(reply.body.decode(errors="replace"), now(), metrics.names) if reply.status == _OK else None
+    return reply.body.decode(errors="replace") if reply.status == _OK else None
 
 
 def energy_of(launched: Launched | None) -> EnergySample | None:

@@ -39,7 +39,7 @@ from loadgen.run.load.model import LoadModel
 from loadgen.run.pool import LocalPool, WorkerPool
 from loadgen.run.prepare import Prepared, prepare
 from loadgen.run.remote_pool import RemotePool
-from loadgen.run.result import RunResult
+from loadgen.run.result import RunResult, save_reports
 from loadgen.run.setup import new_manifest, whole_run, without_users
 from loadgen.run.supervisor import RunSupervisor
 
@@ -191,7 +191,13 @@ class Session(RunSupervisor, LocustProcess):
             self.user_guard.users_at_start(is_debugger=not self._is_command),
             self.users.spawn_rate,
         )
-        manifest = new_manifest(prepared, load, self.options.run_time)
+        manifest = new_manifest(
+            prepared,
+            load,
+            self.options.run_time,
+            self.options.locustfile if self._is_command else None,
+            self.options.user_classes or (),
+        )
         workers = self._check_workers(prepared, int(self._locust.target_user_count))
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
@@ -376,9 +382,16 @@ class Session(RunSupervisor, LocustProcess):
         say(f"the run was ended before it began{why}; exit status {self.exit_status:d}.")
 
     def show_verdict(self) -> None:
-        """Print what has not been shown yet; a verdict that could not be shown is none."""
-        if not self.output.show():
+        """Print what has not been shown yet, and write its reports; a verdict that could not be shown is none."""
+        if not self.output.show(self._save_reports):
             self.set_exit_status(self.exit_status or ExitStatus.INCONCLUSIVE)
+
+    def _save_reports(self, result: RunResult) -> None:
+        """Write the reports of a result whose verdict has been shown."""
+        saved = save_reports(result)
+        if saved is not result:
+            self.result = saved
+            self.take_result(saved)
 
     def exit(self, exit_code: int) -> None:
         """Show what has not been shown, and end with the right status; ``exit_code`` is the one that Locust uses.

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from loadgen.harness.process import say
@@ -29,22 +30,33 @@ class VerdictOutput:
         """Take a sentence, to be shown after the verdict."""
         self._remark = text
 
-    def show(self) -> bool:
-        """Print what has not been shown yet; return whether the terminal took it."""
+    def show(self, save: Callable[[RunResult], None]) -> bool:
+        """Print what has not been shown yet; return whether the terminal took it.
+
+        ``save``: writes the reports of a result. It may take some time, so it is called once the verdict can be read,
+        and before the last line says where the reports are. It may add a remark.
+        """
         result, self._result = self._result, None
+        is_shown = result is None or self._print(result, save)
         remark, self._remark = self._remark, None
         self.is_explained = self.is_explained or result is not None or remark is not None
-        is_shown = result is None or _print(result, sys.stderr if self._to_stderr else sys.stdout)
         if remark is not None:
             say(remark)
         return is_shown
 
+    def _print(self, result: RunResult, save: Callable[[RunResult], None]) -> bool:
+        from loadgen.results.terminal import show, show_folder  # rich draws random numbers when it is imported
 
-def _print(result: RunResult, stream: TextIO) -> bool:
-    from loadgen.results.terminal import show  # rich draws random numbers when it is imported
+        stream = sys.stderr if self._to_stderr else sys.stdout
+        is_shown = _printed(lambda: show(result.summary, stream), result, stream)
+        save(result)
+        return _printed(lambda: show_folder(str(result.folder), stream), result, stream) if is_shown else False
 
+
+def _printed(show: Callable[[], None], result: RunResult, stream: TextIO) -> bool:
+    """Print something of a result; return whether the terminal took it."""
     try:
-        show(result.summary, str(result.folder), stream)
+        show()
         stream.flush()
     except OSError as error:
         say(f"the verdict cannot be shown ({error.strerror}): it is in {result.folder}.")

@@ -14,6 +14,12 @@ def interruptible() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def ignore_interrupts() -> None:
+    """Ignore these signals from now on: the process is about to end, and has to end as it says."""
+    for number in _OURS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Have none of them count for as long as a ``with`` lasts, which has to be short."""

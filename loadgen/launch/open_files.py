@@ -6,7 +6,7 @@ import resource
 def allow_open_files(wanted: int) -> int:
     """Raise the limit of open files to ``wanted``, as far as the system allows; return how many may be open.
 
-    Returns ``wanted`` if there is no limit. A limit above ``wanted`` is left as it is.
+    Returns ``wanted`` if the system has no limit. A limit above ``wanted`` is not changed.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

@@ -91,7 +91,7 @@ class LiveStats:
 
     @property
     def failed(self) -> int:
-        """Measured requests that failed; without those that we aborted or dropped."""
+        """Failed measured requests; aborted and dropped ones are not failures."""
         return self.done - sum(self.outcomes[o] for o in (Outcome.OK, Outcome.ABORTED, Outcome.DROPPED))
 
     def so_far(self, lost: Sequence[str]) -> SoFar:

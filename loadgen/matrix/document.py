@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from loadgen.results.pictures.drawing import Picture
+
 
 class Words(NamedTuple):
     """A few words."""
@@ -79,6 +81,7 @@ class Document:
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
     """On all tables."""
+    pictures: tuple[Picture, ...] = ()
     findings: tuple[Finding, ...] = ()
     reports: tuple[Reports, ...] = ()
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from loadgen.matrix.document import Document, Entry, Reports, Table, Words, letter
-from loadgen.results.markdown import escaped
+from loadgen.results.markdown import escaped, shown
 
 
 def markdown(document: Document) -> str:
     """Return the document in Markdown, in the layout of the specification's tables."""
     parts = [f"# {escaped(document.title)}", *map(escaped, document.notes), *map(_drawn, document.tables)]
+    parts += map(shown, document.pictures)
     if document.findings:
         parts.append("## Across engines\n\n" + _items(escaped(finding.text) for finding in document.findings))
     if document.reports:

@@ -19,8 +19,8 @@ from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import Config, request_options, throughput_of
 from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import Planned, look
+from loadgen.results.headline import headline
 from loadgen.results.report import summary_of
-from loadgen.results.tables import answers
 from loadgen.scenario import flag
 from loadgen.workload import datasets
 from loadgen.workload.plan import draw
@@ -204,5 +204,4 @@ def _recorded(place: Path) -> int:
 def _headline(folder: Path) -> str:
     """Return the first line of what a run has found, and its verdict."""
     summary = summary_of(folder)
-    rows = answers(summary)[0].rows
-    return f"{rows[0][1]}, {summary.verdict.status.value}"
+    return f"{headline(summary).figure}, {summary.verdict.status.value}"

@@ -18,6 +18,7 @@ from loadgen.matrix.entries import (
     figure,
     first_line,
 )
+from loadgen.matrix.pictures import pictures
 from loadgen.matrix.prompt_tokens import compare
 from loadgen.matrix.result import Result
 from loadgen.printable import counted
@@ -40,6 +41,7 @@ def document(results: Sequence[Result], *, dataset: str, links: Links | None = N
         title=_title(results, dataset, said),
         tables=tuple(tables),
         notes=tuple(_own_time(results)),
+        pictures=pictures(results),
         findings=(*_unseen_failures(results), *compare(results)),
         reports=tuple(_reports(results, links or {})),
     )

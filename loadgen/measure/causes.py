@@ -81,7 +81,7 @@ def common_age_s(failed: Iterable[RequestRecord]) -> tuple[float, int] | None:
 def refused_since_s(measured: Iterable[RequestRecord]) -> tuple[float, int] | None:
     """Return since when every connection was refused, in s after the first request was sent, and how many were.
 
-    None where the last requests were not all refused, or all requests were. Those that the client ended do not count.
+    None if some of the last requests were not refused, or if all requests were. Aborted requests are ignored.
     """
     measured = Records.of(measured)
     sent = measured.where_known("sent_ns").ints("sent_ns")

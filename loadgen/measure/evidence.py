@@ -139,7 +139,7 @@ class SoFar:
     ended: int
     """Measured requests that have ended."""
     failed: int
-    """Of them, those that failed; without those that we aborted or dropped."""
+    """Failed ones among them; aborted and dropped requests are not failures."""
     lost: Sequence[str]
     """Workers that were lost, each with what became of it."""
     loop_lag_p99_ms: float | None

@@ -115,6 +115,19 @@ class EngineCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt tokens that were looked for in it."""
 
 
+class EngineSample(msgspec.Struct, frozen=True, array_like=True):
+    """The engine's load at one moment, as its own ``/metrics`` reports it; None where it does not."""
+
+    at_ns: int
+    """Monotonic clock of the process that conducts."""
+    running: float | None = None
+    """Requests that it works on."""
+    waiting: float | None = None
+    """Requests in its queue."""
+    kv_cache: float | None = None
+    """Share of its KV cache that is in use, 0 to 1; of several caches the largest."""
+
+
 class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one GPU when it is looked at; None where it does not say."""
 

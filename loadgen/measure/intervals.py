@@ -217,7 +217,7 @@ def distribution_of_series(values: Values) -> Distribution:
 
 
 def _effective_needed(quantile: float) -> int:
-    """Return the fewest effectively independent values from which a quantile of a series is told."""
+    """Return the smallest effective sample size for which a quantile of a series is reported."""
     return max(fewest_values(quantile), SMALLEST_EFFECTIVE if quantile >= _TAIL else 0)
 
 

@@ -39,7 +39,7 @@ class Records(Sequence[RequestRecord]):
 
     @classmethod
     def of(cls, records: Iterable[RequestRecord]) -> "Records":
-        """Return records in columns; those that are already are returned as they are."""
+        """Return records in columns. ``Records`` are returned unchanged."""
         return records if isinstance(records, Records) else cls(_Listed(list(records)))
 
     def __len__(self) -> int:

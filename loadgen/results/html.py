@@ -4,31 +4,26 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadgen.printable import escaped
-from loadgen.results.pictures import pictures, svg
-from loadgen.results.summary_schema import Summary
-from loadgen.results.tables import answers, details
-from loadgen.results.text import subject_of
+from loadgen.results.document import Document
+from loadgen.results.pictures.drawing import INK, THEME, Picture, svg
 
 
-def html(summary: Summary) -> str:
+def html(document: Document) -> str:
     """Return the report as a page that needs nothing outside it; everything is escaped."""
-    template = environment("loadgen.results").get_template("report.html.j2")
-    return template.render(
-        title=subject_of(summary).title,
-        verdict=summary.verdict.status.value,
-        run_id=summary.run_id,
-        grafana=summary.grafana,
-        answers=answers(summary),
-        details=details(summary),
-        # Drawn as SVG, in which what comes from the run is escaped already.
-        pictures=[(p.title, p.note, Markup(svg(p))) for p in pictures(summary)],  # noqa: S704 see above
-    )
+    return environment("loadgen.results").get_template("report.html.j2").render(document=document)
 
 
 def environment(package: str) -> Environment:
     """Return what draws a package's templates, in the style of the report; everything is escaped."""
     loaders = [PackageLoader(name) for name in dict.fromkeys((package, "loadgen.results"))]
-    return Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, finalize=_printable)
+    made = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, finalize=_printable)
+    made.globals.update(theme=THEME, ink=INK, drawn_as_svg=_drawn)
+    return made
+
+
+def _drawn(picture: Picture) -> Markup:
+    """Draw a picture as SVG, in which what comes from the run is escaped already."""
+    return Markup(svg(picture))  # noqa: S704 see above
 
 
 def _printable(value: object) -> object:

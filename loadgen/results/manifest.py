@@ -6,7 +6,7 @@ import msgspec
 
 from loadgen.measure.energy import EnergySample
 from loadgen.measure.envelope import Envelope
-from loadgen.measure.facts import Arrivals, EngineCounters, Instrument, StepFacts, UserCode, WorkerFacts
+from loadgen.measure.facts import Arrivals, EngineCounters, EngineSample, Instrument, StepFacts, UserCode, WorkerFacts
 from loadgen.results.launched import Launched
 
 Kind = Literal["speed", "throughput", "rate"]
@@ -47,6 +47,10 @@ class Manifest(msgspec.Struct, kw_only=True):
     launched: Launched | None = None
     """How the engine was started, where that was done on this machine by ``loadgen``."""
     scenario: dict[str, Any]
+    locustfile: str | None = None
+    """As ``-f`` named it; None in older folders, and for a program that uses Locust as a library."""
+    user_classes: list[str] = []
+    """Those that were chosen by name; empty where the locustfile's were all used."""
     users: int
     users_changed: bool = False
     shaped: bool = False
@@ -86,7 +90,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     counters: tuple[EngineCounters, EngineCounters] | None = None
     """The engine's own counters before the first request and after the last; None where it has none."""
     energy: list[EnergySample] = []
-    """What the engine's GPUs said while the run went on; empty where they are not known."""
+    """What the engine's GPUs reported during the run; empty where they are not known."""
+    engine_load: list[EngineSample] = []
+    """What the engine reported of its own load during the run; empty where it reports none."""
 
 
 def to_json(manifest: Manifest) -> bytes:

@@ -3,26 +3,50 @@
 import re
 
 from loadgen import printable
-from loadgen.results.pictures import Picture, pictures
-from loadgen.results.summary_schema import Summary
+from loadgen.results.document import Document
+from loadgen.results.pictures.drawing import Picture
 from loadgen.results.table import Table
-from loadgen.results.tables import answers, details
-from loadgen.results.text import subject_of
+from loadgen.results.text import ABSENT
 
 _MARKUP = re.compile(r"[\\|<>`*_\[\]&$~]")
 """What starts markup inside a line, in GitHub's dialect: ``~`` strikes through, ``$`` begins a formula."""
 
 
-def markdown(summary: Summary) -> str:
+def markdown(document: Document) -> str:
     """Return the report in Markdown; the first line names model, engine and data set."""
-    about = f"Verdict: **{summary.verdict.status.value}**. Run `{summary.run_id}`."
-    if url := summary.grafana:
-        about += f" [In Grafana](<{url}>)."
-    parts = [f"# {escaped(subject_of(summary).title)}", about]
-    parts += [_drawn(table) for table in answers(summary)]
-    parts += [_shown(picture) for picture in pictures(summary)]
-    parts += [_drawn(table) for table in details(summary)]
-    return "\n\n".join(parts) + "\n"
+    headline = document.headline
+    about = f"Verdict: **{document.verdict.value}**. Run `{document.run_id}`."
+    if document.grafana:
+        about += f" [In Grafana](<{document.grafana}>)."
+    interval = f" ({escaped(headline.interval)})" if headline.interval else ""
+    figure = f"**{escaped(headline.figure)}**{interval}: {escaped(headline.of)}."
+    figures = ", ".join(f"{escaped(name)} {escaped(value)}" for name, value in headline.figures)
+    answer = [f"{figure}{f' {figures}.' if figures else ''}"]
+    why = _why(document)
+    return (
+        "\n\n".join(
+            [
+                f"# {escaped(document.title)}",
+                about,
+                *([*why, *answer] if document.starts_with_why else [*answer, *why]),
+                *map(shown, document.pictures),
+                *map(_drawn, (document.asked, *document.answers, *document.details, document.checks)),
+                _drawn(document.instrument),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _why(document: Document) -> list[str]:
+    """Return the objections, and how requests failed."""
+    lines = [
+        f"- **{escaped(check.name)}** ({check.status.value}): {escaped(check.value or ABSENT)}; "
+        f"limit: {escaped(check.limit or ABSENT)}. {escaped(check.advice or '')}".rstrip()
+        for check in document.objections
+    ]
+    lines += [f"- **{escaped(label)}**: {escaped(message)}" for label, message in document.causes]
+    return [document.why, "\n".join(lines)] if lines else []
 
 
 def _drawn(table: Table) -> str:
@@ -35,8 +59,8 @@ def _drawn(table: Table) -> str:
     return f"## {escaped(table.title)}\n\n" + "\n".join(lines) + note
 
 
-def _shown(picture: Picture) -> str:
-    """Refer to the file beside the report."""
+def shown(picture: Picture) -> str:
+    """Refer to the file next to the report."""
     return f"## {picture.title}\n\n![{picture.title}]({picture.name}.png)\n\n{escaped(picture.note)}"
 
 

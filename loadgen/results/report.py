@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 
 from loadgen.results import files, store
+from loadgen.results.document import document
 from loadgen.results.html import html
 from loadgen.results.markdown import markdown
-from loadgen.results.pictures import pictures, png
-from loadgen.results.summary import summarise
+from loadgen.results.pictures.drawing import png
+from loadgen.results.run_data import Run, read_run
 from loadgen.results.summary_schema import Summary
 
 
@@ -18,9 +19,10 @@ def report(folder: Path) -> Summary:
     Raises DataError if the folder is not the results folder of a run, and OSError if a file cannot be written.
     """
     store.merge_late(folder)
-    summary = summarise(*store.read_folder(folder))
-    write_reports(folder, summary)
-    return summary
+    run = read_run(folder)
+    write_summary(folder, run.summary)
+    write_reports(folder, run)
+    return run.summary
 
 
 def summary_of(folder: Path) -> Summary:
@@ -34,10 +36,15 @@ def summary_of(folder: Path) -> Summary:
         return report(folder)
 
 
-def write_reports(folder: Path, summary: Summary) -> None:
-    """Write a summary and the reports made from it; raises OSError where the disk does not take one of them."""
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write ``summary.json``; raises OSError where the disk does not take it."""
     files.write(folder / "summary.json", summary.json())
-    for picture in pictures(summary):
-        files.write(folder / f"{picture.name}.png", png(picture))
-    files.write(folder / "report.md", markdown(summary).encode())
-    files.write(folder / "report.html", html(summary).encode())
+
+
+def write_reports(folder: Path, run: Run) -> None:
+    """Write what people read of a run, with its pictures; raises OSError where the disk does not take one of them."""
+    contents = document(run)
+    for picture in contents.pictures:
+        files.write(folder / f"{picture.name}.png", png(picture, f"{contents.heading}"))
+    files.write(folder / "report.md", markdown(contents).encode())
+    files.write(folder / "report.html", html(contents).encode())

@@ -1,8 +1,9 @@
 """The tables of a report, made once from the summary; Markdown, HTML and the terminal only differ in how they draw."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from loadgen.measure.check import CheckResult
 from loadgen.metrics import LATENCIES, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.printable import counted
 from loadgen.results.counts import causes_of
@@ -18,14 +19,15 @@ from loadgen.results.names_table import names_table
 from loadgen.results.steps import NO_FIGURE
 from loadgen.results.summary_schema import Calibration, Chat, Latency, Summary, TokenCounts, Width
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, estimate, number, percentile, short
+from loadgen.results.text import ABSENT, number, percentile, short, short_estimate
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
 def tables(summary: Summary) -> list[Table]:
-    """Return the tables of a report, the answer first."""
-    return [*answers(summary), *details(summary)]
+    """Return the tables of a report that are made from its summary, the answer first."""
+    checks = checks_table(summary.verdict.checks)
+    return [*answers(summary), *details(summary), checks, instrument_table(summary)]
 
 
 def answers(summary: Summary) -> list[Table]:
@@ -54,9 +56,8 @@ def details(summary: Summary) -> list[Table]:
         names_table(summary),
         _requests(summary),
         _energy(summary),
-        _checks(summary),
+        _engine(summary),
     ]
-    found += [_engine(summary), _instrument(summary)]
     return [table for table in found if table.rows]
 
 
@@ -77,8 +78,8 @@ def _speed(summary: Summary) -> Table:
         "Speed",
         ("model", column),
         (
-            (summary.model, estimate(mean)),
-            ("the same as total tokens / total time", estimate(summary.speed.tokens_per_second_total)),
+            (summary.model, short_estimate(mean)),
+            ("the same as total tokens / total time", short_estimate(summary.speed.tokens_per_second_total)),
         ),
         note,
     )
@@ -181,12 +182,10 @@ def counts(by: TokenCounts) -> str:
     return "; ".join(said) or ABSENT
 
 
-def _checks(summary: Summary) -> Table:
-    rows = tuple(
-        (c.name, c.status.value, c.value or ABSENT, c.limit or ABSENT, c.advice or "") for c in summary.verdict.checks
-    )
-    columns = ("check", "status", "value", "limit", "advice")
-    return Table(f"Verdict: {summary.verdict.status.value}", columns, rows)
+def checks_table(checks: Sequence[CheckResult]) -> Table:
+    """Return a row for each check."""
+    rows = tuple((c.name, c.status.value, c.value or ABSENT, c.limit or ABSENT, c.advice or "") for c in checks)
+    return Table("Checks", ("check", "status", "value", "limit", "advice"), rows, words=(0, 1, 2, 3, 4))
 
 
 def _width(width: Width | None) -> str:
@@ -221,7 +220,8 @@ def _engine(summary: Summary) -> Table:
     return Table("Engine", ("", ""), tuple(rows))
 
 
-def _instrument(summary: Summary) -> Table:
+def instrument_table(summary: Summary) -> Table:
+    """Return how well the load generator measured."""
     i = summary.instrument
     lag, delay = i.loop_lag_ms, i.read_delay_ms
     lags = (None, None, None) if lag is None else (lag.p50, lag.p99, lag.max)

@@ -21,18 +21,22 @@ _IN_A_FILE = 160
 
 _COLOURS = {Verdict.VALID: "green", Verdict.WARN: "yellow", Verdict.INVALID: "red", Verdict.INCONCLUSIVE: "red"}
 
-_LEFT_TO_THE_LONG_ONE = ("Requests", "Verdict", "Engine", "Instrument")
+_LEFT_TO_THE_LONG_ONE = ("Requests", "Engine")
 
 
-def show(summary: Summary, folder: str, stream: TextIO | None = None) -> None:
-    """Print a short report to a stream, standard output if it is None; the folder has the long one."""
+def show(summary: Summary, stream: TextIO | None = None) -> None:
+    """Print a short report to a stream, standard output if it is None."""
     console = _console(stream)
     _print(console, subject_of(summary).title, "bold")
     for table in [*answers(summary), *details(summary)]:
         if not table.title.startswith(_LEFT_TO_THE_LONG_ONE):
             show_table(table, console)
     _show_verdict(summary, console)
-    _print(console, f"Results: {folder}")
+
+
+def show_folder(folder: str, stream: TextIO | None = None) -> None:
+    """Print where the long report is."""
+    _print(_console(stream), f"Results: {folder}")
 
 
 def show_table(table: Table, console: Console | None = None) -> None:

@@ -100,6 +100,7 @@ class RunController:
         self.manifest.instruments = self.reports.instruments()
         self.manifest.user_code = self.reports.user_code()
         self.manifest.energy = list(self._monitor.energy())
+        self.manifest.engine_load = list(self._monitor.loads())
         self._share.close()
         self.reports.close()
         self._setup.load.drained(self.load)

@@ -120,9 +120,9 @@ class LoadDriver:
         self._setup.folder.write_manifest(self.manifest)
 
     def tick(self) -> None:
-        """Show how things are, and sample the engine's energy if it is time."""
+        """Show how things are, and sample the engine if it is time."""
         self.live.tick()
-        self._monitor.sample_energy()
+        self._monitor.sample()
         self._reports.tick()
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from loadgen.clock import Ns
 from loadgen.measure.energy import EnergySample
-from loadgen.measure.facts import EngineCounters
+from loadgen.measure.facts import EngineCounters, EngineSample
 from loadgen.results.manifest import Manifest
 from loadgen.results.store import RunFolder
 from loadgen.run.load.model import LoadModel
@@ -33,11 +33,14 @@ class EngineMonitor(Protocol):
     def read_counters(self) -> EngineCounters | None:
         """Read its counters; None if it has none."""
 
-    def sample_energy(self) -> None:
-        """Ask its GPUs for what they used, if it is time; returns at once."""
+    def sample(self) -> None:
+        """Ask the engine for its load and its GPUs for what they used, if it is time; returns at once."""
 
     def energy(self) -> Sequence[EnergySample]:
         """Take a last sample, and return all; empty if nothing is known of its GPUs."""
+
+    def loads(self) -> Sequence[EngineSample]:
+        """Return the samples of its load; empty if it reports none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

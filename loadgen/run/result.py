@@ -1,16 +1,16 @@
 """The end of a run: from its files to its summary, reports and exit status."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from loadgen.errors import DISK_ERRORS
 from loadgen.exit_status import ExitStatus
 from loadgen.results.manifest import Ended, Manifest
-from loadgen.results.report import write_reports
+from loadgen.results.report import write_reports, write_summary
+from loadgen.results.run_data import Run
 from loadgen.results.store import RunFolder, merge, read_folder
-from loadgen.results.summary import summarise
 from loadgen.results.summary_schema import Summary
 from loadgen.run.state import EndReason
 
@@ -19,17 +19,22 @@ from loadgen.run.state import EndReason
 class RunResult:
     """What a run left."""
 
-    summary: Summary
+    run: Run
     folder: Path
     exit_status: ExitStatus
     remark: str | None
     """What the user has to know besides the verdict."""
 
+    @property
+    def summary(self) -> Summary:
+        """The figures of the run, with its verdict."""
+        return self.run.summary
+
 
 def conclude(
     folder: RunFolder, manifest: Manifest, reason: EndReason, why: str | None, *, sigint: bool = False
 ) -> RunResult:
-    """Complete the manifest, merge the records, write the reports and return the result.
+    """Complete the manifest, merge the records, write the summary and return the result.
 
     ``why``: what ended the load early; ``sigint``: whether SIGINT did. If the disk takes none of it, the result is
     returned all the same, with a remark.
@@ -39,16 +44,31 @@ def conclude(
     disk_errors: list[OSError] = []
     _to_disk(lambda: folder.write_manifest(manifest), disk_errors)
     _to_disk(lambda: merge(folder.path), disk_errors)
-    summary = summarise(manifest, read_folder(folder.path)[1])
-    _to_disk(lambda: write_reports(folder.path, summary), disk_errors)
-    status, remark = summary.verdict.status.exit_status, None
-    if disk_errors:
-        status = status or ExitStatus.INCONCLUSIVE  # a report that is not on disk is no verdict
-        remark = (
-            f"{cannot_write(disk_errors[0])}: the records are in {folder.path}. {_way_out(disk_errors[0])}, and "
-            f"`loadgen report` makes the report; exit status {status:d}."
-        )
-    return RunResult(summary, folder.path, status, remark)
+    run = Run(manifest, read_folder(folder.path)[1])
+    _to_disk(lambda: write_summary(folder.path, run.summary), disk_errors)
+    return _with_errors(RunResult(run, folder.path, run.summary.verdict.status.exit_status, None), disk_errors)
+
+
+def save_reports(result: RunResult) -> RunResult:
+    """Write the reports and pictures of a result, which takes a second or two; return it, with a remark if that fails.
+
+    They come last, so that nobody waits for them to see the verdict.
+    """
+    disk_errors: list[OSError] = []
+    _to_disk(lambda: write_reports(result.folder, result.run), disk_errors)
+    return result if result.remark else _with_errors(result, disk_errors)
+
+
+def _with_errors(result: RunResult, disk_errors: list[OSError]) -> RunResult:
+    """Return a result with what the disk did not take: a report that is not on disk is no verdict."""
+    if not disk_errors:
+        return result
+    status = result.exit_status or ExitStatus.INCONCLUSIVE
+    remark = (
+        f"{cannot_write(disk_errors[0])}: the records are in {result.folder}. {_way_out(disk_errors[0])}, and "
+        f"`loadgen report` makes the report; exit status {status:d}."
+    )
+    return replace(result, exit_status=status, remark=remark)
 
 
 def bug_remark(what: str, folder: Path | None) -> str:

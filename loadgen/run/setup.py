@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,8 +25,17 @@ from loadgen.wire.capability import capability
 from loadgen.workload.defaults import UserClass
 
 
-def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) -> Manifest:
-    """Return the manifest of a run that is about to begin."""
+def new_manifest(
+    prepared: Prepared,
+    load: LoadModel,
+    run_time_s: float | None,
+    locustfile: str | None,
+    user_classes: Sequence[str],
+) -> Manifest:
+    """Return the manifest of a run that is about to begin.
+
+    ``locustfile``: as ``-f`` named it, None without one; ``user_classes``: those that were chosen by name.
+    """
     machine = this_machine()
     calibration, no_calibration = envelope_here()
     return Manifest(
@@ -38,6 +48,8 @@ def new_manifest(prepared: Prepared, load: LoadModel, run_time_s: float | None) 
         embedded=prepared.embedded,
         launched=prepared.launched,
         scenario=_kept(prepared.scenario),
+        locustfile=locustfile,
+        user_classes=list(user_classes),
         users=load.users,
         run_time_s=run_time_s,
         planned_requests=load.planned_requests(run_time_s),

@@ -10,6 +10,8 @@ from loadgen.measure.knee import knee
 from loadgen.measure.statistics import SMALLEST_SAMPLE, Distribution
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import LIMITS
+from loadgen.results.document import Document, document_of
+from loadgen.results.pictures.by_concurrency import by_concurrency
 from loadgen.results.summary_schema import (
     Chat,
     Figure,
@@ -28,6 +30,7 @@ from loadgen.results.summary_schema import (
     VerdictSummary,
     Widths,
 )
+from loadgen.results.table import Table
 
 SLO = "ttft_ms=200,tpot_ms=50"
 
@@ -113,6 +116,11 @@ def summary(**changes: Any) -> Summary:
         "energy": None,
     }
     return Summary(**(values | changes))
+
+
+def document(of: Summary) -> Document:
+    """Return the report of a summary that no records belong to."""
+    return document_of(of, Table("What was run", ("", ""), ()), by_concurrency(of))
 
 
 def step(number: int, concurrency: int, **changes: Any) -> StepSummary:

@@ -148,10 +148,14 @@ class Monitor:
         """Return nothing."""
         return None
 
-    def sample_energy(self) -> None:
+    def sample(self) -> None:
         """Do nothing."""
 
     def energy(self) -> list[Any]:
+        """Return nothing."""
+        return []
+
+    def loads(self) -> list[Any]:
         """Return nothing."""
         return []
 

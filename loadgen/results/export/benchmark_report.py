@@ -1,6 +1,6 @@
 """llm-d's BenchmarkReport 0.2.1 as JSON, under our definitions, which it states.
 
-The format is published at https://pypi.org/project/llmd-benchmark-report. A report describes one load, so a sweep has
+The package ``llmd-benchmark-report`` defines the format. A report describes one load, so a sweep has
 one report for each step, in a folder. The schema has no field for the verdict, the definitions and intervals: they are
 in ``results.profiling``, which takes anything, with the figures as in ``summary.json``. What was not measured is left
 out.

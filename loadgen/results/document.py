@@ -1,0 +1,98 @@
+"""What a report of a run says, in its order; Markdown and the page only differ in how they show it."""
+
+from dataclasses import dataclass
+from textwrap import shorten
+
+from loadgen.measure.check import CheckResult, Status
+from loadgen.measure.verdict import Verdict
+from loadgen.printable import counted, escaped
+from loadgen.results.asked import asked_table
+from loadgen.results.counts import causes_of
+from loadgen.results.headline import Headline, headline
+from loadgen.results.pictures.catalogue import pictures
+from loadgen.results.pictures.drawing import Picture
+from loadgen.results.run_data import Run
+from loadgen.results.summary_schema import Summary
+from loadgen.results.table import Table
+from loadgen.results.tables import answers, checks_table, details, instrument_table
+from loadgen.results.text import subject_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A report, before it is shown."""
+
+    title: str
+    run_id: str
+    grafana: str | None
+    headline: Headline
+    verdict: Verdict
+    objections: tuple[CheckResult, ...]
+    """Checks that were not passed, the gravest first."""
+    causes: tuple[tuple[str, str], ...]
+    """How requests failed, and how often."""
+    pictures: tuple[Picture, ...]
+    asked: Table
+    """What was run."""
+    answers: tuple[Table, ...]
+    details: tuple[Table, ...]
+    checks: Table
+    """Checks that were passed, or do not apply."""
+    instrument: Table
+
+    @property
+    def starts_with_why(self) -> bool:
+        """Whether the reader must know the objections before any figure."""
+        return self.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}
+
+    @property
+    def heading(self) -> str:
+        """What a picture that is passed on alone says of the run."""
+        return f"{shorten(escaped(self.title), _HEADING)}\n{self.verdict.value}, run {self.run_id}"
+
+    @property
+    def why(self) -> str:
+        """What stands above the objections."""
+        return _WHY.get(self.verdict, "Requests failed, within the limit.")
+
+    @property
+    def passed(self) -> str:
+        """What stands for the other checks."""
+        passed = sum(row[1] == Status.OK.value for row in self.checks.rows)
+        return f"{counted(passed, 'check')} passed, {len(self.checks.rows) - passed} not checked"
+
+
+_HEADING = 110
+"""Letters of a line above a picture."""
+_WHY = {
+    Verdict.INVALID: "Do not use these figures:",
+    Verdict.INCONCLUSIVE: "The run did not come to a result:",
+    Verdict.WARN: "Keep in mind when you use these figures:",
+}
+
+_GRAVEST_FIRST = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
+
+
+def document(run: Run) -> Document:
+    """Return the report of a run."""
+    return document_of(run.summary, asked_table(run.manifest), pictures(run))
+
+
+def document_of(summary: Summary, asked: Table, drawings: list[Picture]) -> Document:
+    """Return the report that a summary makes, with what was run and the pictures of it."""
+    checks = summary.verdict.checks
+    return Document(
+        title=subject_of(summary).title,
+        run_id=summary.run_id,
+        grafana=summary.grafana,
+        headline=headline(summary),
+        verdict=summary.verdict.status,
+        objections=tuple(check for status in _GRAVEST_FIRST for check in checks if check.status is status),
+        causes=tuple(causes_of(summary.requests)),
+        pictures=tuple(drawings),
+        asked=asked,
+        answers=tuple(answers(summary)),
+        details=tuple(details(summary)),
+        checks=checks_table([check for check in checks if check.status not in _GRAVEST_FIRST]),
+        instrument=instrument_table(summary),
+    )
