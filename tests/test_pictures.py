@@ -133,6 +133,7 @@ def test_of_many_requests_some_are_drawn_and_the_note_says_how_many() -> None:
     whole = Run(manifest(), many)
     assert f"{MOST_POINTS:,} of 3,900 complete answers are drawn" in named(whole, "requests").note
     (drawn,) = axes(whole, "requests")
+    assert [str(line.get_label()) for line in drawn.get_lines()] == ["ok (3,900)", "http 5xx (100)"]
     assert [len(line.get_xdata()) for line in drawn.get_lines()] == [MOST_POINTS, 100], "all failures"  # type: ignore[arg-type]
     assert len(html(document(whole))) < 2_000_000
 

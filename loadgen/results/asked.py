@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def _rows(m: Manifest) -> Iterator[tuple[str, str]]:
     yield "answers", _answers(m)
     yield "limits (--slo)", str(m.scenario.get("slo") or "")
     yield "warm-up", _warm_up(m)
-    yield "began", m.started_at.replace("T", " ").partition(".")[0] + " UTC"
+    yield "began", f"{datetime.fromisoformat(m.started_at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     yield "duration", _duration(m)
     yield "load generator", _machine(m)
     yield "versions", ", ".join(f"{name} {version}" for name, version in m.versions.items())
@@ -66,7 +66,8 @@ def _load(m: Manifest) -> str:
         return f"{of}, at most {m.arrivals.max_in_flight:,} in flight, seed {s['seed']}{_extent(m)}"
     if m.steps:
         users = ", ".join(f"{step.concurrency:,}" for step in m.steps)
-        return f"closed loop in steps: {users} users, {s['step_time']:g} s each unless {s['precision']} is reached"
+        each = f"until requests/min are known to {s['precision']}, else {s['step_time']:g} s or longer"
+        return f"closed loop in steps: {users} users, each {each}"
     return f"closed loop: {counted(m.users, 'user')}{_extent(m)}"
 
 

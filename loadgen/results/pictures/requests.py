@@ -1,7 +1,8 @@
 """Single requests of a run as points: over time by their outcome, and over the length of their input."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,15 +41,13 @@ def over_time(run: Run) -> list[Picture]:
     """Return the picture of the requests over time, coloured by outcome; none of a few that all succeeded."""
     measured = run.requests.where(run.requests.equal("phase", "measure"))
     sent = measured.where_known("sent_ns", "end_ns")
-    if len(sent) < FEWEST and not run.summary.requests.failed:
-        return []
-    if not len(sent):
+    if not len(sent) or (len(sent) < FEWEST and not run.summary.requests.failed):
         return []
     chosen, thin = _chosen(sent)
     note = "Each request at the time when it was sent, and how long it took until its answer was complete, or it ended."
     unsent = len(measured) - len(sent)
     note += thin + (f" {unsent:,} that were never sent are not shown." if unsent else "")
-    return [Picture("requests", "Requests by outcome", note, partial(_draw_over_time, chosen))]
+    return [Picture("requests", "Requests by outcome", note, partial(_draw_over_time, chosen, sent.tally("outcome")))]
 
 
 def _chosen(sent: Records) -> tuple[Records, str]:
@@ -63,30 +62,28 @@ def _chosen(sent: Records) -> tuple[Records, str]:
     return ordered.take(np.sort(places)), words
 
 
-def _draw_over_time(sent: Records, figure: "Figure") -> None:
+def _draw_over_time(sent: Records, counts: Mapping[Outcome, int], figure: "Figure") -> None:
     axes = figure.subplots()
     began = sent.ints("sent_ns")
     at, took = (began - began.min()) / SECOND, (sent.ints("end_ns") - began) / MS
     outcomes = sorted(sent.tally("outcome"), key=lambda outcome: outcome is not Outcome.OK)
     for i, outcome in enumerate(outcomes):
-        of_outcome = sent.equal("outcome", outcome)
-        is_ok = outcome is Outcome.OK
-        others = COLOURS[1:]
-        axes.plot(
-            at[of_outcome],
-            took[of_outcome],
-            "o" if is_ok else _MARKS[i % len(_MARKS)],
-            color=BLUE if is_ok else QUIET if outcome is Outcome.ABORTED else others[(i - 1) % len(others)],
-            markersize=2.8 if is_ok else 5,
-            markeredgewidth=0,
-            alpha=0.55 if is_ok else 0.9,
-            label=f"{outcome.value.replace('_', ' ')} ({int(of_outcome.sum()):,})",
-        )
+        mine = sent.equal("outcome", outcome)
+        label = f"{outcome.value.replace('_', ' ')} ({counts[outcome]:,})"
+        axes.plot(at[mine], took[mine], markeredgewidth=0, label=label, linestyle="", **_style(outcome, i))
     axes.set_xlim(0, max(float(at.max()) * 1.02, 1e-3))
     axes.set_xlabel("sent, s after the first measured request")
     plain(axes.xaxis)
     scale(axes, "y", took, f"{E2E.label}, or time until it failed, ms")
     legend(axes, columns=5)
+
+
+def _style(outcome: Outcome, number: int) -> dict[str, Any]:
+    """Return how the points of an outcome are drawn; failures are larger, as there are few of them."""
+    if outcome is Outcome.OK:
+        return {"marker": "o", "color": BLUE, "markersize": 2.8, "alpha": 0.55}
+    colour = QUIET if outcome is Outcome.ABORTED else COLOURS[1:][number % (len(COLOURS) - 1)]
+    return {"marker": _MARKS[number % len(_MARKS)], "color": colour, "markersize": 5, "alpha": 0.9}
 
 
 def over_input(run: Run) -> list[Picture]:
