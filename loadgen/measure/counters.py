@@ -1,7 +1,6 @@
 """What an engine reports in its ``/metrics``, which has other names in each engine: counters, and its present load."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,8 +25,8 @@ def parse_load(
     ``totals`` are summed over label sets; of ``shares`` the largest counts. Only the lines of these names are parsed:
     this happens while requests are being measured, and an engine may expose thousands of lines.
     """
-    wanted = {name for names in (*totals.values(), *shares.values()) for name in names}
-    lines = "\n".join(line for line in exposition.splitlines() if re.split(r"[{\s]", line, maxsplit=1)[0] in wanted)
+    wanted = tuple(name for names in (*totals.values(), *shares.values()) for name in names)
+    lines = "\n".join(line for line in exposition.splitlines() if line.startswith(wanted))
     summed, largest = _found(_values(lines, sum), totals), _found(_values(lines, max), shares)
     return None if summed is None and largest is None else EngineSample(at_ns, **(summed or {}), **(largest or {}))
 
