@@ -106,7 +106,7 @@ class Scenario:
     )
     dataset: str = _workload(
         "samples",
-        "prompts: 'samples' (the project's own), 'lima' (gated: needs HF_TOKEN), or a JSONL file",
+        "prompts: 'samples' (the project's own), 'lima' (gated: needs HF_TOKEN), or a JSON file",
         metavar="name or file",
         web_ui=True,
     )

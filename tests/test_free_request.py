@@ -22,7 +22,7 @@ from test_embedded import children_of
 from test_matrix import ONE
 
 from loadgen.record import CountedBy
-from loadgen.workload.prompts import read_jsonl
+from loadgen.workload.prompts import read_file
 
 FEW = ("--sample", "3", "--warmup", "1", "--max-tokens", "8", "--no-stream")
 SECRET = "sk-Secret0123456789"
@@ -225,7 +225,7 @@ def test_a_row_that_no_request_can_be_made_of_is_named(tmp_path: Path, row: dict
     data = tmp_path / "rows.jsonl"
     data.write_text('{"prompt": "fine"}\n' + json.dumps(row) + "\n")
     with pytest.raises(ValueError, match=re.escape(f"{data}, line 2: ")) as raised:
-        read_jsonl(data, "rows")
+        read_file(data, "rows")
     assert words in str(raised.value)
 
 

@@ -1,5 +1,6 @@
 """Data sets, samples and the order in which prompts are asked."""
 
+import gzip
 import json
 import statistics
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from loadgen.errors import DataError, OptionError
 from loadgen.workload import datasets
 from loadgen.workload.plan import draw, rounds
-from loadgen.workload.prompts import Dataset, Prompt, content_hash, read_jsonl
+from loadgen.workload.prompts import Dataset, Prompt, content_hash, read_file
 
 
 def numbered(n: int) -> Dataset:
@@ -52,7 +53,24 @@ def test_the_lima_sample_of_seed_42_is_the_one_that_others_draw() -> None:
 def test_a_local_file_in_limas_schema_gives_first_turns(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"conversations": ["q1", "a1"], "source": "x"}\n\n{"prompt": "q2"}\n')
-    assert [(p.row, p.text) for p in read_jsonl(path, "p").prompts] == [(0, "q1"), (1, "q2")]
+    assert [(p.row, p.text) for p in read_file(path, "p").prompts] == [(0, "q1"), (1, "q2")]
+
+
+def written(rows: list[dict[str, str]], form: str) -> bytes:
+    """Rows as people have them: JSON lines or one array, in an encoding, compressed or not."""
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    text = json.dumps(rows, ensure_ascii=False, indent=1) if form == "array" else lines
+    encoding = {"bom": "utf-8-sig", "utf-16": "utf-16", "utf-16-be": "utf-16-be"}.get(form, "utf-8")
+    data = (b"\xfe\xff" if form == "utf-16-be" else b"") + text.encode(encoding)
+    return gzip.compress(data) if form == "gzip" else data
+
+
+@pytest.mark.parametrize("form", ["lines", "array", "bom", "utf-16", "utf-16-be", "gzip"])
+def test_a_file_is_read_in_each_form_that_people_have(tmp_path: Path, form: str) -> None:
+    texts = ["q1", "separators \u2028 and \x85 within a line", "\u6a21\u578b"]
+    path = tmp_path / "data"
+    path.write_bytes(written([{"prompt": text} for text in texts], form))
+    assert [p.text for p in read_file(path, "p").prompts] == texts
 
 
 @pytest.mark.parametrize(
@@ -64,7 +82,13 @@ def test_a_local_file_in_limas_schema_gives_first_turns(tmp_path: Path) -> None:
         ('{"prompt": "a"}\n\n{"question": "b"}\n', 'line 3: needs "conversations"'),
         ('{"conversations": []}\n', "line 1: needs"),
         ('{"conversations": ["  "]}\n', "line 1: needs"),
-        (b"\xff\xfe{}\n", "line 1: not JSON"),
+        (b"\xff\xfe{}\n", "line 1: not UTF-16 text"),
+        (b'{"prompt": "a"}\n{"prompt": "\xe9"}\n', "line 2: not UTF-8 text"),
+        (gzip.compress(b'{"prompt": "a"}\n' * 50, mtime=0)[:-9], "a damaged gzip file"),
+        ("[]", "is empty"),
+        ('[{"prompt": "a"}, {"prompt": "b"]', "not JSON"),
+        ('[{"prompt": "a"}, "b"]', "item 2: a JSON object is needed"),
+        ('[{"prompt": "a"}, {"question": "b"}]', 'item 2: needs "conversations"'),
         ('{"prompt": "\\ud800"}\n', "line 1: unpaired surrogate"),
     ],
 )
@@ -72,7 +96,7 @@ def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, content: str 
     path = tmp_path / "p.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=words):
-        read_jsonl(path, "p")
+        read_file(path, "p")
     with pytest.raises(DataError, match=f"--dataset: .*{words}"):
         datasets.load(str(path))
 

@@ -25,7 +25,7 @@ def add(commands: "Commands") -> None:
     )
     parser.add_argument("--repeats", type=int, help="measure all of it so many times, engines restarted in between")
     parser.add_argument("--weights", choices=("trained", "random"), help="random: made here, for speed alone")
-    parser.add_argument("--dataset", help="prompts: 'lima', 'samples', or a JSONL file")
+    parser.add_argument("--dataset", help="prompts: 'lima', 'samples', or a JSON file")
     parser.add_argument("--results", type=Path, default=Path("results"), help="parent folder (default: results)")
     parser.set_defaults(run=run)
 

@@ -1,10 +1,10 @@
-"""The data sets by name: ``lima``, ``samples``, or the path of a JSONL file."""
+"""The data sets by name: ``lima``, ``samples``, or the path of a JSON file."""
 
 from pathlib import Path
 from typing import Any
 
 from loadgen.errors import DataError
-from loadgen.workload.prompts import Dataset, prompts_of, read_jsonl
+from loadgen.workload.prompts import Dataset, prompts_of, read_file
 
 LIMA_REPOSITORY = "GAIR/lima"
 LIMA_TRAIN = f"hf://datasets/{LIMA_REPOSITORY}/train.jsonl"
@@ -17,7 +17,7 @@ def load(dataset: str) -> Dataset:
     """Load a data set by name or path; raises DataError, which names ``--dataset`` and the way out."""
     match dataset:
         case "samples":
-            return read_jsonl(SAMPLES, "the project's own samples")
+            return read_file(SAMPLES, "the project's own samples")
         case "lima":
             rows = _lima_rows()
             with DataError.naming("--dataset:"):
@@ -25,17 +25,17 @@ def load(dataset: str) -> Dataset:
         case _:
             path = Path(dataset)
             if not path.exists() and "/" not in dataset and not path.suffix:
-                raise DataError(f"--dataset: unknown data set {dataset!r}; use 'lima', 'samples' or a JSONL file.")
+                raise DataError(f"--dataset: unknown data set {dataset!r}; use 'lima', 'samples' or a JSON file.")
             return _from_file(path)
 
 
 def _from_file(path: Path) -> Dataset:
     try:
         with DataError.naming("--dataset:"):
-            return read_jsonl(path, path.name)
+            return read_file(path, path.name)
     except FileNotFoundError:
         raise DataError(
-            f"--dataset: {path} does not exist. Name a JSONL file, or one of the data sets 'lima' and 'samples'."
+            f"--dataset: {path} does not exist. Name a JSON file, or one of the data sets 'lima' and 'samples'."
         ) from None
     except OSError as error:
         raise DataError(f"--dataset: cannot read {path}: {error.strerror}.") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from loadgen.request import Message
 from loadgen.workload.messages_row import check_encodable, prompt_fields, prompt_messages
+from loadgen.workload.rows import read_rows
 
 MULTI_TURN = "multi_turn"
 """LIMA's label of its 30 dialogues, rows 1000 to 1029: not among the 1,000 that single prompts are drawn from."""
@@ -69,22 +70,19 @@ def content_hash(prompts: Sequence[Prompt]) -> str:
     return hashlib.sha256(texts.encode()).hexdigest()
 
 
-def read_jsonl(path: Path, name: str) -> Dataset:
-    """Read a file with one JSON object a line.
+def read_file(path: Path, name: str) -> Dataset:
+    """Read the prompts of a file.
 
-    An object is ``{"conversations": [user, assistant, ...], "source": ...}``, as in LIMA, ``{"prompt": ...}``, or
+    A row is ``{"conversations": [user, assistant, ...], "source": ...}``, as in LIMA, ``{"prompt": ...}``, or
     ``{"messages": [...]}`` with further fields of a chat completion's body. Raises OSError if the file cannot be read,
-    and ValueError, which names the line, if a line is not valid.
+    and ValueError, which names the line or item, if a row is not valid.
     """
-    lines = path.read_bytes().splitlines()
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not numbered:
-        raise ValueError(f"{path} is empty; it needs one JSON object a line.")
-    rows = [(_decoded(line, path, number), f"{path}, line {number}") for number, line in numbered]
-    prompts = tuple(prompt_of(row, index, where) for index, (row, where) in enumerate(rows))
-    chats = [row for row, _ in rows if MESSAGES in row]
+    rows = read_rows(path)
+    prompts = tuple(prompt_of(row.value, index, row.where) for index, row in enumerate(rows))
+    chats = [row.value for row in rows if MESSAGES in row.value]
     ignored = {name: count for name in _OF_RUN if (count := sum(name in row for row in chats))}
-    targets = sum(len(row[MESSAGES]) > len(p.messages) for (row, _), p in zip(rows, prompts, strict=True) if p.messages)
+    read = [(row.value, prompt.messages) for row, prompt in zip(rows, prompts, strict=True)]
+    targets = sum(len(value[MESSAGES]) > len(messages) for value, messages in read if messages)
     return Dataset(name, prompts, ignored, targets)
 
 
@@ -109,14 +107,3 @@ def prompt_of(row: dict[str, Any], index: int, where: str) -> Prompt:
     check_encodable(text, where)
     source = row.get("source")
     return Prompt(index, text, source if isinstance(source, str) else "")
-
-
-def _decoded(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError among them
-        raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
-    if not isinstance(row, dict):
-        text = f"{path}, line {number}: a JSON object is needed, got {type(row).__name__}."
-        raise ValueError(text)  # noqa: TRY004 the contents of the file are wrong, not an argument's type
-    return row
