@@ -193,7 +193,7 @@ CONNECT = Metric(
     unit="ms",
     title="Time to connect",
     about="Time to open a connection, TLS included; not part of the other figures.",
-    span="before that",
+    span="before sending",
     formula="connected_ns - connect_ns",
     of=connect_ms,
 )

@@ -36,6 +36,14 @@ def escaped_all(value: Any) -> Any:  # noqa: ANN401 whatever JSON can hold
     return value
 
 
+def middle_cut(text: str, most: int) -> str:
+    """Return a text of at most that many characters: of a longer one its beginning and its end."""
+    if len(text) <= most:
+        return text
+    kept = most - 3
+    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+
+
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 user``, ``2,000 users``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

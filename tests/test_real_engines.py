@@ -81,7 +81,7 @@ def test_vllm_and_fastchat_are_started_measured_and_tabled(home: Home) -> None:
             folder = cell.run_of(part)
             assert folder is not None
             report = (folder / "report.md").read_text()
-            (counts,) = [line for line in report.splitlines() if "output tokens by each who counted" in line]
+            (counts,) = [line for line in report.splitlines() if "output tokens by source" in line]
             sys.stdout.write(f"{cell.column}, {part}: {counts}\n")
             manifest, records = store.read_folder(folder)
             assert manifest.launched is not None

@@ -137,7 +137,7 @@ def test_what_the_server_told_and_what_a_tokenizer_counts_stand_beside_each_othe
     measured = done.records[1:]
     assert [(r.usage_tokens, r.output_tokens, r.text_tokens) for r in measured] == [(3, 4, 3)] * 2
     assert done.summary["tokens"]["counts"] == {"usage": 6, "tokenizer": 6, "chunks": None, "put_right": 2}
-    text = "| output tokens by each who counted | usage 6 and 2 left out by it; tokenizer 6 |"
+    text = "| output tokens by source | usage 6 and 2 left out by it; tokenizer 6 |"
     assert text in (done.folder / "report.md").read_text()
 
 

@@ -170,7 +170,7 @@ def test_a_summary_of_an_older_version_is_made_anew(tmp_path: Path) -> None:
 def test_an_open_loop_shows_what_was_asked_what_came_and_what_was_dropped() -> None:
     table = answers(open_loop())[0]
     found = rows(table)
-    assert found["asked, requests/s"] == ("20.00",)
+    assert found["offered, requests/s"] == ("20.00",)
     assert found["served, requests/s [95 % interval]"] == ("19.80 [19.50, 20.12]",)
     assert found["served, requests/min [95 % interval]"] == ("1,188 [1,170, 1,207]",)
     assert found["dropped, at 1,000 in flight"] == ("3",)

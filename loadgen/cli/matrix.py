@@ -104,7 +104,7 @@ def _plan(config: "Config") -> int:
 
 def _show(matrix: "Matrix") -> int:
     """Write and print the tables; return the exit status that they come to."""
-    from loadgen.matrix.gather import links, results
+    from loadgen.matrix.gather import about, links, results
     from loadgen.matrix.html import html
     from loadgen.matrix.markdown import markdown
     from loadgen.matrix.tables import document
@@ -115,7 +115,7 @@ def _show(matrix: "Matrix") -> int:
     found = results(matrix)
     runs = [s for r in found for s in (*r.speed, *r.streaming, *r.throughput)]
     dataset = next((str(s.dataset) for s in runs), matrix.config.dataset)
-    tables = document(found, dataset=dataset, links=links(matrix))
+    tables = document(found, dataset=dataset, links=links(matrix), about=about(matrix))
     for picture in tables.pictures:
         files.write(matrix.folder / f"{picture.name}.png", png(picture, escaped(tables.title)))
     files.write(matrix.folder / "matrix.md", markdown(tables).encode())

@@ -1,12 +1,14 @@
 """From a matrix's folders to what its tables are made from: nothing else is needed, so it can be done again."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from loadgen.matrix.cell import Cell, Part
 from loadgen.matrix.config import engine_of, model_of
 from loadgen.matrix.matrix import Matrix
 from loadgen.matrix.plan import reference_of, refusal
 from loadgen.matrix.result import Result
+from loadgen.printable import counted
 from loadgen.record import Outcome
 from loadgen.results import store
 from loadgen.results.report import summary_of
@@ -35,6 +37,22 @@ def links(matrix: Matrix) -> Links:
                 target = (folder / "report.html").relative_to(matrix.folder)
                 found.setdefault((titles[cell.column], cell.row), []).append((label, str(target)))
     return found
+
+
+def about(matrix: Matrix) -> list[str]:
+    """Return when and where the matrix was measured, as its runs recorded it."""
+    folders = [folder for cell in matrix.cells() for part in cell.parts if (folder := cell.run_of(part)) is not None]
+    manifests = [store.read_manifest(folder) for folder in folders]
+    if not manifests:
+        return []
+    times = sorted(datetime.fromisoformat(m.started_at).astimezone(UTC) for m in manifests)
+    machines = dict.fromkeys(str(m.environment.get("cpu") or "a CPU that is not known") for m in manifests)
+    gpus = dict.fromkeys(gpu.name or "a GPU" for m in manifests if m.launched for gpu in m.launched.gpus)
+    versions = dict.fromkeys(m.versions.get("loadgen", "") for m in manifests)
+    between = f"{times[0]:%Y-%m-%d %H:%M} to {times[-1]:%Y-%m-%d %H:%M} UTC"
+    client = f"Load generator: loadgen {', '.join(versions)} on {', '.join(machines)}."
+    engines = f"Engines that were started here ran on {', '.join(gpus) or 'the CPU'}."
+    return [f"{counted(len(manifests), 'run')}, started from {between}. {client} {engines}"]
 
 
 def _titles(matrix: Matrix) -> dict[str, str]:

@@ -8,10 +8,10 @@ from loadgen.results.markdown import escaped, shown
 
 def markdown(document: Document) -> str:
     """Return the document in Markdown, in the layout of the specification's tables."""
-    parts = [f"# {escaped(document.title)}", *map(escaped, document.notes), *map(_drawn, document.tables)]
-    parts += map(shown, document.pictures)
+    parts = [f"# {escaped(document.title)}", *map(escaped, document.notes)]
     if document.findings:
         parts.append("## Across engines\n\n" + _items(escaped(finding.text) for finding in document.findings))
+    parts += [*map(_drawn, document.tables), *map(shown, document.pictures)]
     if document.reports:
         parts.append("## Reports\n\n" + _items(map(_links, document.reports)))
     return "\n\n".join(parts) + "\n"

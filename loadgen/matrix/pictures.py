@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from loadgen.matrix.entries import SPEED, THROUGHPUT, Figure, Measure, figure
 from loadgen.matrix.result import Result
 from loadgen.matrix.verdicts import runs_of
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND
-from loadgen.printable import escaped
+from loadgen.printable import escaped, middle_cut
 from loadgen.results.pictures.by_concurrency import Point, draw_curve, interactivity_points, name_points
 from loadgen.results.pictures.drawing import COLOURS, INK, Picture, from_zero, legend, plain
 from loadgen.results.text import short
@@ -44,7 +43,7 @@ def _bars(measure: Measure, results: Sequence[Result]) -> Picture | None:
     count = sum(map(len, groups.values()))
     if not count:
         return None
-    note = "Bars: 95 % intervals, as in the table."
+    note = "Whiskers: 95 % intervals, as in the table."
     if any(not of.usable for figures in groups.values() for of in figures):
         note += " Pale: neither VALID nor WARN."
     height = _REST_IN + _BAR_IN * (count + _BETWEEN_BARS * len(groups))
@@ -66,7 +65,8 @@ def _draw_bars(groups: Bars, label: str, engines: Sequence[str], drawing: "Drawi
         heading: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold", "va": "center", "annotation_clip": False}
         axes.annotate(_fitting(model), (0, at + _HEADING_BARS), **heading)
         for of in figures:
-            engine = "" if of.result is None else of.result.engine
+            assert of.result is not None
+            engine = of.result.engine
             ends.append(_draw_bar(axes, of, at, COLOURS[engines.index(engine) % len(COLOURS)]))
             ticks[at] = _fitting(engine)
             at -= 1
@@ -102,9 +102,8 @@ def _interactivity(results: Sequence[Result]) -> Picture | None:
             panels.setdefault(result.model, {})[result.engine] = points
     if not panels:
         return None
-    note = (
-        "One line per engine, one point per step, with its users. Up and to the right is better. Bars: 95 % intervals."
-    )
+    note = "A line per engine, a point per step, with its users. Up and to the right is better."
+    note += " Whiskers: 95 % intervals."
     if any(len(result.throughput) > 1 for result in results):
         note += " Of repeats the first that counts."
     rows = -(-len(panels) // _ACROSS)
@@ -135,14 +134,11 @@ def _draw_interactivity(
 
 
 def _limits(axes: "Axes", points: Sequence[Point]) -> None:
-    for set_limits, axis, values in (
-        (axes.set_xlim, axes.xaxis, [x for _, (x, _), _ in points]),
-        (axes.set_ylim, axes.yaxis, [y for _, _, (y, _) in points]),
-    ):
-        limit: Any = set_limits
-        from_zero(limit, 1.2 * max(values))
-        plain(axis)
+    from_zero(axes.set_xlim, 1.2 * max(x for _, (x, _), _ in points))
+    from_zero(axes.set_ylim, 1.2 * max(y for _, _, (y, _) in points))
+    plain(axes.xaxis)
+    plain(axes.yaxis)
 
 
 def _fitting(name: str) -> str:
-    return shorten(escaped(name), _LETTERS, placeholder="...") or escaped(name)[:_LETTERS]
+    return middle_cut(escaped(name), _LETTERS)

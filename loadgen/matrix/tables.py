@@ -28,8 +28,13 @@ Links = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 """By engine and model: texts and relative addresses of what has the details."""
 
 
-def document(results: Sequence[Result], *, dataset: str, links: Links | None = None) -> Document:
-    """Return the tables of these results, one for each engine and model at most; what has none is a dash."""
+def document(
+    results: Sequence[Result], *, dataset: str, links: Links | None = None, about: Sequence[str] = ()
+) -> Document:
+    """Return the tables of these results, one for each engine and model at most; what has none is a dash.
+
+    ``about``: sentences on when and where they were measured.
+    """
     said = _said_of_all(results)
     swept = any(result.throughput for result in results)
     tables = [] if swept and not any(result.speed for result in results) else [_table(SPEED, results, said)]
@@ -40,7 +45,7 @@ def document(results: Sequence[Result], *, dataset: str, links: Links | None = N
     return Document(
         title=_title(results, dataset, said),
         tables=tuple(tables),
-        notes=tuple(_own_time(results)),
+        notes=(*about, *_own_time(results)),
         pictures=pictures(results),
         findings=(*_unseen_failures(results), *compare(results)),
         reports=tuple(_reports(results, links or {})),

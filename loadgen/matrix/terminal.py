@@ -24,6 +24,10 @@ def show(document: Document, console: Console | None = None) -> None:
     _say(console, document.title, "bold")
     for note in document.notes:
         _say(console, note, "dim")
+    if document.findings:
+        console.print()
+    for finding in document.findings:
+        _say(console, finding.text, "" if finding.fine else "yellow")
     for table in document.tables:
         for part in _parts(table, console.width):
             console.print()
@@ -31,10 +35,6 @@ def show(document: Document, console: Console | None = None) -> None:
         _say(console, " ".join(table.notes), "dim")
         for name, text in _footnotes(table):
             _say(console, f"({name}) {text}", "dim")
-    if document.findings:
-        console.print()
-    for finding in document.findings:
-        _say(console, finding.text, "" if finding.fine else "yellow")
 
 
 def _say(console: Console, text: str, style: str) -> None:

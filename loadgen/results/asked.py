@@ -9,6 +9,7 @@ from typing import Any
 
 from loadgen.printable import counted
 from loadgen.results.manifest import Manifest
+from loadgen.results.summary_schema import Tokens
 from loadgen.results.table import Table
 from loadgen.results.text import number
 from loadgen.scenario import Scenario, flag
@@ -16,27 +17,31 @@ from loadgen.scenario import Scenario, flag
 _NOT_REPEATED = frozenset({"results", "metrics", "metrics_names", "grafana", "price_per_gpu_hour"})
 """Options that do not change what is measured."""
 
+_ENDED = {"completed": "completed", "run-time": "stopped by --run-time", "interrupted": "interrupted"}
+"""How a run ended, by the reason that ``run.json`` gives."""
 _LOCUSTFILES = {"speed": "chat.py", "throughput": "chat.py", "rate": "rate.py"}
 _SHORT_S = 120.0
 
 
-def asked_table(manifest: Manifest) -> Table:
-    """Return what was run, row by row."""
-    rows = tuple((name, text) for name, text in _rows(manifest) if text)
+def asked_table(manifest: Manifest, tokens: Tokens) -> Table:
+    """Return what was run, row by row; ``tokens``: those of its answers."""
+    rows = tuple((name, text) for name, text in _rows(manifest, tokens) if text)
     return Table("What was run", ("", ""), rows, words=(0, 1))
 
 
-def _rows(m: Manifest) -> Iterator[tuple[str, str]]:
+def _rows(m: Manifest, tokens: Tokens) -> Iterator[tuple[str, str]]:
     server = m.server.get("server_header")
     yield "server", f"{m.host}{f' ({server})' if server else ''}{_embedded(m)}"
     yield "engine", m.engine
     yield "model", m.model
+    yield "engine runs on", _engine_machine(m)
     yield "prompts", _prompts(m)
+    yield "lengths", _lengths(tokens)
     yield "load", _load(m)
     yield "answers", _answers(m)
     yield "limits (--slo)", str(m.scenario.get("slo") or "")
     yield "warm-up", _warm_up(m)
-    yield "began", f"{datetime.fromisoformat(m.started_at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    yield "started", f"{datetime.fromisoformat(m.started_at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     yield "duration", _duration(m)
     yield "load generator", _machine(m)
     yield "versions", ", ".join(f"{name} {version}" for name, version in m.versions.items())
@@ -45,6 +50,24 @@ def _rows(m: Manifest) -> Iterator[tuple[str, str]]:
 
 def _embedded(m: Manifest) -> str:
     return f", the {m.embedded}" if m.embedded else ""
+
+
+def _engine_machine(m: Manifest) -> str:
+    """Return the engine's hardware as far as the run knows it: only of an engine that was started here."""
+    if m.launched is None:
+        return (
+            "not recorded: the server was not started by loadgen" if not m.embedded else "the load generator's machine"
+        )
+    gpus = ", ".join(gpu.name or "a GPU" for gpu in m.launched.gpus)
+    return gpus or "the CPU of the load generator's machine"
+
+
+def _lengths(tokens: Tokens) -> str:
+    """Return the mean lengths of prompts and answers."""
+    answers, output = tokens.output_per_request.n, tokens.output_per_request.mean
+    parts = [] if tokens.input is None or not answers else [f"{number(tokens.input / answers, 1)} input tokens"]
+    parts += [] if output is None else [f"{number(output, 1)} output tokens"]
+    return f"on average {' and '.join(parts)}, warm-up left out" if parts else ""
 
 
 def _prompts(m: Manifest) -> str:
@@ -62,12 +85,12 @@ def _options(m: Manifest) -> dict[str, Any]:
 def _load(m: Manifest) -> str:
     s = _options(m)
     if m.arrivals is not None:
-        of = f"open loop: {m.arrivals.rate:,.10g} requests/s, {m.arrivals.process} arrivals"
+        of = f"open loop: {m.arrivals.rate:,.6g} requests/s, {m.arrivals.process} arrivals"
         return f"{of}, at most {m.arrivals.max_in_flight:,} in flight, seed {s['seed']}{_extent(m)}"
     if m.steps:
         users = ", ".join(f"{step.concurrency:,}" for step in m.steps)
-        each = f"until requests/min are known to {s['precision']}, else {s['step_time']:g} s or longer"
-        return f"closed loop in steps: {users} users, each {each}"
+        ends = f"each ends once the 95 % interval is within {s['precision']}, or after {s['step_time']:g} s or more"
+        return f"closed loop in steps of {users} users; {ends}"
     return f"closed loop: {counted(m.users, 'user')}{_extent(m)}"
 
 
@@ -100,16 +123,16 @@ def _duration(m: Manifest) -> str:
         return "broke off"
     seconds = (datetime.fromisoformat(m.ended.at) - datetime.fromisoformat(m.started_at)).total_seconds()
     text = f"{number(seconds, 1)} s" if seconds < _SHORT_S else f"{number(seconds / 60, 1)} min"
-    return f"{text}, warm-up and drain included; ended: {m.ended.why or m.ended.reason}"
+    return f"{text}, warm-up and drain included; {m.ended.why or _ENDED[m.ended.reason]}"
 
 
 def _machine(m: Manifest) -> str:
     e = m.environment
     parts = [str(e.get("cpu") or ""), f"{e['cpus']} CPUs" if e.get("cpus") else "", str(e.get("platform") or "")]
-    processes = [w for w in m.workers if w.started_requests]
-    hosts = len({w.host for w in m.workers})
-    if len(m.workers) > 1:
-        parts.append(f"{len(processes):,} processes on {counted(hosts, 'host')}")
+    makers = [worker for worker in m.workers if worker.number]
+    if makers:
+        hosts = counted(len({worker.host for worker in makers}), "host")
+        parts.append(f"{len(makers):,} processes on {hosts}" if len(makers) > 1 else f"1 worker on {hosts}")
     return ", ".join(part for part in parts if part)
 
 

@@ -1,10 +1,12 @@
 """What a report of a run says, in its order; Markdown and the page only differ in how they show it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from textwrap import shorten
+from datetime import UTC, datetime
 
 from loadgen.measure.check import CheckResult, Status
 from loadgen.measure.verdict import Verdict
+from loadgen.metrics import LIMITS
 from loadgen.printable import counted, escaped
 from loadgen.results.asked import asked_table
 from loadgen.results.counts import causes_of
@@ -24,6 +26,10 @@ class Document:
 
     title: str
     run_id: str
+    started: str
+    """When the run began, for people; empty where that is not known."""
+    caveats: tuple[str, ...]
+    """What must be said of the run wherever its figure is read, in sentences."""
     grafana: str | None
     headline: Headline
     verdict: Verdict
@@ -47,26 +53,24 @@ class Document:
 
     @property
     def heading(self) -> str:
-        """What a picture that is passed on alone says of the run."""
-        return f"{shorten(escaped(self.title), _HEADING)}\n{self.verdict.value}, run {self.run_id}"
+        """Title, verdict and run id, for a picture that is passed on alone."""
+        return f"{escaped(self.title)}\n{self.verdict.value}, run {self.run_id}"
 
     @property
     def why(self) -> str:
-        """What stands above the objections."""
+        """The sentence before the objections of the verdict."""
         return _WHY.get(self.verdict, "Requests failed, within the limit.")
 
     @property
     def passed(self) -> str:
-        """What stands for the other checks."""
+        """How many checks were passed, and how many could not be made."""
         passed = sum(row[1] == Status.OK.value for row in self.checks.rows)
         return f"{counted(passed, 'check')} passed, {len(self.checks.rows) - passed} not checked"
 
 
-_HEADING = 110
-"""Letters of a line above a picture."""
 _WHY = {
     Verdict.INVALID: "Do not use these figures:",
-    Verdict.INCONCLUSIVE: "The run did not come to a result:",
+    Verdict.INCONCLUSIVE: "The run is inconclusive:",
     Verdict.WARN: "Keep in mind when you use these figures:",
 }
 
@@ -75,15 +79,19 @@ _GRAVEST_FIRST = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
 
 def document(run: Run) -> Document:
     """Return the report of a run."""
-    return document_of(run.summary, asked_table(run.manifest), pictures(run))
+    started = f"{datetime.fromisoformat(run.manifest.started_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return document_of(run.summary, asked_table(run.manifest, run.summary.tokens), pictures(run), started)
 
 
-def document_of(summary: Summary, asked: Table, drawings: list[Picture]) -> Document:
+def document_of(summary: Summary, asked: Table, drawings: list[Picture], started: str = "") -> Document:
     """Return the report that a summary makes, with what was run and the pictures of it."""
     checks = summary.verdict.checks
+    others = [check for check in checks if check.status not in _GRAVEST_FIRST]
     return Document(
         title=subject_of(summary).title,
         run_id=summary.run_id,
+        started=started,
+        caveats=tuple(_caveats(summary)),
         grafana=summary.grafana,
         headline=headline(summary),
         verdict=summary.verdict.status,
@@ -93,6 +101,17 @@ def document_of(summary: Summary, asked: Table, drawings: list[Picture]) -> Docu
         asked=asked,
         answers=tuple(answers(summary)),
         details=tuple(details(summary)),
-        checks=checks_table([check for check in checks if check.status not in _GRAVEST_FIRST]),
+        checks=checks_table(others, "Checks that were passed or could not be made"),
         instrument=instrument_table(summary),
     )
+
+
+def _caveats(summary: Summary) -> Iterator[str]:
+    if summary.simulated:
+        yield "The server is simulated: no real engine was measured."
+    if summary.launched is not None and summary.launched.weights == "random":
+        yield "The model has random weights: its speed is real, its answers are not."
+
+
+ABBREVIATIONS = ", ".join(f"{metric.label}: {metric.title.lower()}" for metric in LIMITS) + ", p50: the median."
+"""For readers who do not measure every day."""

@@ -15,7 +15,7 @@ from loadgen.metrics import (
     Metric,
 )
 from loadgen.printable import counted
-from loadgen.results.summary_schema import Figure, Latency, Summary
+from loadgen.results.summary_schema import Figure, Goodput, Latency, Summary, ThroughputSummary
 from loadgen.results.text import ABSENT, number, short
 
 NO_INTERVAL = "no 95 % interval"
@@ -51,7 +51,7 @@ def _speed(summary: Summary) -> Headline:
     mean = summary.speed.tokens_per_second_mean
     users = "users changed during the run" if summary.users_changed else "one user"
     of = f"{users}, full round trip, mean over {counted(mean.n if mean else 0, 'request')}"
-    return _headline(mean, TOKENS_PER_SECOND, of, _latencies(summary.latency))
+    return _headline(mean, TOKENS_PER_SECOND, of, [*_latencies(summary.latency), _failed(summary)])
 
 
 def _throughput(summary: Summary) -> Headline:
@@ -60,28 +60,57 @@ def _throughput(summary: Summary) -> Headline:
     if best.at_concurrency is None:
         of = "no number of users was kept long enough"
     elif summary.is_sweep:
-        of = f"highest throughput, at {counted(best.at_concurrency, 'user')}"
+        of = f"highest throughput, {_at(best)}"
     else:
         of = counted(best.at_concurrency, "user")
     if best.requests_per_minute is None and summary.is_sweep:
         of = "no step was steady and long enough"
+    elif not summary.is_sweep and (best.requests_per_minute is None or best.requests_per_minute.value is None):
+        of += ", never all active for three round trips"
     latency = (best.latency or {}) if summary.is_sweep else summary.latency
-    figures = [(OUTPUT_TOKENS_PER_SECOND.label, short(best.output_tokens_per_second)), *_latencies(latency)]
+    where = f" at {counted(best.at_concurrency or 0, 'user')}" if len(best.plateau) > 1 else ""
+    figures = [
+        (OUTPUT_TOKENS_PER_SECOND.label, short(best.output_tokens_per_second)),
+        *_latencies(latency, where=where),
+    ]
+    if best.goodput is not None:
+        figures.append((f"within {best.goodput.slo}", _good(best.goodput)))
     if best.knee is not None:
-        figures.append(("throughput stops growing", _users_between(best.knee.between)))
-    return _headline(best.requests_per_minute, REQUESTS_PER_MINUTE, of, figures)
+        figures.append(("95 % of it reached", _users_between(best.knee.between)))
+    return _headline(best.requests_per_minute, REQUESTS_PER_MINUTE, of, [*figures, _failed(summary)])
+
+
+def _at(best: ThroughputSummary) -> str:
+    """Say at how many users throughput is highest; where it is the mean of several steps, of which."""
+    if len(best.plateau) < 2:  # noqa: PLR2004 one step is no mean
+        return f"at {counted(best.at_concurrency or 0, 'user')}"
+    *first, last = (f"{users:,}" for users in best.plateau)
+    return f"mean of the steps of {', '.join(first)} and {last} users"
+
+
+def _good(goodput: Goodput) -> str:
+    at = f" at {counted(goodput.at_concurrency, 'user')}" if goodput.at_concurrency else ""
+    return f"{short(goodput.requests_per_minute)} {REQUESTS_PER_MINUTE.label}{at}"
+
+
+def _failed(summary: Summary) -> tuple[str, str]:
+    requests = summary.requests
+    ended = requests.completed + requests.failed
+    return "failed", f"{requests.failed:,} of {counted(ended, 'request')}"
 
 
 def _rate(summary: Summary) -> Headline:
     rate = summary.rate
     assert rate is not None
-    of = f"served of {60 * rate.asked_per_second:,.10g} {REQUESTS_PER_MINUTE.label} asked, {rate.process} arrivals"
+    arrivals = rate.process.capitalize() if rate.process == "poisson" else rate.process
+    of = f"served; {60 * rate.asked_per_second:,.6g} {REQUESTS_PER_MINUTE.label} were asked for, {arrivals} arrivals"
     figures = [
         (OUTPUT_TOKENS_PER_SECOND.label, short(rate.output_tokens_per_second)),
-        *_latencies(rate.latency_from_schedule, " from the schedule"),
+        *_latencies(rate.latency_from_schedule, origin=" from the schedule"),
     ]
-    if rate.dropped:
-        figures.append(("dropped", f"{rate.dropped:,} of {rate.scheduled:,}"))
+    if rate.goodput is not None:
+        figures.append((f"within {rate.goodput.slo}", _good(rate.goodput)))
+    figures.append(("answered", f"{summary.requests.completed:,} of {counted(rate.scheduled, 'scheduled request')}"))
     return _headline(rate.requests_per_minute, REQUESTS_PER_MINUTE, of, figures)
 
 
@@ -107,10 +136,13 @@ def _span(value: float, ci95: tuple[float, float]) -> str:
     return f"{number(ci95[0], digits)} to {number(ci95[1], digits)}"
 
 
-def _latencies(latency: Latency, origin: str = "") -> list[tuple[str, str]]:
-    """Return the medians of what a user waits for; ``origin``: from when those count that count from the send."""
+def _latencies(latency: Latency, *, origin: str = "", where: str = "") -> list[tuple[str, str]]:
+    """Return the medians of what a user waits for.
+
+    ``origin``: where figures that count from the send begin, if not there; ``where``: of which step they are.
+    """
     return [
-        (f"{metric.label} p50{origin if metric in FROM_SEND else ''}", f"{short(median)} {metric.unit}")
+        (f"{metric.label} p50{origin if metric in FROM_SEND else ''}{where}", f"{short(median)} {metric.unit}")
         for metric in LIMITS
         if metric.key in latency and (median := latency[metric.key].p50) is not None
     ]

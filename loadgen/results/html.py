@@ -4,13 +4,14 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadgen.printable import escaped
-from loadgen.results.document import Document
+from loadgen.results.document import ABBREVIATIONS, Document
 from loadgen.results.pictures.drawing import INK, THEME, Picture, svg
 
 
 def html(document: Document) -> str:
     """Return the report as a page that needs nothing outside it; everything is escaped."""
-    return environment("loadgen.results").get_template("report.html.j2").render(document=document)
+    template = environment("loadgen.results").get_template("report.html.j2")
+    return template.render(document=document, abbreviations=ABBREVIATIONS)
 
 
 def environment(package: str) -> Environment:

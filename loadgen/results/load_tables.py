@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from loadgen.measure.limits import ENOUGH_REQUESTS, ROUND_TRIPS
 from loadgen.metrics import (
     FROM_SEND,
     LIMITS,
@@ -16,7 +17,7 @@ from loadgen.metrics import (
     Metric,
 )
 from loadgen.printable import counted
-from loadgen.results.summary_schema import Figure, Goodput, Latency, StepSummary, Summary, ThroughputSummary
+from loadgen.results.summary_schema import Figure, Goodput, Latency, Served, StepSummary, Summary, ThroughputSummary
 from loadgen.results.table import Table
 from loadgen.results.text import ABSENT, estimate, number, percent, percentile, short, short_estimate
 
@@ -49,7 +50,13 @@ def throughput_table(summary: Summary) -> Table:
     return Table("Throughput", ("model", column), tuple(rows), _throughput_note(summary, best) + rounds_note(summary))
 
 
-_ROUGH = "rough interval, as the window holds few round trips"
+def _rough_because(served: Served) -> str:
+    """Return why an interval is rough: a long window has a better one, unless throughput varied slowly in it."""
+    is_long = (served.round_trips or 0) >= ROUND_TRIPS and (served.answers or 0) >= ENOUGH_REQUESTS
+    why = "throughput varied slowly within the window" if is_long else "few round trips in the window"
+    return f"rough interval: {why}"
+
+
 _MEDIANS = f"{', '.join(metric.label for metric in LIMITS)}, p50, ms"
 
 
@@ -80,17 +87,20 @@ def _counted(summary: Summary) -> str:
     steps = summary.steps or []
     if not steps:
         return "No figure: there was no time in which all users were at work."
-    note = "Counted while all users were waiting, from three round trips on."
+    note = "Throughput counts while every user has a request in flight; it needs three round trips."
     if any(step.think_ms is not None for step in steps):
         note = (
             "Users think between their requests: each answer counts over its user's cycle of think time and request. "
         )
-        note += "Counted while all users were in their cycles, from three cycles on."
+        note += "Throughput counts while all users are in their cycles; it needs three cycles."
     if len(steps) > 1:
         return note
     if steps[0].no_interval is not None:
         return f"{note} No interval: {steps[0].no_interval}; more --requests, or a longer --run-time."
-    return f"{note} {_ROUGH}: more --requests, or a longer --run-time." if steps[0].rough else note
+    if steps[0].rough:
+        why = _rough_because(steps[0])
+        note += f" {why[0].upper()}{why[1:]}. It takes more --requests, or a longer --run-time."
+    return note
 
 
 def _within(goodput: Goodput | None) -> str:
@@ -161,7 +171,7 @@ def _notes(step: StepSummary) -> str:
     if step.no_interval is not None:
         found.append(step.no_interval)
     elif step.rough:
-        found.append(_ROUGH)
+        found.append(_rough_because(step))
     return "; ".join(found)
 
 
@@ -171,7 +181,7 @@ def rate_table(summary: Summary) -> Table:
     assert rate is not None
     served = rate.requests_per_minute
     rows = [
-        ("asked, requests/s", number(rate.asked_per_second)),
+        ("offered, requests/s", number(rate.asked_per_second)),
         ("served, requests/s [95 % interval]", estimate(_scaled(served, 1 / 60))),
         (f"served, {_PER_MINUTE}", short_estimate(served)),
         (OUTPUT_TOKENS_PER_SECOND.label, short(rate.output_tokens_per_second)),
@@ -202,7 +212,7 @@ def rate_latency_table(summary: Summary) -> Table:
         if metric.key in of and of[metric.key].n
     ]
     if rows:
-        rows.append(("sent after its time", *(percentile(rate.send_lag_ms, p) for p in _SIDE_BY_SIDE)))
+        rows.append(("send delay", *(percentile(rate.send_lag_ms, p) for p in _SIDE_BY_SIDE)))
     columns = ("", *_SIDE_BY_SIDE.values())
     few = ""
     if rate.run_time_needed_s is not None:

@@ -3,7 +3,7 @@
 import re
 
 from loadgen import printable
-from loadgen.results.document import Document
+from loadgen.results.document import ABBREVIATIONS, Document
 from loadgen.results.pictures.drawing import Picture
 from loadgen.results.table import Table
 from loadgen.results.text import ABSENT
@@ -15,13 +15,15 @@ _MARKUP = re.compile(r"[\\|<>`*_\[\]&$~]")
 def markdown(document: Document) -> str:
     """Return the report in Markdown; the first line names model, engine and data set."""
     headline = document.headline
-    about = f"Verdict: **{document.verdict.value}**. Run `{document.run_id}`."
+    about = f"Verdict: **{document.verdict.value}**. {document.started}{', run' if document.started else 'Run'} "
+    about += f"`{document.run_id}`."
     if document.grafana:
         about += f" [In Grafana](<{document.grafana}>)."
     interval = f" ({escaped(headline.interval)})" if headline.interval else ""
     figure = f"**{escaped(headline.figure)}**{interval}: {escaped(headline.of)}."
-    figures = ", ".join(f"{escaped(name)} {escaped(value)}" for name, value in headline.figures)
-    answer = [f"{figure}{f' {figures}.' if figures else ''}"]
+    figures = "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in headline.figures)
+    caveats = [f"**{escaped(sentence)}**" for sentence in document.caveats]
+    answer = [*caveats, figure, *([figures, escaped(ABBREVIATIONS)] if figures else [])]
     why = _why(document)
     return (
         "\n\n".join(

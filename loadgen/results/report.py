@@ -45,6 +45,6 @@ def write_reports(folder: Path, run: Run) -> None:
     """Write what people read of a run, with its pictures; raises OSError where the disk does not take one of them."""
     contents = document(run)
     for picture in contents.pictures:
-        files.write(folder / f"{picture.name}.png", png(picture, f"{contents.heading}"))
+        files.write(folder / f"{picture.name}.png", png(picture, contents.heading))
     files.write(folder / "report.md", markdown(contents).encode())
     files.write(folder / "report.html", html(contents).encode())

@@ -12,7 +12,7 @@ import msgspec
 from loadgen.clock import MS
 from loadgen.measure.records import Records
 from loadgen.metrics import PER_REQUEST
-from loadgen.record import RequestRecord
+from loadgen.record import Outcome, Phase, RequestRecord
 from loadgen.results.clocks import on_one_clock
 from loadgen.results.manifest import Manifest
 from loadgen.results.store import read_folder
@@ -36,6 +36,16 @@ class Run:
     def requests(self) -> Records:
         """All records on the clock of worker 0."""
         return on_one_clock(Records.of(self.recorded), self.manifest.workers)
+
+    @cached_property
+    def measured(self) -> Records:
+        """Those of the measured phase."""
+        return self.requests.where(self.requests.equal("phase", Phase.MEASURE))
+
+    @cached_property
+    def answers(self) -> Records:
+        """The complete answers of the measured phase."""
+        return self.measured.where(self.measured.equal("outcome", Outcome.OK))
 
     @cached_property
     def summary(self) -> Summary:

@@ -254,7 +254,7 @@ class Served(_Part, frozen=True, kw_only=True):
     output_tokens_per_second: float | None
     output_tokens_per_second_ci95: tuple[float, float] | None
     rough: bool = False
-    """Whether the intervals are those of a window of a few round trips."""
+    """Whether the intervals are rough: the window holds few round trips, or throughput varied slowly in it."""
     no_interval: str | None = None
     """Why there is no interval, if so."""
     think_ms: float | None = None

@@ -105,7 +105,7 @@ def figures_of_the_run(summary: Summary) -> tuple[str, dict[str, Any]]:
 
 
 def latency_table(summary: Summary) -> Table:
-    """Return the latencies of the run, or of its best step."""
+    """Return the latencies of the run, or of its best step; of an open loop those that its own table does not have."""
     of, figures = figures_of_the_run(summary)
     latency: Latency = figures["latency"]
     where = f", {of}" if summary.is_sweep else ""
@@ -116,11 +116,14 @@ def latency_table(summary: Summary) -> Table:
             str(latency[metric.key].n),
         )
         for metric in LATENCIES
-        if metric.key in latency and latency[metric.key].n
+        if metric.key in latency and latency[metric.key].n and not (summary.rate is not None and metric.from_send)
     )
-    needs = "effectively independent values" if where else "values"
-    note = f"n<368: fewer {needs} than that percentile needs."
-    return Table(f"Latency, ms{where}", ("", "mean", *_PERCENTILES, "n"), rows, note)
+    is_few = any(cell.startswith("n<") for row in rows for cell in row)
+    return Table(f"Latency, ms{where}", ("", "mean", *_PERCENTILES, "n"), rows, FEW_NOTE if is_few else "")
+
+
+FEW_NOTE = "n<N: fewer than the N effectively independent values that this percentile needs."
+"""What a table says where a percentile is missing."""
 
 
 def _requests(summary: Summary) -> Table:
@@ -130,10 +133,10 @@ def _requests(summary: Summary) -> Table:
         ("failed", str(r.failed)),
         ("aborted", str(r.aborted)),
         ("output tokens", number(tokens.output, 0)),
-        ("output tokens a request, mean", number(tokens.output_per_request.mean, 1)),
+        ("output tokens per request, mean", number(tokens.output_per_request.mean, 1)),
         ("input tokens", number(tokens.input, 0)),
-        ("counted by", ", ".join(f"{who} {n}" for who, n in tokens.counted_by.items()) or ABSENT),
-        ("output tokens by each who counted", counts(tokens.counts)),
+        ("token counts from", ", ".join(f"{who} {n}" for who, n in tokens.counted_by.items()) or ABSENT),
+        ("output tokens by source", counts(tokens.counts)),
         ("finish reasons", ", ".join(f"{why} {n}" for why, n in tokens.finish_reasons.items()) or ABSENT),
     ]
     rows += _chat(summary.chat)
@@ -182,10 +185,10 @@ def counts(by: TokenCounts) -> str:
     return "; ".join(said) or ABSENT
 
 
-def checks_table(checks: Sequence[CheckResult]) -> Table:
+def checks_table(checks: Sequence[CheckResult], title: str = "Checks") -> Table:
     """Return a row for each check."""
     rows = tuple((c.name, c.status.value, c.value or ABSENT, c.limit or ABSENT, c.advice or "") for c in checks)
-    return Table("Checks", ("check", "status", "value", "limit", "advice"), rows, words=(0, 1, 2, 3, 4))
+    return Table(title, ("check", "status", "value", "limit", "advice"), rows, words=(0, 1, 2, 3, 4))
 
 
 def _width(width: Width | None) -> str:
@@ -235,9 +238,9 @@ def instrument_table(summary: Summary) -> Table:
             "chunks that shared a read with a later one",
             ABSENT if i.coalesced_reads is None else f"{i.coalesced_reads} of {i.chunks}",
         ),
-        ("first token known to, ms: mean, max", _width(i.interval_ms.first_token)),
-        ("last token known to, ms: mean, max", _width(i.interval_ms.last_token)),
-        ("end of the answer known to, ms: mean, max", _width(i.interval_ms.end)),
+        ("uncertainty of the first token, ms: mean, max", _width(i.interval_ms.first_token)),
+        ("uncertainty of the last token, ms: mean, max", _width(i.interval_ms.last_token)),
+        ("uncertainty of the end, ms: mean, max", _width(i.interval_ms.end)),
         ("calibrated to hold errors below 1 ms or 1 %", _calibration(i.calibration)),
         ("streams read token by token", f"{i.streams_read_token_by_token} of {i.streams}"),
         ("kept connections gone stale and replaced", str(i.replaced_connections)),

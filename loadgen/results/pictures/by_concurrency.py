@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from loadgen.metrics import E2E, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT, Metric
 from loadgen.results.pictures.drawing import (
     BLUE,
+    DASHED,
     ORANGE,
     PAGE,
     POINTS_PER_INCH,
@@ -58,11 +59,11 @@ def by_concurrency(summary: Summary) -> list[Picture]:
     ]
     latencies = [m for m in (TTFT, TPOT) if sum(_latency(step, m.key, "p50") is not None for step in steps) >= FEWEST]
     if latencies:
-        note = "Bars: 95 % intervals. A percentile is missing where a step has too few answers for it." + hollow
+        note = "Whiskers: 95 % intervals. A percentile is missing where a step has too few answers for it." + hollow
         draw = partial(_latency_concurrency, steps, latencies)
         found.append(Picture("latency-concurrency", "Latency by concurrent users", note, draw))
     if sum(_latency(step, TTFT.key, "p50") is not None for step in steps) >= FEWEST:
-        note = "Next to each point the concurrent users. Bars: 95 % intervals." + hollow
+        note = "Next to each point the concurrent users. Whiskers: 95 % intervals." + hollow
         draw = partial(_throughput_latency, steps)
         found.append(Picture("throughput-latency", "Latency by throughput", note, draw))
     if sum(_interactivity(step) is not None and _tokens(step) is not None for step in steps) >= FEWEST:
@@ -114,11 +115,13 @@ def _throughput_concurrency(steps: Sequence[StepSummary], knee: KneeSummary | No
     from_zero(axes.set_ylim, 1.1 * _highest(points))
     if knee is not None:
         _draw_knee(axes, knee, ends)
-    good = _known(steps, _users, _good)
-    if good:
-        slo = shorten(str(good[0][0].goodput and good[0][0].goodput.slo), 60)
-        draw_curve(axes, good, ORANGE, "s", f"those within {slo}")
     draw_curve(axes, points, BLUE, "o", REQUESTS_PER_MINUTE.label)
+    good = _known(steps, _users, _good)
+    if good:  # on top and smaller: mostly it is the same
+        slo = shorten(str(good[0][0].goodput and good[0][0].goodput.slo), 60)
+        values = [y for _, _, (y, _) in good]
+        style: dict[str, Any] = {"color": ORANGE, "linestyle": DASHED, "linewidth": 1.2, "markersize": 3.5}
+        axes.plot([step.concurrency for step, _, _ in good], values, marker="s", label=f"those within {slo}", **style)
     axes.set_ylabel(REQUESTS_PER_MINUTE.label)
     plain(axes.yaxis)
     legend(axes)
@@ -165,9 +168,9 @@ def _draw_knee(axes: "Axes", knee: KneeSummary, ends: tuple[float, float]) -> No
     axes.axvspan(left, right, color=QUIET, alpha=0.14, linewidth=0, label="knee between these steps")
     if knee.per_user and knee.highest:
         users = [ends[0] * (ends[1] / ends[0]) ** (i / 100) for i in range(101)]
-        style: dict[str, Any] = {"color": QUIET, "linewidth": 1, "linestyle": (0, (4, 3))}
-        axes.plot(users, [n * knee.per_user for n in users], **style, label="if users never waited; highest")
-        axes.plot(ends, [knee.highest] * 2, **style)
+        style: dict[str, Any] = {"color": QUIET, "linewidth": 1, "linestyle": DASHED}
+        axes.plot(users, [n * knee.per_user for n in users], **style, label="if users never waited")
+        axes.plot(ends, [knee.highest] * 2, **(style | {"linestyle": ":"}), label="highest")
 
 
 def draw_curve(axes: "Axes", points: Sequence[Point], colour: str, mark: str, label: str) -> None:
@@ -304,5 +307,5 @@ def _interactivity(step: StepSummary) -> Estimate | None:
 
 
 def _knee_note(knee: KneeSummary | None) -> str:
-    bars = "Bars: 95 % intervals."
+    bars = "Whiskers: 95 % intervals."
     return bars if knee is None else f"{bars} Shaded: {knee.text}."

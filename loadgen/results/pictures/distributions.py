@@ -11,8 +11,7 @@ from loadgen.measure.load import Window, belonging_to
 from loadgen.measure.records import Records
 from loadgen.metrics import FROM_SEND, LIMITS, Metric
 from loadgen.printable import counted
-from loadgen.record import Outcome
-from loadgen.results.pictures.drawing import COLOURS, QUIET, Picture, legend, scale
+from loadgen.results.pictures.drawing import COLOURS, DASHED, QUIET, SHARE, Picture, draw_ecdf, scale
 from loadgen.results.run_data import Run
 from loadgen.slo import parse_slo
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 FEWEST = 5
 """Answers, below which a distribution has no shape."""
 MOST_LINES = 5
-_CORNERS = 400
-"""Of a line: more do not show."""
 
 Lines = Mapping[str, Floats]
 """Values by what they are of."""
@@ -35,16 +32,16 @@ def distributions(run: Run) -> list[Picture]:
     if not by_metric:
         return []
     limits = parse_slo(run.manifest.scenario["slo"]).limits if run.manifest.scenario.get("slo") else {}
-    note = "Share of the answers that were at most that slow; a steep line is an even service."
+    note = "Share of the answers that were at most that slow; a steep line is an even service. Axes do not begin at 0."
     note += " Dashed: the limit of --slo." if limits else ""
+    if (left_out := len(run.manifest.steps) - MOST_LINES) > 0:
+        note += f" {counted(left_out, 'step')} between the others not shown."
     draw = partial(_draw, by_metric, {metric: limits[metric.key] for metric in by_metric if metric.key in limits})
     return [Picture("latency-distribution", "Distribution of latencies", note, draw)]
 
 
 def _lines(run: Run, metric: Metric) -> Lines:
-    measured = run.requests.where(run.requests.equal("phase", "measure"))
-    ok = measured.where(measured.equal("outcome", Outcome.OK))
-    found = {name: figure(chosen) for name, chosen, figure in _groups(run, ok, metric)}
+    found = {name: figure(chosen) for name, chosen, figure in _groups(run, run.answers, metric)}
     return {name: values for name, values in found.items() if len(values) >= FEWEST}
 
 
@@ -53,9 +50,10 @@ def _groups(run: Run, ok: Records, metric: Metric) -> list[tuple[str, Records, C
     from_send = partial(_values, metric=metric)
     if run.summary.is_sweep:
         return [(counted(users, "user"), belonging_to(window, ok), from_send) for users, window in _steps(run)]
-    if run.summary.rate is not None and metric in FROM_SEND:
-        return [("from the schedule", ok, partial(_from_schedule, metric=metric)), ("from the send", ok, from_send)]
-    return [("", ok, from_send)]
+    if run.summary.rate is None:
+        return [("", ok, from_send)]
+    schedule = [("from the schedule", ok, partial(_from_schedule, metric=metric))] if metric in FROM_SEND else []
+    return [*schedule, ("from the send", ok, from_send)]
 
 
 def _steps(run: Run) -> Sequence[tuple[int, Window]]:
@@ -82,22 +80,13 @@ def _draw(by_metric: Mapping[Metric, Lines], limits: Mapping[Metric, float], fig
     names = list(dict.fromkeys(name for lines in by_metric.values() for name in lines))
     for axes, (metric, lines) in zip(panels, by_metric.items(), strict=True):
         for name, values in lines.items():
-            colour = COLOURS[names.index(name) % len(COLOURS)]
-            axes.plot(*corners(values), color=colour, linewidth=1.6, drawstyle="steps-post", label=name or None)
+            draw_ecdf(axes, values, COLOURS[names.index(name) % len(COLOURS)], name or None)
         shown = list(lines.values())
         if metric in limits:
-            axes.axvline(limits[metric], color=QUIET, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.axvline(limits[metric], color=QUIET, linewidth=1.2, linestyle=DASHED)
             shown.append(np.array([limits[metric]]))
         scale(axes, "x", np.concatenate(shown), metric.heading, zero=False)
-        axes.set_ylim(0, 100)
-    panels[0].set_ylabel("share of the answers, %")
+    panels[0].set_ylabel(SHARE)
     if len(names) > 1:
-        legend(panels[0], columns=MOST_LINES)
-
-
-def corners(values: Floats) -> tuple[Floats, Floats]:
-    """Return the corners of an ECDF: all of few values, some evenly spread of many."""
-    ordered = np.sort(values)
-    places = np.unique(np.linspace(0, len(ordered) - 1, min(_CORNERS, len(ordered))).astype(int))
-    shares = 100 * (places + 1) / len(ordered)
-    return np.concatenate([ordered[:1], ordered[places]]), np.concatenate([[0.0], shares])
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=MOST_LINES, fontsize=9)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO, StringIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +50,16 @@ MOST_POINTS = 1_500
 LOGARITHMIC_FROM = 30
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
+DASHED: Any = (0, (4, 3))
+"""Style of lines that are limits, not measurements."""
+SHARE = "share of the answers, %"
+"""What an ECDF's vertical axis shows."""
+
+_CORNERS = 400
+"""Of an ECDF: more do not show."""
 _DPI = 160
-_LINE_IN = 0.16
-"""Height of a line of a heading."""
+_LINE_IN, _LETTERS = 0.16, 130
+"""Height of a line of a heading, and how many letters it has."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,9 @@ def svg(picture: Picture) -> str:
 
 
 def png(picture: Picture, heading: str) -> bytes:
-    """Return a picture as PNG. It is passed on alone, so it has its title, and a heading that says what it is of."""
-    with _settings(picture.name), _headed(picture.figure, f"{picture.title}\n{heading}") as figure:
+    """Return a picture as PNG. It is passed on alone, so it has its title, its note, and what it is of: the heading."""
+    lines = [line for text in (picture.title, *heading.split("\n"), picture.note) for line in wrap(text, _LETTERS)]
+    with _settings(picture.name), _headed(picture.figure, "\n".join(lines)) as figure:
         file = BytesIO()
         figure.savefig(file, format="png", dpi=_DPI, facecolor=PAGE, metadata={"Software": None})
     return file.getvalue()
@@ -163,8 +172,8 @@ def from_zero(set_limits: Callable[[float, float], object], most: float) -> None
 
 
 def plain(axis: Any) -> None:  # noqa: ANN401 matplotlib's two kinds of axis share no public type
-    """Write 12,000 and 0.5, never 1.2e4."""
-    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    """Write 12,000 and 0.00001, never 1.2e4 or 1e-05."""
+    axis.set_major_formatter(lambda value, _: f"{value:,.10f}".rstrip("0").rstrip("."))
 
 
 def scale(axes: "Axes", side: str, values: Values, label: str, *, zero: bool = True) -> None:
@@ -189,6 +198,16 @@ def scale(axes: "Axes", side: str, values: Values, label: str, *, zero: bool = T
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))  # 14,000 and 16,000 side by side would touch
     getattr(axes, f"set_{side}label")(f"{label} (logarithmic)" if wide else label)
     plain(axis)
+
+
+def draw_ecdf(axes: "Axes", values: NDArray[np.float64], colour: str, label: str | None) -> None:
+    """Draw the share of some values that is at most x, in %: all corners of few values, some evenly spread of many."""
+    ordered = np.sort(values)
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(_CORNERS, len(ordered))).astype(int))
+    shares = 100 * (places + 1) / len(ordered)
+    corners = np.concatenate([ordered[:1], ordered[places]]), np.concatenate([[0.0], shares])
+    axes.plot(*corners, color=colour, linewidth=1.6, drawstyle="steps-post", label=label)
+    axes.set_ylim(0, 100)
 
 
 def thinned(count: int) -> tuple[NDArray[np.intp], str]:

@@ -7,9 +7,7 @@ import numpy as np
 
 from loadgen.measure.columns import Floats
 from loadgen.metrics import TPOT, TTFT
-from loadgen.record import Outcome
-from loadgen.results.pictures.distributions import corners
-from loadgen.results.pictures.drawing import BLUE, ORANGE, Picture, legend, scale
+from loadgen.results.pictures.drawing import BLUE, ORANGE, SHARE, Picture, draw_ecdf, legend, scale
 from loadgen.results.run_data import Run
 
 if TYPE_CHECKING:
@@ -20,14 +18,12 @@ FEWEST = 5
 
 def engine_clock(run: Run) -> list[Picture]:
     """Return the picture of prefill and decode times; none where the engine does not report its own."""
-    measured = run.requests.where(run.requests.equal("phase", "measure"))
-    ok = measured.where(measured.equal("outcome", Outcome.OK))
     pairs = []
     for field, metric, name in (
         ("server_prefill_ms", TTFT, "prefill, by the engine"),
         ("server_tpot_ms", TPOT, "decode of a token, by the engine"),
     ):
-        reported = ok.where_known(field)
+        reported = run.answers.where_known(field)
         ours, theirs = reported.known_figures(metric), np.asarray(reported.values(field), dtype=float)
         if len(ours) >= FEWEST:
             pairs.append((ours, theirs, metric.label, name))
@@ -40,9 +36,8 @@ def engine_clock(run: Run) -> list[Picture]:
 def _draw(pairs: "list[tuple[Floats, Floats, str, str]]", figure: "Figure") -> None:
     panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
     for axes, (ours, theirs, label, name) in zip(panels, pairs, strict=True):
-        axes.plot(*corners(theirs), color=ORANGE, linewidth=1.6, drawstyle="steps-post", label=name)
-        axes.plot(*corners(ours), color=BLUE, linewidth=1.6, drawstyle="steps-post", label=label)
+        draw_ecdf(axes, theirs, ORANGE, name)
+        draw_ecdf(axes, ours, BLUE, label)
         scale(axes, "x", np.concatenate([ours, theirs]), "ms", zero=False)
-        axes.set_ylim(0, 100)
         legend(axes)
-    panels[0].set_ylabel("share of the answers, %")
+    panels[0].set_ylabel(SHARE)

@@ -1,13 +1,12 @@
 """Latencies by the names that users' code gives its requests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from loadgen.measure.names import label
-from loadgen.metrics import FROM_SEND
-from loadgen.printable import escaped
+from loadgen.metrics import FROM_SEND, Metric
+from loadgen.printable import escaped, middle_cut
 from loadgen.results.pictures.drawing import BLUE, ORANGE, Picture, legend, scale
 from loadgen.results.run_data import Run
 from loadgen.results.summary_schema import NameSummary
@@ -32,7 +31,7 @@ def by_name(run: Run) -> list[Picture]:
     note = "Circle: p50; square: p95, where a name has enough answers for it."
     if len(known) > len(shown):
         note += f" The {MOST_NAMES} most frequent names."
-    draw = partial(_draw, shown)
+    draw = partial(_draw, shown, metrics)
     return [Picture("latency-names", "Latency by name", note, draw, height_in=_REST_IN + _ROW_IN * len(shown))]
 
 
@@ -40,8 +39,7 @@ def _median(figures: NameSummary, key: str) -> float | None:
     return figures.latency[key].p50 if key in figures.latency else None
 
 
-def _draw(names: Mapping[str, NameSummary], figure: "Figure") -> None:
-    metrics = [m for m in FROM_SEND if any(_median(figures, m.key) for figures in names.values())]
+def _draw(names: Mapping[str, NameSummary], metrics: Sequence[Metric], figure: "Figure") -> None:
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     rows = list(range(len(names)))[::-1]
     for axes, metric in zip(panels, metrics, strict=True):
@@ -55,7 +53,7 @@ def _draw(names: Mapping[str, NameSummary], figure: "Figure") -> None:
                 axes.plot(*zip(*points, strict=True), mark, color=colour, markersize=5.5, label=p)
         scale(axes, "x", [v for of_p in values.values() for v in of_p if v is not None], metric.heading)
         axes.set_ylim(-0.6, len(names) - 0.4)
-    panels[0].set_yticks(rows, [shorten(escaped(label(name)), _LETTERS, placeholder="...") or "..." for name in names])
+    panels[0].set_yticks(rows, [middle_cut(escaped(label(name)), _LETTERS) for name in names])
     legend(panels[0])
 
 

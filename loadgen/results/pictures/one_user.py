@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from loadgen.measure.change import Change, change
 from loadgen.measure.columns import Floats
 from loadgen.metrics import TOKENS_PER_SECOND
-from loadgen.record import Outcome
-from loadgen.results.pictures.drawing import BLUE, ORANGE, QUIET, Picture, from_zero, legend, plain, thinned
+from loadgen.results.pictures.drawing import BLUE, DASHED, ORANGE, Picture, from_zero, legend, plain, thinned
 from loadgen.results.run_data import Run
 from loadgen.results.summary_schema import Figure as Estimate
 from loadgen.results.text import short
@@ -19,29 +18,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEWEST = 3
+_START = 0.4
+"""Share of the answers up to which slower ones are a slow start."""
 
 
 def in_order(run: Run) -> list[Picture]:
     """Return the picture of a speed run; none with fewer than three answers."""
     if run.summary.speed is None:
         return []
-    measured = run.requests.where(run.requests.equal("phase", "measure"))
-    ok = measured.where(measured.equal("outcome", Outcome.OK)).sorted_by("sent_ns")
-    rates = ok.known_figures(TOKENS_PER_SECOND)
+    rates = run.answers.sorted_by("sent_ns").known_figures(TOKENS_PER_SECOND)
     if len(rates) < FEWEST:
         return []
     changed = change(rates)
     places, thin = thinned(len(rates))
     note = f"One point per answer.{thin}"
-    note += f" {_described(changed, len(rates))}" if changed else " No change that chance does not explain."
+    note += f" {_described(changed, len(rates))}" if changed else " No significant change."
     draw = partial(_draw, rates, places, changed, run.summary.speed.tokens_per_second_mean)
     return [Picture("answers-in-order", "Tokens per second of the answers, in their order", note, draw)]
 
 
 def _described(changed: Change, count: int) -> str:
-    slower = "Slow start" if changed.mean_before < changed.mean_after else "Slower later"
+    name = "Slower later"
+    if changed.mean_before < changed.mean_after:
+        name = "Slow start" if changed.before <= _START * count else "Faster later"
     return (
-        f"{slower}: the first {changed.before:,} answers {short(changed.mean_before)} tokens/s, the other "
+        f"{name}: the first {changed.before:,} answers averaged {short(changed.mean_before)} tokens/s, the remaining "
         f"{count - changed.before:,} {short(changed.mean_after)}."
     )
 
@@ -66,12 +67,11 @@ def _draw(
         for first, last, level in parts:
             axes.plot([first, last], [level, level], color=ORANGE, linewidth=2)
         label = f"changes after answer {changed.before:,}"
-        axes.axvline(changed.before + 0.5, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
+        axes.axvline(changed.before + 0.5, color=ORANGE, linewidth=1.2, linestyle=DASHED, label=label)
     axes.set_xlim(0.5, len(rates) + 0.5)
     from_zero(axes.set_ylim, 1.12 * float(rates.max()))
     axes.set_xlabel("answer, in the order of sending")
     axes.set_ylabel(TOKENS_PER_SECOND.label)
     plain(axes.xaxis)
     plain(axes.yaxis)
-    axes.tick_params(axis="x", colors=QUIET)
     legend(axes, columns=4)
