@@ -8,12 +8,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHAT, ROOT, free_port
 from serving import ScriptServer, answer, serving
+
+from loadgen.scenario import Scenario
 
 Start = Callable[[Sequence[str], Path], "subprocess.Popen[str]"]
 
@@ -37,6 +40,13 @@ class Ui:
     def state(self) -> str:
         with urllib.request.urlopen(f"{self.url}/stats/requests", timeout=20) as reply:
             return str(json.load(reply)["state"])
+
+    def form(self) -> dict[str, dict[str, Any]]:
+        """The options that the form offers."""
+        with urllib.request.urlopen(self.url, timeout=20) as reply:
+            (arguments,) = re.findall(r"window.templateArgs = (.*)", reply.read().decode())
+        found: dict[str, dict[str, Any]] = json.loads(arguments)["extra_options"]
+        return found
 
     def runs(self) -> list[dict[str, Any]]:
         summaries = sorted(self.results.glob("*/summary.json"), key=lambda p: p.stat().st_mtime_ns)
@@ -130,6 +140,8 @@ def test_mistakes_in_the_form_are_answered_with_their_flags(ui: Ui) -> None:
         ({"sample": "0"}, "--sample must be at least 1"),
         ({"max_tokens": "x"}, "--max-tokens must be a whole number"),
         ({"user_count": "0"}, "--users must be at least 1"),
+        ({"steps": "1,2"}, "--steps has an effect only with locustfiles/sweep.py"),
+        ({"results": "elsewhere"}, "--results: not to be set in the form"),
     ]
     for form, words in mistakes:
         answered = ui.swarm(**form)
@@ -192,9 +204,36 @@ def test_a_number_of_users_that_was_typed_where_it_has_no_effect_is_refused(
         assert [c["status"] for c in run["verdict"]["checks"] if c["name"] == "arrivals as asked"] != ["invalid"]
 
 
+COMMON = {"model", "engine", "dataset", "sample", "max_tokens", "warmup", "slo"}
+OF_SWEEPS = {"steps", "step_time", "precision"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "names"),
+    [
+        ("chat.py", [], COMMON | {"requests"}),
+        ("sweep.py", ["--steps", "1,2"], COMMON | OF_SWEEPS),
+        ("rate.py", ["--rate", "5"], COMMON | {"requests", "rate", "arrivals"}),
+    ],
+)
+def test_the_form_offers_what_has_an_effect_with_the_locustfile_and_explains_it(
+    start_locust: Start, tmp_path: Path, server: ScriptServer, name: str, options: list[str], names: set[str]
+) -> None:
+    given = ("--host", server.url, "--metrics", "off", *options)
+    form = started(start_locust, tmp_path, *given, locustfile=ROOT / "locustfiles" / name).form()
+    assert set(form) == names
+    for option in fields(Scenario):
+        if option.name in names:
+            assert form[option.name]["help_text"] == option.metadata["help"]
+
+
 BOTH = """
-from locust import task
+from locust import events, task
 from loadgen import LLMUser, SweepUser
+
+@events.init_command_line_parser.add_listener
+def add_option(parser):
+    parser.add_argument("--tenant", default="all", help="whose prompts", include_in_web_ui=True)
 
 class One(LLMUser):
     @task
@@ -214,6 +253,8 @@ def test_the_classes_that_are_picked_in_the_form_decide_about_the_load(
     (tmp_path / "both.py").write_text(BOTH)
     given = ("--host", server.url, "--metrics", "off", *FEW, "--class-picker", "--step-time", "2")
     ui = started(start_locust, tmp_path, *given, locustfile=tmp_path / "both.py")
+    assert set(ui.form()) == COMMON | OF_SWEEPS | {"requests", "tenant"}
+    assert ui.form()["tenant"]["help_text"] == "whose prompts"
     both = ui.swarm()
     assert both["success"] is False
     assert "One (closed loop), Many (sweep)" in both["message"]

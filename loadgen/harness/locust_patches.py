@@ -68,6 +68,17 @@ def after_parsing(parser: LocustArgumentParser, check: Callable[[Namespace], Non
     parser.parse_args = parse_and_check
 
 
+def after_template_args(web_ui: web.WebUI, complete: Callable[[dict[str, Any]], None]) -> None:
+    """Complete what Locust's page is made from: Locust collects it for each request, and has no event for that."""
+    collect: Callable[[], None] = web_ui.update_template_args
+
+    def collect_and_complete() -> None:
+        collect()
+        complete(web_ui.template_args)
+
+    web_ui.update_template_args = collect_and_complete  # type: ignore[method-assign]
+
+
 def _suggest(self: LocustArgumentParser, message: str) -> None:
     """End with an error message. Locust compares options with the whole word, so that a long value hides the name."""
     unknown = message.partition("unrecognized arguments:")[2].split()

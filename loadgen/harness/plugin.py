@@ -17,7 +17,7 @@ from locust.runners import WorkerRunner
 from locust.web import WebUI
 
 from loadgen.errors import UsageError, WorkerLost
-from loadgen.harness import forked, library, locust_patches, process, tab, web_guard
+from loadgen.harness import forked, form, library, locust_patches, process, tab, web_guard
 from loadgen.harness.logs import escape_logs
 from loadgen.harness.options import add_options, check_command, set_bind_host
 from loadgen.harness.session import Session
@@ -116,6 +116,7 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
     session.on_interrupt(session.interrupt)
     if web_ui is not None:
         web_guard.add(web_ui, session, options)
+        form.add(web_ui, session)
         tab.add(web_ui, session)
 
 

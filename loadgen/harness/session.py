@@ -28,6 +28,7 @@ from loadgen.harness.user_classes import (
     class_defaults,
     is_from_classes,
     load_model_of,
+    possible_load_models,
 )
 from loadgen.harness.user_guard import UserGuard
 from loadgen.harness.verdict_output import VerdictOutput
@@ -101,6 +102,14 @@ class Session(RunSupervisor, LocustProcess):
     def _load_model(self) -> type[LoadModel]:
         """What the chosen user classes apply; raises OptionError if they apply several kinds of load."""
         return load_model_of(self.environment.user_classes, self.environment.shape_class)
+
+    @property
+    def load_models_of_form(self) -> set[type[LoadModel]]:
+        """What a start from the web UI may apply: with ``--class-picker`` the classes are chosen there."""
+        if not self.options.class_picker:
+            return {self._load_model}
+        classes = (self.environment.available_user_classes or {}).values()
+        return possible_load_models(classes, has_shapes=bool(self.environment.available_shape_classes))  # type: ignore[arg-type]
 
     @property
     def starts_by_itself(self) -> bool:

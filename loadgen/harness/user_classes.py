@@ -63,6 +63,12 @@ def load_model_of(user_classes: Iterable[type[User]], shape: LoadTestShape | Non
     return Stages
 
 
+def possible_load_models(user_classes: Iterable[type[User]], *, has_shapes: bool) -> set[type[LoadModel]]:
+    """Return the load models of all classes that may be chosen, and of shapes where there are any."""
+    models = {user_class.load_model for user_class in ours(user_classes)} or {ClosedLoop}
+    return models | {Stages} if has_shapes and ClosedLoop in models else models
+
+
 def check_classes(user_classes: Iterable[type[User]]) -> None:
     """Raise OptionError for attributes that a run cannot honour."""
     classes = ours(user_classes)

@@ -1,6 +1,7 @@
 """A closed loop: always the same users, each waiting for an answer before its next question."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from loadgen.errors import OptionError
 from loadgen.results.manifest import Kind
@@ -16,6 +17,7 @@ class ClosedLoop(LoadModel):
 
     title = "closed loop"
     locustfile = "locustfiles/chat.py"
+    uses: ClassVar[tuple[str, ...]] = ("requests",)
 
     @classmethod
     def check_processes(cls, users: Sequence[int]) -> None:

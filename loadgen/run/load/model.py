@@ -110,6 +110,8 @@ class LoadModel(ABC):
     """The locustfile that applies it, for messages."""
     options: ClassVar[Mapping[str, Any]] = {}
     """Its own options: fields of the scenario, with the value that each has if it was not given."""
+    uses: ClassVar[tuple[str, ...]] = ()
+    """Fields of the scenario that it uses and that some other load model does not; a form offers them with it."""
     user_option: ClassVar[str | None] = None
     """The option by which it chooses the number of users itself; None if ``--users`` does."""
 
@@ -163,6 +165,11 @@ class LoadModel(ABC):
     def drained(self, load: RunningLoad) -> None:
         """Complete the manifest, once all requests have ended."""
         del load
+
+
+def applies(name: str, model: type[LoadModel], models: Sequence[type[LoadModel]]) -> bool:
+    """Return whether a field of the scenario has an effect with a load model."""
+    return name in model.uses or not any(name in other.uses for other in models)
 
 
 def check_options(model: type[LoadModel], scenario: Scenario, models: Sequence[type[LoadModel]]) -> None:

@@ -22,6 +22,7 @@ class OpenLoop(LoadModel):
     title = "open loop"
     locustfile = "locustfiles/rate.py"
     options = {"rate": None}  # noqa: RUF012 declared as a ClassVar in the base class
+    uses = ("requests", "rate", "arrivals", "gap_cv", "max_in_flight")
     user_option = "--rate"
     users_warm_up = False
 

@@ -40,6 +40,7 @@ class Stages(ClosedLoop):
     """The number of users is that of a LoadTestShape."""
 
     title = "closed loop with a LoadTestShape"
+    uses = (*ClosedLoop.uses, "precision")
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # type: ignore[arg-type]

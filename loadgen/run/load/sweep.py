@@ -46,6 +46,7 @@ class Sweep(LoadModel):
     title = "sweep"
     locustfile = "locustfiles/sweep.py"
     options = {"steps": "auto"}  # noqa: RUF012 declared as a ClassVar in the base class
+    uses = ("steps", "step_time", "precision")
     user_option = "--steps"
 
     def __init__(self, scenario: Scenario, users: int, spawn_rate: float | None) -> None:
