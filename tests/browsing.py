@@ -1,5 +1,7 @@
-"""Headless Chromium, where it is installed."""
+"""Headless Chromium, where it is installed. LOADGEN_SCREENSHOTS names a folder for screenshots."""
 
+import base64
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +31,25 @@ def chromium(folder: Path, size: str) -> Iterator[Chrome]:
         options.add_argument(flag)
     with Chrome(options, ChromeService(DRIVER)) as chrome:
         yield chrome
+
+
+def screenshots(otherwise: Path) -> Path:
+    """The folder for screenshots: outside the repository, and only of the test unless somebody wants to look."""
+    folder = Path(os.environ.get("LOADGEN_SCREENSHOTS") or otherwise)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def wear(browser: Chrome, *, width: int, dark: bool, height: int = 1000) -> None:
+    """Give the page a width, and the colours that somebody prefers."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    colours = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": colours})
+
+
+def shoot(browser: Chrome, path: Path) -> Path:
+    """Keep a picture of the whole page, also of what one has to scroll to."""
+    picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+    path.write_bytes(base64.b64decode(picture["data"]))
+    return path

@@ -1,4 +1,4 @@
-"""The page of a run that goes on, and its rows in Locust's own page. The browser's side is in test_web_ui.py."""
+"""The page of a run, and its rows in Locust's own page. The browser's side is in test_page_of_a_run.py."""
 
 import json
 import re
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from support.virtual_engine import Engine
 from support.virtual_run import VirtualLocust
 
-from loadgen.live.page import page
-from loadgen.live.rows import rows
+from loadgen.live.page import ASSETS, PAGE, asset
+from loadgen.live.result_files import result_files
+from loadgen.live.rows import ORDER, rows
 from loadgen.run.load.sweep import Sweep
 
 IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
@@ -26,6 +28,10 @@ NOW: dict[str, Any] = {
 }
 
 
+OURS = {name: asset(name).decode() for name, path in ASSETS.items() if not path.startswith("vendor/")}
+HEADLINE = {"text": "84.37 tokens/s (95 % interval 84.01 to 84.70): one user"}
+
+
 def found(**changes: Any) -> dict[str, dict[str, str]]:
     data = {
         "run": {"state": "measuring"},
@@ -33,7 +39,7 @@ def found(**changes: Any) -> dict[str, dict[str, str]]:
         "figures_of": "last 10 s",
         "verdict": {"status": "WARN", "checks": []},
     }
-    return {row["name"]: row for row in rows(data | changes)}
+    return {row["metric"]: row for row in rows(data | changes)}
 
 
 @pytest.mark.parametrize(
@@ -41,38 +47,93 @@ def found(**changes: Any) -> dict[str, dict[str, str]]:
     ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "DOMParser", "srcdoc"],
 )
 def test_the_page_takes_no_text_for_markup(way: str) -> None:
-    assert way not in page()
+    assert [name for name, text in OURS.items() if way in text] == []
 
 
 def test_the_page_refers_to_nothing_outside() -> None:
-    text = page().replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?:|//[a-z0-9-]+\.[a-z]|@import|url\(|<script src|import\(", text)
-    assert re.findall(r"<link[^>]*>", text) == ['<link rel="icon" href="data:,">']
+    for name, text in OURS.items():
+        assert not re.search(r"https?:|//[a-z0-9-]+\.[a-z]|@import|url\(|import\(", text), name
+    links = set(re.findall(r'(?:href|src)="([^"]*)"', OURS[PAGE])) - {"data:,", "./", "llm"}
+    assert {link.removeprefix("llm/assets/") for link in links} <= set(ASSETS)
 
 
 def test_the_page_finds_its_data_and_locust_wherever_it_is_served() -> None:
-    assert 'fetch("llm/data"' in page()
-    assert re.findall(r'href="([^"]*)"', page()) == ["data:,", "./", "./"]
+    addresses = re.findall(r'(?:href|src|fetch\()[="]+([^"]*)"', OURS[PAGE] + OURS["llm.js"])
+    assert "llm/data" in addresses
+    assert not [address for address in addresses if address.startswith("/")]
 
 
-def test_rows_say_what_is_going_on() -> None:
+def test_only_files_of_the_page_are_its_assets() -> None:
+    for name in ("../page.py", "page.py", "web/llm.js", "/etc/passwd", ""):
+        with pytest.raises(KeyError):
+            asset(name)
+
+
+def test_there_is_one_copy_of_uplot_with_its_licence() -> None:
+    copies = {path.resolve() for folder in ("loadgen", "grafana") for path in (ROOT / folder).rglob("uPlot*.js")}
+    vendored = (ROOT / "loadgen" / "live" / "vendor" / "uplot-1.6.32").resolve()
+    assert copies == {vendored / "uPlot.iife.min.js"}
+    assert "MIT" in (vendored / "LICENSE").read_text()
+
+
+def test_the_files_of_a_run_are_those_of_a_fixed_list_and_its_pictures(tmp_path: Path) -> None:
+    for name in ("report.html", "records.jsonl", "records-0.jsonl", "throughput.png", "secret.txt", "notes.html"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "summary.json").mkdir()
+    assert list(result_files(tmp_path)) == ["report.html", "records.jsonl", "throughput.png"]
+
+
+def test_rows_say_what_is_going_on_first_and_the_verdict_last() -> None:
     table = found()
-    assert table["run"]["now"] == "measuring: step 3 of 8, 32 users"
-    assert table["verdict so far"]["now"] == "WARN"
-    assert table["output tokens/s (last 10 s)"]["now"] == "1,639.2"
-    assert table["requests in flight"]["now"] == "31"
-    assert table["TTFT, ms (last 10 s)"] == {
-        "name": "TTFT, ms (last 10 s)",
-        "now": "",
-        "p50": "94.51",
-        "p90": "131.00",
-        "p99": "",
-    }
+    assert list(table) == [
+        "run",
+        "output tokens/s (last 10 s)",
+        "requests/min (last 10 s)",
+        "TTFT, ms (last 10 s)",
+        "E2E, ms (last 10 s)",
+        "requests in flight",
+        "failed",
+        "verdict so far",
+    ]
+    assert table["run"]["value"] == "measuring: step 3 of 8, 32 users"
+    assert table["verdict so far"]["value"] == "WARN"
+    assert table["output tokens/s (last 10 s)"]["value"] == "1,639.2"
+    assert table["requests in flight"]["value"] == "31"
+    percentiles = {name: table["TTFT, ms (last 10 s)"][name] for name in ("value", "p50", "p90", "p99")}
+    assert percentiles == {"value": "", "p50": "94.51", "p90": "131.00", "p99": ""}
+
+
+def test_rows_keep_their_order_when_they_are_sorted_as_locusts_page_does() -> None:
+    table = list(found().values())
+    assert sorted(table, key=lambda row: row[ORDER]) == table
+
+
+def test_rows_of_a_run_that_has_ended_are_its_result() -> None:
+    checks = [{"name": "client lag", "status": "warn"}, {"name": "failures", "status": "ok"}]
+    now = {key: value for key, value in NOW.items() if key not in {"step", "steps", "concurrency", "in_flight"}}
+    table = found(
+        run={"state": "ended"},
+        now=now | {"completed": 100, "output_tokens_per_second": 84.2},
+        figures_of="the run",
+        verdict={"status": "WARN", "checks": checks},
+        result={"headline": HEADLINE},
+    )
+    assert list(table) == [
+        "result",
+        "output tokens/s (the run)",
+        "TTFT, ms (the run)",
+        "E2E, ms (the run)",
+        "completed",
+        "failed",
+        "verdict",
+    ]
+    assert table["result"]["value"] == HEADLINE["text"]
+    assert table["verdict"]["value"] == "WARN: client lag"
 
 
 def test_rows_show_what_is_not_known_as_empty() -> None:
     table = found()
-    assert table["requests/min (last 10 s)"]["now"] == ""
+    assert table["requests/min (last 10 s)"]["value"] == ""
     assert table["E2E, ms (last 10 s)"]["p50"] == ""
 
 
@@ -83,8 +144,8 @@ def test_rows_show_only_latencies_that_are_measured() -> None:
 @pytest.mark.parametrize("data", [{}, IDLE, {"run": None, "now": None, "verdict": None}])
 def test_rows_before_a_run_say_so(data: dict[str, Any]) -> None:
     table = rows(data)
-    assert table[0]["now"] == "idle"
-    assert all(set(row) == {"name", "now", "p50", "p90", "p99"} for row in table)
+    assert table[0]["value"] == "idle"
+    assert all(set(row) == {ORDER, "metric", "value", "p50", "p90", "p99"} for row in table)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +157,7 @@ def test_rows_before_a_run_say_so(data: dict[str, Any]) -> None:
     ],
 )
 def test_rows_name_only_as_much_of_the_step_as_is_known(changes: dict[str, Any], text: str) -> None:
-    assert found(now=NOW | changes)["run"]["now"] == text
+    assert found(now=NOW | changes)["run"]["value"] == text
 
 
 def test_what_the_page_gets_of_a_sweep_is_plain_json(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """The LLM tab of the web UI, in a real browser, while a sweep runs under two workers."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import NEEDS_BROWSER, chromium
+from browsing import NEEDS_BROWSER, chromium, screenshots, shoot
 from conftest import ROOT, free_port
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
@@ -38,7 +37,9 @@ def ui(start_locust: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> It
     server.child.stop()
 
 
-def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(browser: Chrome, ui: str) -> None:
+def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(
+    browser: Chrome, ui: str, tmp_path: Path
+) -> None:
     wait = WebDriverWait(browser, 300, ignored_exceptions=[WebDriverException])
 
     def text() -> str:
@@ -48,21 +49,23 @@ def test_a_sweep_under_two_workers_is_seen_in_charts_and_in_locusts_own_page(bro
         browser.get(ui + path)
         return True
 
-    def shoot(name: str) -> None:
-        if folder := os.environ.get("LOADGEN_SHOTS"):
-            browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+    def keep(name: str) -> None:
+        shoot(browser, screenshots(tmp_path / "screenshots") / f"{name}.png")
 
     wait.until(lambda _: opened("/llm"))
     wait.until(lambda _: "step 2 of 2" in text().lower() and "8 users" in text().lower())
-    wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, "svg path, svg polyline")) >= 6)
-    for words in ("SIMULATED", "TTFT", "TPOT", "E2E", "Output tokens/s", "Requests/min", "Verdict", "Workers"):
+    wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, "figure canvas")) >= 6)
+    for words in ("SIMULATED", "TTFT", "TPOT", "E2E", "Output tokens/s", "Requests/min", "Verdict so far", "Workers"):
         assert words in text()
-    shoot("llm-tab")
+    keep("workers-live")
     opened("/?tab=llm")
     wait.until(lambda _: "TTFT" in text() and "p99" in text())
-    assert browser.find_element(By.LINK_TEXT, "LLM charts").get_attribute("href") == f"{ui}/llm"
-    shoot("llm-table")
+    browser.switch_to.frame(wait.until(lambda _: browser.find_element(By.TAG_NAME, "iframe")))
+    wait.until(lambda _: "Workers" in text())
+    browser.switch_to.default_content()
+    keep("workers-tab")
     opened("/llm")
-    wait.until(lambda _: "ended" in text())
-    assert "Finished steps" in text()
-    shoot("llm-ended")
+    wait.until(lambda _: "Verdict: " in text())
+    assert "Steps: throughput by concurrent users" in text()
+    assert "Workers" not in text()
+    keep("workers-result")

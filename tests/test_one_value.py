@@ -22,6 +22,7 @@ from loadgen import read_run
 from loadgen.exporter.buckets import RATIO
 from loadgen.measure.check import CheckResult, Status
 from loadgen.metrics import EXPORTED, LATENCIES, PER_REQUEST
+from loadgen.results.headline import headline
 from loadgen.results.markdown import escaped as markdown_escaped
 from loadgen.results.run_data import Run
 from loadgen.results.table import Table
@@ -50,6 +51,8 @@ class Shown:
     """Data of the web page."""
     locust: dict[str, Any]
     """Locust's rows, by name."""
+    tab: list[dict[str, str]]
+    """Rows of the LLM tab."""
     metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -86,6 +89,7 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             html=_plain(html.unescape(re.sub(r"<[^>]+>", " ", (started.folder / "report.html").read_text()))),
             page=page,
             locust={row["name"]: row for row in rows["stats"]},
+            tab=rows["extended_stats"][0]["data"],
             metrics=samples(scrape(url_of(started))),
         )
         starter.end()
@@ -128,9 +132,22 @@ def test_the_terminal_shows_the_figures_of_the_reports(shown: Shown) -> None:
 def test_the_page_of_an_ended_run_shows_the_tables_of_the_report(shown: Shown) -> None:
     summary = shown.run.summary
     expected = [table for table in [*answers(summary), latency_table(summary)] if table.rows]
-    assert [table["title"] for table in shown.page["tables"]] == [table.title for table in expected]
-    for found, table in zip(shown.page["tables"], expected, strict=True):
+    result = shown.page["result"]
+    assert [table["title"] for table in result["tables"]] == [table.title for table in expected]
+    for found, table in zip(result["tables"], expected, strict=True):
         assert [tuple(row) for row in found["rows"]] == list(table.rows)
+    assert result["headline"]["text"] == headline(summary).text
+
+
+def test_the_tab_of_an_ended_run_shows_its_result_and_nothing_of_its_last_seconds(shown: Shown) -> None:
+    summary, rows = shown.run.summary, {row["metric"]: row for row in shown.tab}
+    of, figures = figures_of_the_run(summary)
+    assert rows["result"]["value"] == headline(summary).text
+    assert rows["verdict"]["value"].partition(":")[0] == summary.verdict.status.value
+    assert rows["completed"]["value"] == f"{summary.requests.completed:,}"
+    if (speed := figures["output_tokens_per_second"]) is not None:
+        assert rows[f"output tokens/s ({of})"]["value"] == f"{speed:,.1f}"
+    assert not [name for name in rows if "last" in name or "so far" in name]
 
 
 def test_the_values_on_the_page_are_those_of_the_summary(shown: Shown) -> None:

@@ -91,7 +91,10 @@ def test_without_web_host_it_listens_on_loopback_only(ui: Ui) -> None:
 
 ROUTES = [
     *(("POST", path) for path in ("/swarm", "/stop", "/stats/reset", "/user")),
-    *(("GET", path) for path in ("/", "/stats/requests", "/logs", "/tasks", "/exceptions", "/llm/data")),
+    *(
+        ("GET", path)
+        for path in ("/", "/stats/requests", "/logs", "/tasks", "/exceptions", "/llm/data", "/llm/runs/x/run.json")
+    ),
 ]
 
 

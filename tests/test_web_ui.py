@@ -1,20 +1,22 @@
-"""The web UI, as somebody with a browser meets it. LOADGEN_SHOTS names a folder for screenshots."""
+"""The web UI, as somebody with a browser meets it."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from browsing import NEEDS_BROWSER, chromium
+from browsing import NEEDS_BROWSER, chromium, screenshots, shoot
 from conftest import free_port
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
+
+from loadgen.scenario import Scenario
 
 REQUESTS = 8
 RUN = f"--sample {REQUESTS} --requests {REQUESTS} --warmup 2 --max-tokens 16"
@@ -49,6 +51,11 @@ class Page:
     def fill(self, name: str, value: str) -> None:
         self.shown(f"//input[@name='{name}']").send_keys(Keys.CONTROL + "a" + Keys.NULL + value)
 
+    def is_whole(self, element: WebElement) -> bool:
+        """Whether all text of an element can be read: nothing is cut off."""
+        cut = "return arguments[0].scrollWidth > arguments[0].clientWidth"
+        return not self._browser.execute_script(cut, element)
+
     def press(self, text: str) -> None:
         # By keyboard: while a part of the form unfolds, a click may miss.
         self.shown(f"//*[self::button or @role='button'][.='{text}']").send_keys(Keys.ENTER)
@@ -69,8 +76,7 @@ class Page:
         return [msgspec.json.decode((run / "summary.json").read_bytes()) for run in self.runs()]
 
     def shoot(self, name: str) -> None:
-        if folder := os.environ.get("LOADGEN_SHOTS"):
-            self._browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+        shoot(self._browser, screenshots(self._results.parent) / f"{name}.png")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,17 @@ def test_the_form_offers_our_parameters_with_the_values_of_the_command_line(page
     names = ("model", "engine", "dataset", "sample", "requests", "maxTokens", "warmup")
     assert [page.value(name) for name in names] == ["", "endpoint", "samples", "8", "8", "16", "2"]
     page.shoot("form")
+
+
+def test_the_form_shows_the_whole_help_of_each_parameter(page: Page) -> None:
+    page.press("Custom parameters")
+    for name in ("model", "maxTokens", "requests", "slo"):
+        label = page.shown(f"//label[../div/input[@name='{name}']]")
+        field = page.shown(f"//input[@name='{name}']")
+        (help_text,) = (f.metadata["help"] for f in fields(Scenario) if f.name == name.replace("T", "_t"))
+        assert help_text in label.text
+        assert page.is_whole(label)
+        assert label.location["y"] + label.size["height"] <= field.location["y"]
 
 
 def test_a_run_ends_by_itself_and_another_can_be_started(page: Page) -> None:

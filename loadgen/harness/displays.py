@@ -1,13 +1,16 @@
 """Shows a run while it goes on: progress line, Prometheus metrics, the LLM tab of the web UI, Grafana annotations."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from loadgen.harness import live_data
 from loadgen.harness.annotate import annotate
+from loadgen.live.result_files import result_files
 from loadgen.measure.process_report import ProcessReport
 from loadgen.results.grafana import annotations, live_link
 from loadgen.results.summary_schema import Summary
@@ -35,6 +38,8 @@ class Displays:
         self._grafana_token: str | None = None
         self._annotating: gevent.Greenlet | None = None
         self._last = live_data.IDLE
+        self._folder: Path | None = None
+        """Of the last run, once it has ended."""
 
     def check(self, scenario: Scenario) -> None:
         """Read the token for Grafana, if the scenario names one; raises OptionError."""
@@ -53,6 +58,7 @@ class Displays:
         from loadgen.live.progress import Progress  # rich draws random numbers when it is imported
 
         self._run, self._progress = run, Progress(run.live)
+        self._last, self._folder = live_data.IDLE, None  # nothing of the last run remains, whatever becomes of this one
         grafana = run.manifest.scenario["grafana"]
         if grafana is not None:
             link = live_link(grafana, run.manifest.run_id)
@@ -75,14 +81,25 @@ class Displays:
 
     def live_data(self) -> dict[str, Any]:
         """Return what the LLM tab shows: the present run, or the last one."""
-        return self._last if self._run is None else live_data.live_data(self._run)
+        run = self._run if self._folder is None else None
+        shown = self._last if run is None else live_data.live_data(run)
+        return shown | {"files": list(self._files())}
+
+    def file(self, run_id: str, name: str) -> Path | None:
+        """Return a file of the run that has ended; None for any other run or name."""
+        is_shown = self._folder is not None and run_id == self._folder.name
+        return self._files().get(name) if is_shown else None
+
+    def _files(self) -> Mapping[str, Path]:
+        """Return the files of the run that has ended, by name; its reports are written when it is shown already."""
+        return {} if self._folder is None else result_files(self._folder)
 
     def end(self, summary: Summary) -> None:
         """Show that the run has ended, and its verdict."""
         run = self._run
         if run is None:
             return
-        self._last = live_data.ended(live_data.live_data(run), summary)
+        self._last, self._folder = live_data.ended(live_data.live_data(run), summary), run.folder.path
         if self._progress is not None:
             with suppress(OSError):
                 self._progress.stop()

@@ -1,4 +1,4 @@
-"""What the LLM tab shows; names are a contract with ``live/templates/llm.html``.
+"""The data of the run's page and of the LLM tab; ``live/web/llm.js`` and ``live/rows.py`` read them.
 
 While a run goes on, figures are those of the last seconds. Once it has ended they are those of its summary.
 """
@@ -10,13 +10,18 @@ import msgspec
 from loadgen.live.live import LAST, SHOWN
 from loadgen.measure.verdict import judge_so_far
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE
+from loadgen.results.headline import headline
 from loadgen.results.summary_schema import Summary, as_json
 from loadgen.results.tables import answers, figures_of_the_run, latency_table
 from loadgen.results.text import subject_of_manifest
 from loadgen.run.controller import RunController
+from loadgen.run.state import RunState
 
 IDLE: dict[str, Any] = {"run": {"state": "idle"}, "now": {}, "series": {}, "steps": [], "verdict": {}, "workers": []}
 """Before the first run."""
+
+_ONLY_LIVE = {"step", "steps", "concurrency", "progress", "eta_s", "in_flight"}
+"""Figures of a moment, which say nothing about a run that has ended."""
 
 
 def live_data(run: RunController) -> dict[str, Any]:
@@ -52,31 +57,32 @@ def live_data(run: RunController) -> dict[str, Any]:
             "checks": msgspec.to_builtins(checks),
         },
         "workers": _workers(run),
-        "tables": [],
+        "result": None,
     }
 
 
 def ended(data: dict[str, Any], summary: Summary) -> dict[str, Any]:
-    """Return the last data of a run, with the figures of its summary in place of those of the last seconds."""
+    """Return the data of a run that has ended: its last live data, with its result in place of figures of a moment."""
     of, figures = figures_of_the_run(summary)
     found = as_json(summary)
+    now = {key: value for key, value in data["now"].items() if key not in _ONLY_LIVE}
     return data | {
-        "run": data["run"] | {"state": "ended"},
+        "run": data["run"] | {"state": RunState.ENDED.value},
         "figures_of": of,
-        "now": data["now"] | msgspec.to_builtins(figures),
+        "now": now | found["requests"] | msgspec.to_builtins(figures),
         "steps": found["steps"] if summary.is_sweep else [],
         "verdict": found["verdict"],
-        "tables": [
-            {
-                "title": table.title,
-                "columns": table.columns,
-                "rows": table.rows,
-                "note": table.note,
-                "words": table.words,
-            }
-            for table in [*answers(summary), latency_table(summary)]
-            if table.rows
-        ],
+        "workers": [],
+        "result": _result(summary),
+    }
+
+
+def _result(summary: Summary) -> dict[str, Any]:
+    found = headline(summary)
+    tables = [table for table in [*answers(summary), latency_table(summary)] if table.rows]
+    return {
+        "headline": msgspec.to_builtins(found) | {"text": found.text},
+        "tables": msgspec.to_builtins(tables),
     }
 
 
