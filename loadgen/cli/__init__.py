@@ -1,6 +1,5 @@
 """The command ``loadgen``. One module per subcommand."""
 
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from loadgen.errors import DISK_ERRORS, UsageError
 from loadgen.exit_status import ExitStatus
 from loadgen.launch.interrupts import ignore_interrupts
 from loadgen.printable import escaped
+from loadgen.terminal_text import accept_every_character
 from loadgen.version import VERSION
 
 _COMMANDS = (run, report, export, calibrate, engine, matrix, gpu_exporter)
@@ -32,9 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in _COMMANDS:
         command.add(commands)
     options = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # whatever characters it does not have
+    accept_every_character()
     try:
         return int(options.run(options))
     except UsageError as error:

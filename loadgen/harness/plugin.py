@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import io
 import os
 import sys
 from argparse import Namespace
@@ -25,6 +24,7 @@ from loadgen.harness.user_classes import apply_to_options, check_classes, load_m
 from loadgen.harness.users import RunUser
 from loadgen.harness.worker import WorkerSession
 from loadgen.harness.worker_wait import watch_workers
+from loadgen.terminal_text import accept_every_character
 
 
 def register() -> None:
@@ -57,9 +57,7 @@ def _check_once(options: Namespace) -> None:
     if _checked or not hasattr(options, "worker") or "locust.main" not in sys.modules:
         return
     _checked.append(os.getpid())
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # whatever characters it does not have
+    accept_every_character()
     _ended_by_mistake(lambda: _check_options(options))
     if options.processes and not options.worker:
         locust_patches.found_family()

@@ -30,6 +30,7 @@ from loadgen.run.answer import ChatFailed
 from loadgen.run.messages import RunAssignment
 from loadgen.run.share import RunShare, Sender
 from loadgen.scenario import Scenario
+from loadgen.terminal_text import terminal_width, wrapped
 from loadgen.wire.connection import new_socket
 
 if TYPE_CHECKING:
@@ -175,9 +176,12 @@ class LocustProcess(ABC):
 
 
 def say(text: str) -> None:
-    """Print a sentence for the user; a terminal that is gone does not take it."""
+    """Print a sentence for the user, on a terminal broken between words; a terminal that is gone does not take it."""
+    sentence, *log = f"loadgen: {text}".split("\n")
+    if width := terminal_width(sys.stderr):
+        sentence = wrapped(sentence, width, len("loadgen: "))
     with suppress(OSError):
-        print(f"loadgen: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        print(sentence, *log, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def end_when_told_to() -> None:

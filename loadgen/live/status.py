@@ -1,4 +1,4 @@
-"""What goes on outside a run, on standard error: lines that stay, and on a terminal one that says what is done now."""
+"""What is done outside a run, on standard error: lines that stay, and on a terminal one for the present step."""
 
 import time
 from types import TracebackType
@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from loadgen.printable import escaped, escaped_lines
+from loadgen.terminal_text import wrapped
 
 
 class Status:
@@ -30,7 +31,10 @@ class Status:
 
     def say(self, text: str) -> None:
         """Print what stays, with the time since the beginning: one line, or more with the end of a log."""
-        self._console.print(Text(f"[{time.monotonic() - self._began:.0f} s] {escaped_lines(text)}"))
+        line, *log = f"[{time.monotonic() - self._began:.0f} s] {escaped_lines(text)}".split("\n")
+        if self._console.is_terminal:
+            line = wrapped(line, self._console.width, indent=4)
+        self._console.print(Text("\n".join([line, *log])))
 
     def now(self, text: str) -> None:
         """Say what is being done, until something else is or :meth:`quiet`; silent where there is no terminal."""
@@ -38,7 +42,7 @@ class Status:
             return
         if self._line is None:
             self._line = Progress(
-                SpinnerColumn(),
+                SpinnerColumn("line" if self._console.options.ascii_only else "dots"),
                 TextColumn("{task.description}"),
                 TimeElapsedColumn(),
                 console=self._console,
