@@ -52,7 +52,13 @@ def apply() -> None:
     MasterRunner.handle_message = _handling_known(MasterRunner.handle_message)  # type: ignore[method-assign]
     WorkerRunner.handle_message = _surviving(WorkerRunner.handle_message)  # type: ignore[method-assign]
     LocustArgumentParser.error = _suggest  # type: ignore[method-assign]
+    logging.getLogger("locust.main").addFilter(_is_true_of_the_run)
     web.pywsgi = SimpleNamespace(WSGIServer=_web_server)  # type: ignore[attr-defined]
+
+
+def _is_true_of_the_run(record: logging.LogRecord) -> bool:
+    """Drop Locust's message that only Ctrl-C ends a run without ``--run-time``: its load model ends it."""
+    return not str(record.msg).startswith("No run time limit set")
 
 
 def after_parsing(parser: LocustArgumentParser, check: Callable[[Namespace], None]) -> None:

@@ -210,6 +210,7 @@ class Session(RunSupervisor, LocustProcess):
         workers = self._check_workers(prepared, int(self._locust.target_user_count))
         folder = RunFolder(Path(prepared.scenario.results) / manifest.run_id, manifest)
         logger.info("Run folder: %s", folder.path)
+        logger.info(load.end_announcement(manifest.run_time_s))
         stop_timeout_s = float(self.environment.stop_timeout or 0)
         whole = whole_run(
             prepared,

@@ -9,6 +9,7 @@ from loadgen.clock import Ns
 from loadgen.errors import OptionError
 from loadgen.live.live import LiveStats
 from loadgen.measure.facts import Arrivals
+from loadgen.printable import counted
 from loadgen.record import RequestRecord
 from loadgen.results.manifest import Kind, Manifest
 from loadgen.run.warm_up import WarmUpResult
@@ -153,6 +154,21 @@ class LoadModel(ABC):
         if self.scenario.requests is not None:
             return self.scenario.requests
         return self.scenario.sample if run_time_s is None else None
+
+    def end_announcement(self, run_time_s: float | None) -> str:
+        """Return what will end the run, as a sentence."""
+        ends = [] if (own := self.own_end(run_time_s)) is None else [own]
+        if run_time_s is not None:
+            ends.append(f"after {run_time_s:g} s (--run-time), the warm-up included")
+        return f"The run ends {', or '.join(ends)}{', whichever is first' if len(ends) > 1 else ''}."
+
+    def own_end(self, run_time_s: float | None) -> str | None:
+        """Return when the load itself ends, as in ``after 100 requests``; None if only time limits it."""
+        planned = self.planned_requests(run_time_s)
+        if planned is None:
+            return None
+        why = "--requests" if self.scenario.requests is not None else "as many as the sample has prompts"
+        return f"after {counted(planned, 'request')} ({why})"
 
     def arrivals(self) -> Arrivals | None:
         """Return the schedule that is asked for, None if there is none."""

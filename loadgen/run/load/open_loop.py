@@ -43,6 +43,13 @@ class OpenLoop(LoadModel):
         """A rate."""
         return "rate"
 
+    def own_end(self, run_time_s: float | None) -> str | None:
+        """Return after how many requests the schedule ends, and about when."""
+        end, planned = super().own_end(run_time_s), self.planned_requests(run_time_s)
+        if end is None or planned is None or self.scenario.rate is None:
+            return None
+        return f"{end}, which are due within about {planned / self.scenario.rate:.0f} s"
+
     def arrivals(self) -> Arrivals:
         """Return the schedule that is asked for."""
         scenario = self.scenario

@@ -64,6 +64,11 @@ class Stages(ClosedLoop):
         del run_time_s
         return self.scenario.requests
 
+    def own_end(self, run_time_s: float | None) -> str:
+        """Return that the shape ends, or ``--requests`` before it."""
+        by_requests = super().own_end(run_time_s)
+        return "when its LoadTestShape ends" + (f", or {by_requests}" if by_requests else "")
+
     def add(self, records: Sequence[RequestRecord]) -> None:
         """Take requests that have ended; their times are on the controller's clock."""
         self._records += records

@@ -77,6 +77,13 @@ class Sweep(LoadModel):
         del run_time_s
         return None
 
+    def own_end(self, run_time_s: float | None) -> str:
+        """Return that the last step ends, and how long all steps take at most."""
+        del run_time_s
+        steps = len(self._policy.possible)
+        longest_s = steps * longest_step_s(self.scenario.step_time)
+        return f"after its last step, at most {counted(steps, 'step')} and {_duration(longest_s)} after the warm-up"
+
     def play(self, load: RunningLoad) -> None:
         """Play one step after another."""
         step_time_s = self.scenario.step_time
@@ -128,15 +135,13 @@ class Sweep(LoadModel):
 
 
 def announcement(policy: StepPolicy, step_time_s: float) -> str:
-    """Describe the steps to come, how long one may take and why, and how long all of them take at most."""
+    """Describe the steps to come, how long one may take, and why."""
     users, most_s = policy.possible, MOST_STEP_TIMES * step_time_s
     until = ", until throughput stops growing" if policy.known_steps is None else ""
-    longest_s = len(users) * longest_step_s(step_time_s)
     return (
         f"Sweep with {_listed(users)}{until}. A step takes {step_time_s:g} s (--step-time), or less if its "
         f"requests/min are known to within --precision. It goes on to at most {most_s:g} s while it has fewer than "
-        "three answers per user, is not steady, or does not show whether throughput grew. "
-        f"At most {counted(len(users), 'step')} and {_duration(longest_s)} in all."
+        "three answers per user, is not steady, or does not show whether throughput grew."
     )
 
 
