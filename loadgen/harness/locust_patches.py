@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import zmq.green as zmq
 from gevent.pywsgi import WSGIServer
-from locust import TaskSet, runners, web
+from locust import TaskSet, runners, stats, web
 from locust.argument_parser import LocustArgumentParser
 from locust.exception import RPCError
 from locust.rpc import Message, zmqrpc
@@ -54,6 +54,12 @@ def apply() -> None:
     LocustArgumentParser.error = _suggest  # type: ignore[method-assign]
     logging.getLogger("locust.main").addFilter(_is_true_of_the_run)
     web.pywsgi = SimpleNamespace(WSGIServer=_web_server)  # type: ignore[attr-defined]
+
+
+def leave_out_tables() -> None:
+    """Print none of Locust's tables: it prints them at the end of each run, and they would hide its result."""
+    for name in ("print_stats", "print_percentile_stats", "print_error_report"):
+        setattr(stats, name, lambda *_arguments, **_options: None)
 
 
 def _is_true_of_the_run(record: logging.LogRecord) -> bool:

@@ -119,7 +119,9 @@ def _init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any)
 
 
 def _set_up(session: Session, options: Namespace) -> None:
-    options.only_summary = options.only_summary or not options.print_stats  # the progress line is what is watched
+    if not options.print_stats:
+        options.only_summary = True  # the progress line is what is watched
+        locust_patches.leave_out_tables()
     classes = session.environment.user_classes
     if not options.class_picker:
         check_classes(classes)

@@ -379,6 +379,7 @@ class Session(RunSupervisor, LocustProcess):
             self._locust.stop()
         finally:
             self.finish()  # Locust has no second stop for a run whose first one has failed, or still goes on
+            self.guard(self.show_verdict)()  # before the tables that Locust prints with --print-stats
         if self.options.csv_prefix:  # written once a second, and not once more at the end
             gevent.sleep(CSV_STATS_INTERVAL_SEC + 0.1)
 
@@ -393,8 +394,9 @@ class Session(RunSupervisor, LocustProcess):
 
     def show_verdict(self) -> None:
         """Print what has not been shown yet, and write its reports; a verdict that could not be shown is none."""
-        if not self.output.show(self._save_reports):
-            self.set_exit_status(self.exit_status or ExitStatus.INCONCLUSIVE)
+        not_shown = self.output.show(self._save_reports)
+        if not_shown is ExitStatus.BUG or (not_shown and not self.exit_status):
+            self.set_exit_status(not_shown)
 
     def _save_reports(self, result: RunResult) -> None:
         """Write the reports of a result whose verdict has been shown."""

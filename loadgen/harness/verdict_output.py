@@ -1,12 +1,18 @@
 """Shows the verdict of a run, and remarks on it, when the run or the process ends."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
+from loadgen.exit_status import ExitStatus
 from loadgen.harness.process import say
+from loadgen.printable import escaped
 from loadgen.run.result import RunResult
+
+logger = logging.getLogger(__name__)
 
 
 class VerdictOutput:
@@ -30,41 +36,51 @@ class VerdictOutput:
         """Take a sentence, to be shown after the verdict."""
         self._remark = text
 
-    def show(self, save: Callable[[RunResult], None]) -> bool:
-        """Print what has not been shown yet; return whether the terminal took it.
+    def show(self, save: Callable[[RunResult], None]) -> ExitStatus:
+        """Print what has not been shown yet; return the exit status of a verdict that could not be shown, else 0.
 
         ``save``: writes the reports of a result. It may take some time, so it is called once the verdict can be read,
         and before the last line says where the reports are. It may add a remark.
         """
         result, self._result = self._result, None
-        is_shown = result is None or self._print(result, save)
+        status = ExitStatus.OK if result is None else self._print(result, save)
         remark, self._remark = self._remark, None
         self.is_explained = self.is_explained or result is not None or remark is not None
         if remark is not None:
             say(remark)
-        return is_shown
+        return status
 
-    def _print(self, result: RunResult, save: Callable[[RunResult], None]) -> bool:
+    def _print(self, result: RunResult, save: Callable[[RunResult], None]) -> ExitStatus:
         from loadgen.results.terminal import show, show_folder  # rich draws random numbers when it is imported
 
         stream = sys.stderr if self._to_stderr else sys.stdout
-        is_shown = _printed(lambda: show(result.summary, stream), result, stream)
+        status = _printed(lambda: show(result.summary, stream), result, stream)
         save(result)
-        return _printed(lambda: show_folder(str(result.folder), stream), result, stream) if is_shown else False
+        return status or _printed(lambda: show_folder(str(result.folder), stream), result, stream)
 
 
-def _printed(show: Callable[[], None], result: RunResult, stream: TextIO) -> bool:
-    """Print something of a result; return whether the terminal took it."""
+def _printed(show: Callable[[], None], result: RunResult, stream: TextIO | None) -> ExitStatus:
+    """Print something of a result; return the exit status of a failure to do so, else 0."""
     try:
         show()
-        stream.flush()
     except OSError as error:
-        say(f"the verdict cannot be shown ({error.strerror}): it is in {result.folder}.")
+        _say_where(result, error.strerror or str(error))
         _drop_output(stream)
-        return False
-    return True
+        return ExitStatus.INCONCLUSIVE
+    except Exception as error:
+        logger.exception("An error while the verdict was printed")
+        _say_where(result, f"{type(error).__name__}: {error}")
+        _drop_output(stream)
+        return ExitStatus.BUG
+    return ExitStatus.OK
 
 
-def _drop_output(stream: TextIO) -> None:
+def _say_where(result: RunResult, why: str) -> None:
+    say(f"the verdict cannot be shown ({escaped(why)}): it is in {result.folder}.")
+
+
+def _drop_output(stream: TextIO | None) -> None:
     """Discard what is still printed to a stream: it would fail again when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if stream is not None:
+        with suppress(OSError, ValueError):  # it is closed, or not a file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -4,7 +4,7 @@ The final form looks at all evidence of a run that has ended. Some checks can al
 live form looks at counts so far, and holds them against the same limit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,6 +47,15 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """What it was held against."""
     advice: str | None = None
     """What to do about it."""
+
+
+OBJECTIONS = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
+"""Statuses of checks that were not passed, the gravest first."""
+
+
+def objections(checks: Sequence[CheckResult]) -> list[CheckResult]:
+    """Return the checks that were not passed, the gravest first."""
+    return [check for status in OBJECTIONS for check in checks if check.status is status]
 
 
 @dataclass(frozen=True, slots=True)

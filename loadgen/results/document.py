@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from loadgen.measure.check import CheckResult, Status
+from loadgen.measure.check import OBJECTIONS, CheckResult, Status, objections
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import LIMITS
 from loadgen.printable import counted, escaped
@@ -74,8 +74,6 @@ _WHY = {
     Verdict.WARN: "Keep in mind when you use these figures:",
 }
 
-_GRAVEST_FIRST = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
-
 
 def document(run: Run) -> Document:
     """Return the report of a run."""
@@ -86,7 +84,7 @@ def document(run: Run) -> Document:
 def document_of(summary: Summary, asked: Table, drawings: list[Picture], started: str = "") -> Document:
     """Return the report that a summary makes, with what was run and the pictures of it."""
     checks = summary.verdict.checks
-    others = [check for check in checks if check.status not in _GRAVEST_FIRST]
+    others = [check for check in checks if check.status not in OBJECTIONS]
     return Document(
         title=subject_of(summary).title,
         run_id=summary.run_id,
@@ -95,7 +93,7 @@ def document_of(summary: Summary, asked: Table, drawings: list[Picture], started
         grafana=summary.grafana,
         headline=headline(summary),
         verdict=summary.verdict.status,
-        objections=tuple(check for status in _GRAVEST_FIRST for check in checks if check.status is status),
+        objections=tuple(objections(checks)),
         causes=tuple(causes_of(summary.requests)),
         pictures=tuple(drawings),
         asked=asked,
