@@ -15,7 +15,7 @@ from loadgen.measure.intervals import distribution_of_series
 from loadgen.measure.latency import latency
 from loadgen.measure.process_report import ProcessReport
 from loadgen.measure.statistics import QUANTILES, SMALLEST_SAMPLE
-from loadgen.measure.watch import StepWindow
+from loadgen.measure.watch import StepWindow, longest_step_s
 from loadgen.metrics import EXPORTED, ICL, ITL, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.record import Outcome, Phase, RequestRecord
 
@@ -176,16 +176,14 @@ class LiveStats:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the end at the latest, None where nobody knows."""
-        if self.step is not None:
-            if self.known_steps is None:
-                return None
-            left = (self.known_steps - self.step) * self._step_time_s - (time.monotonic() - self._step_began)
-            return max(0.0, left)
-        progress = self.progress
-        if self.state != "measuring" or not progress:
-            return None
-        return self.elapsed_s * (1 - progress) / progress
+        """Seconds until the end: of a sweep at most, of planned requests at the pace so far; None if not known."""
+        ends = [] if self.run_time_s is None else [self.run_time_s - self.elapsed_s]
+        if self.step is not None and self.known_steps is not None:
+            steps = self.known_steps - self.step
+            ends.append(steps * longest_step_s(self._step_time_s) - (time.monotonic() - self._step_began))
+        elif self.planned is not None and self.state == "measuring" and self.done:
+            ends.append(self.elapsed_s * (self.planned - self.done) / self.done)
+        return max(0.0, min(ends)) if ends else None
 
     def latency(self) -> dict[str, dict[str, float]]:
         """Return the percentiles of the last seconds that their number supports, ms."""
