@@ -47,3 +47,8 @@ def middle_cut(text: str, most: int) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 user``, ``2,000 users``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share in percent: ``5 %``."""
+    return f"{100 * share:.{digits}f} %"

@@ -331,6 +331,7 @@ def test_a_run_outside_the_envelope_is_a_warn_with_advice() -> None:
         "status": "ok",
         "value": "1 stream at 100 tokens/s each",
         "limit": "64 streams at up to 100 tokens/s each",
+        "effect": None,
         "advice": None,
     }
     outside = check_of(summarise(manifest(calibration=MADE, users=65), at_once(65)))
@@ -342,7 +343,7 @@ def test_reading_more_streams_token_by_token_than_was_calibrated_is_a_warn() -> 
     lazily = Envelope(made_at="", held=(cell(64, 100, share=0.25),))
     found = check_of(summarise(manifest(calibration=lazily, users=64, itl_share=1.0), at_once(64)))
     assert found.status is Status.WARN
-    assert "100% of them read token by token" in (found.value or "")
+    assert "100 % of them read token by token" in (found.value or "")
     assert "--itl-sample" in (found.advice or "")
 
 

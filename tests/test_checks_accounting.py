@@ -95,7 +95,8 @@ def test_a_step_with_few_answers_is_named() -> None:
     ]
     check = check_of(evidence(steps=steps), "enough samples")
     assert (check.status, check.value) == (Status.WARN, "19 at 7 users")
-    assert check.advice == "The intervals of their figures are rough: a longer --step-time."
+    assert check.effect == "The intervals of their figures are rough, and p90, p95 and p99 are missing."
+    assert check.advice == "A longer --step-time."
     assert status_of(evidence(steps=steps[:1]), "enough samples") is Status.OK
 
 

@@ -118,7 +118,7 @@ def test_prompts_from_the_engines_cache_are_told(e: Evidence, hits: int, status:
 
 def test_the_share_of_hits_and_the_repeats_are_shown() -> None:
     check = check_of(counted(REPEATED, prefix_hits=70.0 + 350), CACHE)
-    assert check.value == "50.0% of prompt tokens, 99 requests repeated a prompt"
+    assert check.value == "50.0 % of prompt tokens, 99 requests repeated a prompt"
 
 
 def test_a_cache_that_is_not_told_of_is_not_checked() -> None:
@@ -131,7 +131,7 @@ def test_a_cache_that_is_not_told_of_is_not_checked() -> None:
 
 def test_a_counter_that_appears_with_the_first_hit_counts_from_0() -> None:
     first = (with_changes(IDLE, prefix_hits=None, prefix_queries=None), with_changes(WORKED, prefix_hits=140.0))
-    assert check_of(evidence(counters=first), CACHE).value == "10.0% of prompt tokens, 0 requests repeated a prompt"
+    assert check_of(evidence(counters=first), CACHE).value == "10.0 % of prompt tokens, 0 requests repeated a prompt"
 
 
 def test_requests_of_the_warm_up_repeat_prompts_too() -> None:
@@ -146,14 +146,14 @@ def test_cached_prompt_tokens_in_usage_are_seen_where_no_counter_tells_of_them()
     for cached, status in ((0, Status.OK), (3, Status.WARN)):
         e = evidence(records=[with_changes(r, cached_tokens=cached, input_tokens=10) for r in GOOD], counters=None)
         assert status_of(e, CACHE) is status
-    assert check_of(e, CACHE).value == "30.0% of prompt tokens, 0 requests repeated a prompt"
+    assert check_of(e, CACHE).value == "30.0 % of prompt tokens, 0 requests repeated a prompt"
 
 
 def test_what_the_turns_of_a_conversation_have_in_common_is_no_fault_of_the_cache() -> None:
     own = counted(altered(50, prompt_row=None), prefix_hits=70.0 + 350)
     check = check_of(own, CACHE)
     assert check.status is Status.NOT_CHECKED
-    assert check.value == "50.0% of prompt tokens, 50 of 100 requests with prompts of the locustfile"
+    assert check.value == "50.0 % of prompt tokens, 50 of 100 requests with prompts of the locustfile"
 
 
 def test_each_answer_is_compared_with_the_limit_that_its_request_asked_for() -> None:

@@ -56,7 +56,7 @@ def test_the_summary_has_the_names_and_figures_of_the_contract() -> None:
     s = as_json(summarise(manifest(), RECORDS))
     assert (s["schema"], s["kind"], s["engine"], s["model"], s["simulated"]) == (1, "speed", "vllm", "m", False)
     assert s["verdict"]["status"] == "VALID"
-    assert {"id", "name", "status", "value", "limit", "advice"} == set(s["verdict"]["checks"][0])
+    assert {"id", "name", "status", "value", "limit", "effect", "advice"} == set(s["verdict"]["checks"][0])
     assert s["speed"]["tokens_per_second_mean"]["value"] == pytest.approx(5 / 0.15)
     assert s["speed"]["tokens_per_second_total"]["ci95"] == pytest.approx([5 / 0.15] * 2)
     assert s["latency"]["ttft_ms"] == {

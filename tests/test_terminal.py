@@ -116,8 +116,8 @@ def test_objections_come_first_the_worst_before_others_and_passed_checks_are_cou
 
     checks = [
         check("fine", Status.OK),
-        check("doubtful", Status.WARN, advice="Do `this or that`."),
-        check("wrong", Status.INVALID, advice="Do it again."),
+        check("doubtful", Status.WARN, effect="It may read 3 % low.", advice="Do `this or that`."),
+        check("wrong", Status.INVALID, effect="There is no figure.", advice="Do it again."),
         check("unseen", Status.NOT_CHECKED),
         check("good", Status.OK),
     ]
@@ -126,8 +126,8 @@ def test_objections_come_first_the_worst_before_others_and_passed_checks_are_cou
     show(closed_loop(step(0, 1), verdict=found))
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3:] == [
-        "  INVALID wrong: value of wrong (limit: a limit). Do it again.",
-        "  WARN doubtful: value of doubtful (limit: a limit). Do `this or that`.",
+        "  INVALID wrong: value of wrong (limit: a limit). There is no figure. Do it again.",
+        "  WARN doubtful: value of doubtful (limit: a limit). It may read 3 % low. Do `this or that`.",
         "  2 checks passed, 1 not checked.",
     ]
 

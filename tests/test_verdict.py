@@ -9,7 +9,7 @@ from msgspec.structs import replace as with_changes
 from test_measure import record, shifted
 
 from loadgen.clock import MS
-from loadgen.measure.check import CheckResult, Status
+from loadgen.measure.check import OBJECTIONS, CheckResult, Status
 from loadgen.measure.envelope import Cell, CellStatus, Envelope, StreamLoad
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import EngineCounters, WorkerFacts
@@ -59,7 +59,10 @@ def altered(count: int, **changes: Any) -> Evidence:
 
 
 def check_of(e: Evidence, name: str) -> CheckResult:
-    (check,) = [c for c in judge(e)[1] if c.name == name]
+    """The result of a check; every objection states its effect, whatever the test is about."""
+    results = judge(e)[1]
+    assert [c.name for c in results if c.status in OBJECTIONS and not (c.effect or "").endswith(".")] == []
+    (check,) = [c for c in results if c.name == name]
     return check
 
 
@@ -87,9 +90,10 @@ def test_a_run_that_tells_nothing_passes_no_check_by_it() -> None:
 def test_a_check_that_trips_says_what_to_do() -> None:
     worst = evidence(records=GOOD[:20], started=21, users=2, max_tokens=4, loop_lag_p99_ms=9.0, cpu_share=1.0)
     for check in judge(worst)[1]:
-        if check.status not in {Status.OK, Status.NOT_CHECKED}:
+        if check.status in OBJECTIONS:
             assert check.value, check.name
             assert check.limit, check.name
+            assert check.effect, check.name
             assert check.advice, check.name
 
 

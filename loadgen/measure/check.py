@@ -25,12 +25,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: the value, what it may be, and what to do."""
+    """What a check found: the value, what it may be, what to do, and what the figures lose by it."""
 
     status: Status
     value: str | None = None
     limit: str | None = None
     advice: str | None = None
+    effect: str | None = None
+    """What an objection does to the figures: in the units of the headline as far as the run has measured it, else the
+    plain statement that it is not known."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +48,15 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """What was found; None where there was nothing to look at."""
     limit: str | None = None
     """What it was held against."""
+    effect: str | None = None
+    """What it does to the figures; None without an objection, and in older summaries."""
     advice: str | None = None
     """What to do about it."""
+
+    @property
+    def explanation(self) -> str:
+        """The effect and the advice, in this order; empty where there are none."""
+        return " ".join(filter(None, (self.effect, self.advice)))
 
 
 OBJECTIONS = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
@@ -103,6 +113,7 @@ class Check:
             status=finding.status,
             value=finding.value,
             limit=finding.limit,
+            effect=finding.effect,
             advice=finding.advice,
         )
 

@@ -44,7 +44,7 @@ def _why(document: Document) -> list[str]:
     """Return the objections, and how requests failed."""
     lines = [
         f"- **{escaped(check.name)}** ({check.status.value}): {escaped(check.value or ABSENT)}; "
-        f"limit: {escaped(check.limit or ABSENT)}. {escaped(check.advice or '')}".rstrip()
+        f"limit: {escaped(check.limit or ABSENT)}. {escaped(check.explanation)}".rstrip()
         for check in document.objections
     ]
     lines += [f"- **{escaped(label)}**: {escaped(message)}" for label, message in document.causes]

@@ -98,7 +98,7 @@ class Run:
 
     @cached_property
     def checks(self) -> "pd.DataFrame":
-        """One row per check of the verdict: name, status, value, limit, advice."""
+        """One row per check of the verdict: id, name, status, value, limit, effect, advice."""
         import pandas as pd
 
         return pd.DataFrame(msgspec.to_builtins(self.summary.verdict.checks))

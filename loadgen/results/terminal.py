@@ -214,4 +214,4 @@ def _show_verdict(summary: Summary, console: Console) -> None:
 
 def _objection(check: CheckResult) -> str:
     limit = f" (limit: {check.limit})" if check.limit else ""
-    return f"{check.status.value.upper()} {check.name}: {check.value}{limit}. {check.advice or ''}".rstrip()
+    return f"{check.status.value.upper()} {check.name}: {check.value}{limit}. {check.explanation}".rstrip()

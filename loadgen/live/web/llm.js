@@ -63,7 +63,7 @@ function showVerdict({ status, checks }, ended) {
   );
   $("objections").replaceChildren(...SEVERITY.flatMap(of).map((check) => el(
     "li", "", el("b", look(check.status), `${check.name}: `), `${check.value ?? DASH} (limit: ${check.limit ?? DASH}). `,
-    el("span", "quiet", check.advice ?? ""),
+    el("span", "quiet", [check.effect, check.advice].filter(Boolean).join(" ")),
   )));
   const [summary, items] = $("passed").children, rest = open.length ? `, ${open.length} not checked` : "";
   $("passed").hidden = !passed.length && !open.length;

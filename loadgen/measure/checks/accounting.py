@@ -1,4 +1,4 @@
-"""Whether everything is there."""
+"""Whether all requests, records and processes are there, and enough of them."""
 
 from collections import Counter
 
@@ -7,11 +7,12 @@ import numpy as np
 from loadgen.clock import MS
 from loadgen.measure.causes import CLIENT_LIMIT_ADVICE, common_age_s, refused_since_s
 from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.checks.effect import NOT_KNOWN, main_figure
 from loadgen.measure.evidence import Evidence, SoFar
 from loadgen.measure.facts import StepFacts, WorkerFacts
 from loadgen.measure.limits import CLOCKS_LIMIT_MS, ENOUGH_REQUESTS, FAILED_SHARE_LIMIT
 from loadgen.measure.records import Records
-from loadgen.printable import counted
+from loadgen.printable import counted, percent
 from loadgen.record import Outcome, Phase
 
 
@@ -21,28 +22,29 @@ def run_complete(e: Evidence) -> Finding:
     limit = "an end"
     done = len(e.measured)
     of = f"{done} of {e.planned} requests" if e.planned is not None else f"{done} requests"
-    figures = "The figures are of the requests that had ended."
+    effect = "The figures are of the requests that had ended."
     if e.ended is None:
         value = f"cut short: {done} requests recorded, the run's end is missing"
-        return Finding(Status.INCONCLUSIVE, value, limit, f"{figures} Repeat the run.")
+        return Finding(Status.INCONCLUSIVE, value, limit, "Repeat the run.", effect)
     if e.ended_why is not None:
         value = f"broken off after {of}: {e.ended_why}"
-        return Finding(Status.INCONCLUSIVE, value, limit, f"{figures} Correct that, and repeat the run.")
+        return Finding(Status.INCONCLUSIVE, value, limit, "Correct that, and repeat the run.", effect)
     if e.ended == "interrupted" and e.sigint:
-        advice = f"{figures} Repeat the run, and let it come to its end."
-        return Finding(Status.INCONCLUSIVE, f"interrupted by Ctrl-C after {of}", limit, advice)
+        advice = "Repeat the run, and let it come to its end."
+        return Finding(Status.INCONCLUSIVE, f"interrupted by Ctrl-C after {of}", limit, advice, effect)
     if e.ended == "interrupted":
-        advice = f"{figures} Locust was told to stop: SIGTERM, its web UI, a load shape or a program can do that."
-        return Finding(Status.INCONCLUSIVE, f"stopped after {of}", limit, advice)
+        advice = "Locust was told to stop: SIGTERM, its web UI, a load shape or a program can do that."
+        return Finding(Status.INCONCLUSIVE, f"stopped after {of}", limit, advice, effect)
     if e.ended == "completed" and e.planned is not None and done < e.planned:
         advice = "The load came to its end, and has fewer records: see also 'every request accounted for'."
-        return Finding(Status.INCONCLUSIVE, f"{of} recorded", "all", advice)
+        effect = f"The figures are of these {counted(done, 'request')}."
+        return Finding(Status.INCONCLUSIVE, f"{of} recorded", "all", advice, effect)
     return Finding(Status.OK, f"{done} requests, ended by {'--run-time' if e.ended == 'run-time' else 'itself'}")
 
 
 @check(id="accounting", title="every request accounted for", limit="one record for each request that was started")
 def conservation(e: Evidence) -> Finding:
-    """Tell whether every request that was started, by whichever process, has exactly one record."""
+    """Check that every request that was started, by whichever process, has exactly one record."""
     if e.started is None:
         return Finding(Status.NOT_CHECKED)
     distinct = len(set(e.records.values("request_id")))
@@ -57,7 +59,20 @@ def conservation(e: Evidence) -> Finding:
     advice = "Records are missing, or there are too many: see the log, and report this as a bug."
     if e.ended_why is not None:
         advice = "Records are missing; what ended the run early may be why."
-    return Finding(Status.INVALID, value, "equal", advice)
+    return Finding(Status.INVALID, value, "equal", advice, _effect_on_accounts(e.started, len(e.records), distinct))
+
+
+def _effect_on_accounts(started: int, records: int, distinct: int) -> str:
+    """Return what missing and repeated records do; how fast a request was that has no record is nowhere kept."""
+    found = []
+    if distinct < started:
+        missing = counted(started - distinct, "request")
+        found.append(f"The figures lack {missing} of {started:,}, and how fast these were is not known.")
+    if distinct < records:
+        found.append(f"The figures have {counted(records - distinct, 'request')} twice.")
+    if distinct > started:
+        found.append(f"The figures have {counted(distinct - started, 'request')} that nobody is known to have started.")
+    return " ".join(found) or "The figures may have requests of one worker in place of another's."
 
 
 def _differing(e: Evidence) -> str:
@@ -87,34 +102,47 @@ def _workers_so_far(s: SoFar) -> Finding:
     live=_workers_so_far,
 )
 def workers(e: Evidence) -> Finding:
-    """Tell whether all processes stayed until the end, and how far their clocks are apart."""
+    """Check that all processes stayed until the end, and how far their clocks are apart."""
     if not e.workers:
         return Finding(Status.NOT_CHECKED)
     making = [w for w in e.workers if w.number] or list(e.workers)
     lost = [f"{w.label}: {w.lost}" for w in making if w.lost]
     if lost:
-        advice = (
+        effect = (
             "The load was not what was asked for. Requests that a lost worker had finished count where their records "
             "are here."
         )
-        return Finding(Status.INVALID, f"{len(lost)} of {len(making)} lost: {'; '.join(lost)}", "none lost", advice)
+        advice = "See the log of each lost worker, and repeat the run."
+        value = f"{len(lost)} of {len(making)} lost: {'; '.join(lost)}"
+        return Finding(Status.INVALID, value, "none lost", advice, effect)
     value = f"{len(making)} process{'' if len(making) == 1 else 'es'}"
     uncertain = max(w.clock_uncertainty_ns for w in making) / MS
     if all(w.clock_offset_ns == 0 for w in making):
         return Finding(Status.OK, value, "none lost")
     walls = max(abs(w.wall_offset_ms) for w in making)
-    value += f", clocks put together to {uncertain:.2f} ms, wall clocks up to {walls:.1f} ms apart"
-    status = Status.OK if uncertain <= CLOCKS_LIMIT_MS else Status.WARN
-    return Finding(
-        status,
-        value,
-        f"{CLOCKS_LIMIT_MS:g} ms",
-        "Figures that combine requests of several hosts are no more exact than that.",
+    value += f", clocks known to {uncertain:.2f} ms, wall clocks up to {walls:.1f} ms apart"
+    limit = f"{CLOCKS_LIMIT_MS:g} ms"
+    if uncertain <= CLOCKS_LIMIT_MS:
+        return Finding(Status.OK, value, limit)
+    advice = "What helps: workers with a shorter round trip to the master."
+    return Finding(Status.WARN, value, limit, advice, _effect_of_clocks(e, uncertain))
+
+
+def _effect_of_clocks(e: Evidence, uncertain_ms: float) -> str:
+    """Return what depends on the clocks of several hosts: times of one request are of one clock."""
+    if e.arrivals is not None:
+        return (
+            f"Latencies from the schedule may be off by up to {uncertain_ms:.2f} ms; those from the send are not "
+            "affected."
+        )
+    return (
+        f"Latencies are not affected. The window of requests/min begins and ends up to {uncertain_ms:.2f} ms earlier "
+        "or later on each host."
     )
 
 
 def _failures_so_far(s: SoFar) -> Finding:
-    limit = f"at most {FAILED_SHARE_LIMIT:.0%}"
+    limit = f"at most {percent(FAILED_SHARE_LIMIT)}"
     if not s.ended:
         return Finding(Status.NOT_CHECKED, None, limit)
     status = Status.INVALID if s.failed > FAILED_SHARE_LIMIT * s.ended else Status.WARN
@@ -124,11 +152,11 @@ def _failures_so_far(s: SoFar) -> Finding:
 @check(
     id="failures",
     title="failures",
-    limit=f"at most {FAILED_SHARE_LIMIT:.0%} of the measured requests",
+    limit=f"at most {percent(FAILED_SHARE_LIMIT)} of the measured requests",
     live=_failures_so_far,
 )
 def failures(e: Evidence) -> Finding:
-    """Tell how many requests failed."""
+    """Check how many requests failed."""
     # Requests that an interruption aborted say nothing about the server, and the run is inconclusive anyway.
     # Dropped requests never reached it: the check of the arrivals counts them.
     no_fault = {Outcome.OK, Outcome.DROPPED} | ({Outcome.ABORTED} if e.ended == "interrupted" else set())
@@ -139,9 +167,8 @@ def failures(e: Evidence) -> Finding:
     total = sum(failed.values())
     cold = int((e.records.equal("phase", Phase.WARMUP) & ~e.records.equal("outcome", Outcome.OK)).sum())
     if not total and cold:
-        return Finding(
-            Status.WARN, f"{cold} in the warm-up", "0", "The engine may not have been warm: see the records."
-        )
+        effect = f"If the engine was not warm after that, {main_figure(e)} reads low, {NOT_KNOWN}."
+        return Finding(Status.WARN, f"{cold} in the warm-up", "0", "See the records of the warm-up.", effect)
     if not total:
         return Finding(Status.OK, "0", "0")
     value = f"{total} of {len(e.measured)}: " + ", ".join(f"{n} {outcome}" for outcome, n in failed.most_common())
@@ -154,7 +181,13 @@ def failures(e: Evidence) -> Finding:
     if (since := refused_since_s(e.measured)) is not None:
         value += f"; all of the last {since[1]} were refused, the first of them {since[0]:.1f} s into the measurement"
         advice = "The server stopped accepting connections: did the engine die? See its log."
-    return Finding(status, value, f"at most {FAILED_SHARE_LIMIT:.0%}", advice)
+    effect = (
+        f"The figures are of the {counted(len(e.ok), 'request')} that were answered; how long the others would have "
+        "taken is not known."
+        if e.ok
+        else "No request was answered: there is no figure."
+    )
+    return Finding(status, value, f"at most {percent(FAILED_SHARE_LIMIT)}", advice, effect)
 
 
 _FAILURE_ADVICE = {
@@ -182,23 +215,32 @@ def _by_step(e: Evidence, failed: Records) -> str:
     limit=f"at least {ENOUGH_REQUESTS} complete answers, of a sweep in each step",
 )
 def sample_size(e: Evidence) -> Finding:
-    """Tell whether there are enough answers."""
+    """Check whether there are enough answers."""
+    if not e.ok:
+        return _no_answers(e)
     n = len(e.ok)
     value, limit = counted(n, "complete answer"), f"at least {ENOUGH_REQUESTS}"
-    if n == 0:
-        timed = e.ended == "run-time" and not e.measured
-        advice = "There is nothing to measure by."
-        if timed:
-            advice = "No measured request ended before --run-time was over, which includes the warm-up: make it longer."
-        return Finding(Status.INCONCLUSIVE, value, limit, advice)
     few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
     if few and e.steps:
         found = ", ".join(f"{_answers(e, step)} at {counted(step.concurrency, 'user')}" for step in few)
-        advice = "The intervals of their figures are rough: a longer --step-time."
-        return Finding(Status.WARN, found, f"{limit} in each step", advice)
+        effect = f"The intervals of their figures are rough, and {_MISSING}."
+        return Finding(Status.WARN, found, f"{limit} in each step", "A longer --step-time.", effect)
     if n < ENOUGH_REQUESTS:
-        return Finding(Status.WARN, value, limit, "The interval is rough: more --requests.")
+        effect = f"The interval of {main_figure(e)} is rough, and {_MISSING}."
+        return Finding(Status.WARN, value, limit, "More --requests, or a longer --run-time.", effect)
     return Finding(Status.OK, value, limit)
+
+
+def _no_answers(e: Evidence) -> Finding:
+    advice = "See the failures, and the server's log."
+    if e.ended == "run-time" and not e.measured:
+        advice = "No measured request ended before --run-time was over, which includes the warm-up: make it longer."
+    limit = f"at least {ENOUGH_REQUESTS}"
+    return Finding(Status.INCONCLUSIVE, "0 complete answers", limit, advice, "There is no figure.")
+
+
+_MISSING = "p90, p95 and p99 are missing"
+"""They need more answers than :data:`ENOUGH_REQUESTS`."""
 
 
 def _answers(e: Evidence, step: StepFacts) -> int:

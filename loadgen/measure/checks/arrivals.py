@@ -5,11 +5,13 @@ from numpy.typing import NDArray
 
 from loadgen.clock import MS, SECOND
 from loadgen.measure.check import OPEN_LOOP, Finding, Status, check
+from loadgen.measure.checks.effect import NOT_KNOWN
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.latency import shortest_ms
 from loadgen.measure.limits import DROPPED_LIMIT, LAG_INVALID, LAG_LIMIT_MS, LAG_WARN, SCHEDULE_EDGE_NS
 from loadgen.measure.records import Records
 from loadgen.measure.statistics import percentile
+from loadgen.printable import percent
 from loadgen.record import Outcome
 
 
@@ -20,7 +22,7 @@ from loadgen.record import Outcome
     scope=OPEN_LOOP,
 )
 def arrivals(e: Evidence) -> Finding:
-    """Tell whether each time of the schedule, drawn again from its seed, has its request, and none has another.
+    """Check that each time of the schedule, drawn again from its seed, has its request, and that there are no others.
 
     How late requests were sent is another question, of :func:`send_lag`.
     """
@@ -34,11 +36,16 @@ def arrivals(e: Evidence) -> Finding:
         value += f", {missing} missing" * bool(missing) + f", {others} not in the schedule" * bool(others)
         advice = "The requests were not those of the schedule, which its seed gives again: see the log of each process."
         status = Status.INVALID if missing + others > DROPPED_LIMIT * (len(due) + missing) else Status.WARN
-        return Finding(status, value, limit, advice)
+        effect = f"requests/min and latencies are of another load than asked for; they differ, {NOT_KNOWN}."
+        return Finding(status, value, limit, advice, effect)
     if dropped:
         status = Status.INVALID if dropped > DROPPED_LIMIT * len(due) else Status.WARN
-        advice = "The offered load was not reached: raise --max-in-flight, or ask for less."
-        return Finding(status, value, limit, advice)
+        sent = 1 - dropped / len(due)
+        effect = (
+            f"The load was {percent(1 - sent, 1)} lower than asked for: requests/min and latencies are of "
+            f"{sent * e.arrivals.rate:.3g} requests/s, not of {e.arrivals.rate:g}."
+        )
+        return Finding(status, value, limit, "Raise --max-in-flight, or ask for less.", effect)
     if e.schedule is None:
         return Finding(
             Status.NOT_CHECKED,
@@ -93,11 +100,11 @@ def _unmatched(times: NDArray[np.int64], others: NDArray[np.int64], tolerance: i
 @check(
     id="send-lag",
     title="sent on time",
-    limit=f"p99 at most {LAG_LIMIT_MS:g} ms, or {LAG_WARN:.0%} of the median TTFT",
+    limit=f"p99 at most {LAG_LIMIT_MS:g} ms, or {percent(LAG_WARN)} of the median TTFT",
     scope=OPEN_LOOP,
 )
 def send_lag(e: Evidence) -> Finding:
-    """Tell how much later than scheduled requests were sent."""
+    """Check how much later than scheduled requests were sent."""
     sent = e.measured.where_known("sent_ns", "scheduled_ns")
     lags = (sent.ints("sent_ns") - sent.ints("scheduled_ns")) / MS
     if not len(lags):
@@ -111,9 +118,9 @@ def send_lag(e: Evidence) -> Finding:
     if p99 <= limit:
         return Finding(Status.OK, value, f"{limit:.2f} ms")
     status = Status.INVALID if p99 > max(LAG_LIMIT_MS, LAG_INVALID * middle) else Status.WARN
-    return Finding(
-        status,
-        value,
-        f"{limit:.2f} ms",
-        "Requests left this client late, connecting included: more --processes, or a lower --rate.",
+    advice = "Requests left this client late, connecting included: more --processes, or a lower --rate."
+    effect = (
+        f"Latencies from the schedule read up to {p99:.1f} ms high (p99) by this client; those from the send are not "
+        "affected."
     )
+    return Finding(status, value, f"{limit:.2f} ms", advice, effect)

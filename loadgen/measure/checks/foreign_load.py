@@ -1,8 +1,10 @@
-"""Whether the engine had other requests than ours."""
+"""Whether the engine had requests that are not part of this run."""
 
 from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.checks.effect import NOT_KNOWN, main_figure
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import EngineCounters
+from loadgen.printable import counted
 from loadgen.record import Outcome
 
 _OTHERS = "They are not of this run: let the engine finish them, and measure it alone."
@@ -10,20 +12,24 @@ _OTHERS = "They are not of this run: let the engine finish them, and measure it 
 
 @check(id="foreign-load", title="no other load on the engine", limit="no request that is not ours")
 def foreign_load(e: Evidence) -> Finding:
-    """Check that the engine had no other requests than ours."""
+    """Check that the engine had no requests but those of this run."""
     if e.counters is None:
-        return Finding(Status.NOT_CHECKED, advice="The engine has no /metrics with counters that are known here.")
+        return Finding(Status.NOT_CHECKED, advice="The engine exposes no counter for this.")
     before, after = e.counters
     busy = (before.running or 0) + (before.waiting or 0)
     if busy > 0:
-        return Finding(Status.INVALID, f"{busy:.0f} requests before our first", "0", _OTHERS)
+        return Finding(Status.INVALID, f"{counted(round(busy), 'request')} before our first", "0", _OTHERS, _effect(e))
     # A request that we gave up may still occupy the engine.
     given_up = int((e.records.known("sent_ns") & ~e.records.equal("outcome", Outcome.OK)).sum())
     left = (after.running or 0) + (after.waiting or 0)
     if left > given_up:
         limit = f"0 to {given_up}" if given_up else "0"
-        return Finding(Status.INVALID, f"{left:.0f} requests after our last", limit, _OTHERS)
+        return Finding(Status.INVALID, f"{counted(round(left), 'request')} after our last", limit, _OTHERS, _effect(e))
     return _ended_requests(e, before, after)
+
+
+def _effect(e: Evidence) -> str:
+    return f"They shared the engine with this run: {main_figure(e)} may read low and latencies high, {NOT_KNOWN}."
 
 
 def _ended_requests(e: Evidence, before: EngineCounters, after: EngineCounters) -> Finding:
@@ -39,11 +45,12 @@ def _ended_requests(e: Evidence, before: EngineCounters, after: EngineCounters) 
     limit = f"{ended}" if ended == sent else f"{ended} to {sent}"
     if theirs > sent:
         advice = "The engine counted more requests than this run sent: measure it alone."
-        return Finding(Status.INVALID, value, limit, advice)
+        return Finding(Status.INVALID, value, limit, advice, _effect(e))
     if theirs < ended:
         advice = (
             "Its /metrics do not count all our requests, so they cannot show those of others: they may be of one "
             "replica of several, or begin with a restart."
         )
-        return Finding(Status.WARN, value, limit, advice)
+        effect = f"Whether {main_figure(e)} reads low because of other requests cannot be told."
+        return Finding(Status.WARN, value, limit, advice, effect)
     return Finding(Status.OK, value, limit)

@@ -12,12 +12,15 @@ import numpy as np
 
 from loadgen.measure import thinking
 from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.checks.effect import NOT_KNOWN, up_to
 from loadgen.measure.checks.load import excess, in_flight
 from loadgen.measure.columns import ABSENT
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import FAILED_SHARE_LIMIT, LITTLE_INVALID, LITTLE_WARN
 from loadgen.measure.load import Spans, Window, belonging_to
 from loadgen.measure.records import Records
+from loadgen.metrics import REQUESTS_PER_MINUTE
+from loadgen.printable import counted, percent
 from loadgen.record import Outcome
 
 
@@ -54,7 +57,9 @@ class _Occupied:
 
 
 @check(
-    id="littles-law", title="Little's law", limit=f"at most {LITTLE_WARN:.0%} of the users neither waiting nor thinking"
+    id="littles-law",
+    title="Little's law",
+    limit=f"at most {percent(LITTLE_WARN)} of the users neither waiting nor thinking",
 )
 def little(e: Evidence) -> Finding:
     """Check whether users were always waiting for the engine or thinking, and for what they waited: N = X (R + Z).
@@ -69,11 +74,31 @@ def little(e: Evidence) -> Finding:
         return Finding(Status.NOT_CHECKED)
     worst = max(found, key=lambda o: abs(o.used - 1))
     apart = abs(worst.used - 1)
-    limit = f"{LITTLE_WARN:.0%}"
+    limit = percent(LITTLE_WARN)
     if apart <= LITTLE_WARN:
         return Finding(Status.OK, worst.value, limit)
     status = Status.INVALID if apart > LITTLE_INVALID else Status.WARN
-    return Finding(status, worst.value, limit, _advice(e, worst))
+    return Finding(status, worst.value, limit, _advice(e, worst), _effect(worst))
+
+
+def reads_low(e: Evidence) -> str | None:
+    """Return how far requests/min of a closed loop may be below those of users who always wait or think.
+
+    None where no window has all users at work.
+    """
+    found = list(_occupied(e)) if e.arrivals is None else []
+    worst = min(found, key=lambda o: o.used, default=None)
+    return None if worst is None else _effect(worst)
+
+
+def _effect(worst: _Occupied) -> str:
+    """Return how far requests/min may be from those of the users asked for.
+
+    Had the others waited, too, at most as many more answers had come: with more users an answer takes no less time.
+    """
+    if worst.used > 1 + LITTLE_WARN:
+        return f"{up_to(REQUESTS_PER_MINUTE.label, worst.used - 1, 'high')} for {counted(worst.users, 'user')}."
+    return f"{up_to(REQUESTS_PER_MINUTE.label, max(0.0, 1 - worst.used), 'low')} at {counted(worst.users, 'user')}."
 
 
 def _advice(e: Evidence, worst: _Occupied) -> str:
@@ -85,8 +110,8 @@ def _advice(e: Evidence, worst: _Occupied) -> str:
     between = worst.users - worst.waiting - worst.thinking
     if worst.failed > FAILED_SHARE_LIMIT:
         return (
-            f"{worst.failed:.0%} of the requests there failed, and users pause after a refusal: {between:.2f} of them "
-            "were not waiting. See the failures; this check says nothing about the client then."
+            f"{percent(worst.failed)} of the requests there failed, and users pause after a refusal: {between:.2f} of "
+            "them were not waiting. See the failures; this check says nothing about the client then."
         )
     return (
         f"The other {between:.2f} were between two requests: {worst.connecting:.2f} connecting, the rest in this "
@@ -113,8 +138,11 @@ def _open_little(e: Evidence) -> Finding:
     edge = int(times.max(initial=0)) / (window.end - window.start)
     limit = LITTLE_WARN + edge
     if abs(area - expected) <= limit * max(expected, 1.0):
-        return Finding(Status.OK, value, f"{limit:.0%}")
-    return Finding(Status.WARN, value, f"{limit:.0%}", "Requests in flight grew or fell over the window.")
+        return Finding(Status.OK, value, percent(limit))
+    effect = (
+        f"Requests in flight grew or fell over the window: latencies depend on how long the run lasts, {NOT_KNOWN}."
+    )
+    return Finding(Status.WARN, value, percent(limit), "A longer --run-time, or a lower --rate.", effect)
 
 
 def _occupied(e: Evidence) -> Iterator[_Occupied]:

@@ -5,6 +5,7 @@ import numpy as np
 from loadgen.clock import SECOND
 from loadgen.measure import thinking
 from loadgen.measure.check import Finding, Scope, Status, check
+from loadgen.measure.checks.effect import NOT_KNOWN
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.facts import StepFacts
 from loadgen.measure.load import Window, peak_in_flight
@@ -34,12 +35,16 @@ def load_model(e: Evidence) -> Finding:
 def concurrency(e: Evidence) -> Finding:
     """Check that as many users were at work as were asked for: in flight, or asking and thinking."""
     if e.shaped:
-        advice = "Only stages of 5 s or more have figures, 30 at most; those over time remain."
-        return Finding(Status.WARN, "the LoadTestShape changed the number of users all the time", None, advice)
+        value = "the LoadTestShape changed the number of users all the time"
+        limit = "stages of 5 s or more, at most 30"
+        advice = "Keep each number of users for 5 s or more."
+        effect = "No figure is of a number of users; those over time remain."
+        return Finding(Status.WARN, value, limit, advice, effect)
     if e.users_changed:
         value = f"the number of users was changed during the run; {_senders(e.measured)}"
-        advice = "No part of the run has the load that was asked for: start a new run for each number of users."
-        return Finding(Status.INVALID, value, str(e.users), advice)
+        advice = "Start a new run for each number of users."
+        effect = "No part of the run has the load that was asked for, and no figure is of a number of users."
+        return Finding(Status.INVALID, value, str(e.users), advice, effect)
     if e.steps:
         return _concurrency_of_steps(e)
     return _users_who_think(e) if e.thinks else _peak(e)
@@ -53,11 +58,14 @@ def _peak(e: Evidence) -> Finding:
     value = f"{peak} in flight at most"
     if peak == e.users:
         return Finding(Status.OK, value, str(e.users))
-    advice = "The users were never all waiting at once: more --requests, or a smaller --users."
+    effect = f"The figures are of up to {counted(peak, 'request')} in flight at once, not of {e.users:,}."
     if peak > e.users:  # the speed of one user is that of one request at a time
+        if e.users == 1:
+            effect += f" tokens/s of one user may read low, {NOT_KNOWN}."
         status = Status.INVALID if e.users == 1 else Status.WARN
-        return Finding(status, value, str(e.users), excess(e.measured, e.users))
-    return Finding(Status.WARN, value, str(e.users), advice)
+        return Finding(status, value, str(e.users), excess(e.measured, e.users), effect)
+    advice = "The users were never all waiting at once: more --requests, or a smaller --users."
+    return Finding(Status.WARN, value, str(e.users), advice, effect)
 
 
 def excess(measured: Records, users: int) -> str:
@@ -95,7 +103,9 @@ def _users_who_think(e: Evidence) -> Finding:
     limit = str(e.users)
     if len(users) < e.users:
         advice = "The others sent none: more --requests, or a longer --run-time."
-        return Finding(Status.WARN, f"{len(users)} users sent requests", limit, advice)
+        return Finding(
+            Status.WARN, f"{len(users)} users sent requests", limit, advice, _of_so_many(len(users), e.users)
+        )
     (load,) = e.loads
     if load.window_ns is None:
         value = f"{len(users)} users, but never all in their cycles at once"
@@ -103,14 +113,19 @@ def _users_who_think(e: Evidence) -> Finding:
             "The last user had its first answer when another already had its last one: more --requests, or a longer "
             "--run-time."
         )
-        return Finding(Status.WARN, value, limit, advice)
+        return Finding(Status.WARN, value, limit, advice, "There is no requests/min.")
     window = Window(*load.window_ns)
     waiting = in_flight(e.measured, window)
     thought = thinking.mean_number(thinking.think_periods(e.measured, e.lateness_ns), window)
     value = f"{len(users)} users asked and thought: on average {waiting:.2f} waited, {thought:.2f} thought"
     if len(users) > e.users:
-        return Finding(Status.WARN, value, limit, "More users sent requests than were asked for.")
+        advice = "More users sent requests than were asked for: see the log of each process."
+        return Finding(Status.WARN, value, limit, advice, _of_so_many(len(users), e.users))
     return Finding(Status.OK, value, limit)
+
+
+def _of_so_many(users: int, asked: int) -> str:
+    return f"The figures are of {counted(users, 'user')}, not of {asked:,}."
 
 
 def in_flight(measured: Records, window: Window) -> float:
@@ -131,7 +146,8 @@ def _concurrency_of_steps(e: Evidence) -> Finding:
     advice = "These steps had another load than their number of users says: see the log of each process."
     if len(e.ok) < len(e.measured):
         advice = "Requests failed, and users pause after a refusal: see the failures."
-    return Finding(Status.WARN, ", ".join(wrong), "equal", advice)
+    effect = "The figures of these steps are of the load that they had, not of the users in their row."
+    return Finding(Status.WARN, ", ".join(wrong), "equal", advice, effect)
 
 
 def _at_work(e: Evidence, load: StepFacts, window: Window) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 
 from loadgen.clock import MS
 from loadgen.measure.check import Finding, Status, check
+from loadgen.measure.checks.effect import up_to
 from loadgen.measure.columns import Ints
 from loadgen.measure.evidence import Evidence
 from loadgen.measure.limits import (
@@ -15,14 +16,15 @@ from loadgen.measure.limits import (
 )
 from loadgen.measure.records import Records
 from loadgen.metrics import TPOT
+from loadgen.printable import percent
 
 
-@check(id="streamed", title="answers streamed as asked", limit=f"at most {ONE_PIECE_SHARE:.0%} in one piece")
+@check(id="streamed", title="answers streamed as asked", limit=f"at most {percent(ONE_PIECE_SHARE)} in one piece")
 def streamed(e: Evidence) -> Finding:
-    """Tell whether the answers that were asked for as streams came as such."""
+    """Check whether the answers that were asked for as streams came as such."""
     if not e.stream or not e.ok:
         return Finding(Status.NOT_CHECKED)
-    limit = f"at most {ONE_PIECE_SHARE:.0%} in one piece"
+    limit = f"at most {percent(ONE_PIECE_SHARE)} in one piece"
     in_one_document = e.ok.no("streamed")
     whole = int(in_one_document.sum())
     one = int((~in_one_document & (e.ok.ints("chunks") == 1) & (_shown_tokens(e.ok) > BURST_CHUNKS)).sum())
@@ -34,15 +36,33 @@ def streamed(e: Evidence) -> Finding:
     ]
     value = ", ".join(f"{n} of {len(e.ok)} {how}" for n, how in findings if n)
     if whole + one > ONE_PIECE_SHARE * len(e.ok):
-        advice = "The server, or a proxy before it, sends whole answers: there is no time to first token, only E2E."
-        return Finding(Status.WARN, value, limit, advice)
+        advice = "The server, or a proxy before it, sends whole answers: use E2E, or let it stream."
+        return Finding(Status.WARN, value, limit, advice, _effect_of_pieces(whole, one))
     if unseen > ONE_PIECE_SHARE * len(e.ok):
         advice = "All that was generated stayed hidden, as reasoning may: a larger --max-tokens leaves room for text."
-        return Finding(Status.WARN, value, limit, advice)
+        effect = f"{unseen} answers have no TTFT and no TPOT; E2E is not affected."
+        return Finding(Status.WARN, value, limit, advice, effect)
     if (burst := _burst(e.ok)) is not None:
         advice = "They were not late here: the engine, or a proxy before it, collects tokens before it sends them."
-        return Finding(Status.WARN, f"{burst:.0f} tokens came at a time", f"fewer than {BURST_CHUNKS}", advice)
+        value, limit = f"{burst:.0f} tokens came at a time", f"fewer than {BURST_CHUNKS}"
+        return Finding(Status.WARN, value, limit, advice, _effect_of_bursts(e.ok, burst))
     return Finding(Status.OK, value or f"{len(e.ok)} answers", limit)
+
+
+def _effect_of_pieces(whole: int, one: int) -> str:
+    found = []
+    if whole:
+        found.append(f"{whole} answers have no TTFT and no TPOT.")
+    if one:
+        found.append(f"In {one} answers TTFT is the time to all tokens, and there is no TPOT.")
+    return " ".join([*found, "E2E is not affected."])
+
+
+def _effect_of_bursts(ok: Records, burst: float) -> str:
+    """Return how long a first token may have waited for the others of its burst, at the median time of a token."""
+    tpot, more = ok.known_figures(TPOT), burst - 1
+    by = f" by about {more * float(np.median(tpot)):.0f} ms, the time of {more:.0f} tokens" if len(tpot) else ""
+    return f"TTFT may read high{by}, and TPOT low. E2E is not affected."
 
 
 @check(
@@ -67,8 +87,9 @@ def shown(e: Evidence) -> Finding:
     limit = f"{TOKENS_A_CHUNK:g} tokens a chunk, or {CHARACTERS_SHOWN:g} characters a token"
     if tokens <= TOKENS_A_CHUNK * chunks or characters >= CHARACTERS_SHOWN:
         return Finding(Status.OK, value, limit)
-    advice = "Part of what the server counts was not in the stream: TPOT is too short, ICL is what users see."
-    return Finding(Status.WARN, f"{value}, {characters:.2g} characters a token", limit, advice)
+    effect = f"Part of what the server counts was not in the stream: {up_to('TPOT', 1 - tpot / icl, 'low')}."
+    value += f", {characters:.2g} characters a token"
+    return Finding(Status.WARN, value, limit, "Use ICL, which is what users see.", effect)
 
 
 def _shown_tokens(ok: Records) -> Ints:
