@@ -88,16 +88,22 @@ def test_what_was_dropped_did_not_fail() -> None:
     assert status_of(dropped, "failures") is Status.OK
 
 
-def test_a_step_with_few_answers_is_named() -> None:
-    steps = [
-        StepFacts(number=0, concurrency=1, began_ns=0, window_ns=(0, 80 * 200 * MS), ended_by="step-time"),
-        StepFacts(number=1, concurrency=7, began_ns=0, window_ns=(80 * 200 * MS, 99 * 200 * MS), ended_by="step-time"),
-    ]
-    check = check_of(evidence(steps=steps), "enough samples")
-    assert (check.status, check.value) == (Status.WARN, "19 at 7 users")
-    assert check.effect == "The intervals of their figures are rough, and p90, p95 and p99 are missing."
+def test_the_step_with_the_highest_throughput_needs_enough_answers_and_other_steps_do_not() -> None:
+    def step(number: int, concurrency: int, first: int, end: int, **changes: Any) -> StepFacts:
+        """A step in whose window these of the records were sent, 200 ms apart."""
+        window = (200 * first * MS, 200 * end * MS)
+        return StepFacts(number=number, concurrency=concurrency, began_ns=0, window_ns=window, **changes)
+
+    few, many, half_as_fast = step(0, 7, 80, 99), step(1, 1, 0, 80), step(2, 1, 0, 80)
+    half_as_fast.window_ns = (0, 2 * 200 * 80 * MS)
+    check = check_of(evidence(steps=[few, half_as_fast]), "enough samples")
+    assert (check.status, check.value) == (Status.WARN, "19 complete answers at 7 users, where throughput was highest")
+    assert check.effect == "The interval of requests/min is rough, and p90, p95 and p99 are missing."
     assert check.advice == "A longer --step-time."
-    assert status_of(evidence(steps=steps[:1]), "enough samples") is Status.OK
+    assert status_of(evidence(steps=[many]), "enough samples") is Status.OK
+    few.unsteady = "drifts"  # and so no part of the headline
+    check = check_of(evidence(steps=[few, many]), "enough samples")
+    assert (check.status, check.value) == (Status.OK, "80 complete answers at 1 user, where throughput was highest")
 
 
 def test_a_step_that_was_broken_off_has_no_samples_to_count() -> None:

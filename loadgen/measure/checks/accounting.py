@@ -212,23 +212,21 @@ def _by_step(e: Evidence, failed: Records) -> str:
 @check(
     id="sample-size",
     title="enough samples",
-    limit=f"at least {ENOUGH_REQUESTS} complete answers, of a sweep in each step",
+    limit=f"at least {ENOUGH_REQUESTS} complete answers, of a sweep in the step with the highest throughput",
 )
 def sample_size(e: Evidence) -> Finding:
-    """Check whether there are enough answers."""
+    """Check whether there are enough answers for the headline; the intervals of other steps account for few."""
     if not e.ok:
         return _no_answers(e)
-    n = len(e.ok)
+    best = _best_step(e)
+    n = len(e.ok) if best is None else _answers(e, best)
     value, limit = counted(n, "complete answer"), f"at least {ENOUGH_REQUESTS}"
-    few = [step for step in e.steps if step.window_ns and _answers(e, step) < ENOUGH_REQUESTS]
-    if few and e.steps:
-        found = ", ".join(f"{_answers(e, step)} at {counted(step.concurrency, 'user')}" for step in few)
-        effect = f"The intervals of their figures are rough, and {_MISSING}."
-        return Finding(Status.WARN, found, f"{limit} in each step", "A longer --step-time.", effect)
-    if n < ENOUGH_REQUESTS:
-        effect = f"The interval of {main_figure(e)} is rough, and {_MISSING}."
-        return Finding(Status.WARN, value, limit, "More --requests, or a longer --run-time.", effect)
-    return Finding(Status.OK, value, limit)
+    if best is not None:
+        value += f" at {counted(best.concurrency, 'user')}, where throughput was highest"
+    if n >= ENOUGH_REQUESTS:
+        return Finding(Status.OK, value, limit)
+    advice = "More --requests, or a longer --run-time." if best is None else "A longer --step-time."
+    return Finding(Status.WARN, value, limit, advice, f"The interval of {main_figure(e)} is rough, and {_MISSING}.")
 
 
 def _no_answers(e: Evidence) -> Finding:
@@ -241,6 +239,19 @@ def _no_answers(e: Evidence) -> Finding:
 
 _MISSING = "p90, p95 and p99 are missing"
 """They need more answers than :data:`ENOUGH_REQUESTS`."""
+
+
+def _best_step(e: Evidence) -> StepFacts | None:
+    """Return the step with the most answers over time, of the steady ones if there are any; None without steps."""
+    known = [step for step in e.steps if step.window_ns is not None]
+    steady = [step for step in known if step.unsteady is None]
+    return max(steady or known, key=lambda step: _answers_over_time(e, step), default=None)
+
+
+def _answers_over_time(e: Evidence, step: StepFacts) -> float:
+    assert step.window_ns is not None
+    start, end = step.window_ns
+    return _answers(e, step) / (end - start)
 
 
 def _answers(e: Evidence, step: StepFacts) -> int:
