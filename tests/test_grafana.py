@@ -8,22 +8,28 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import jsonschema
 import pytest
 import yaml
 from boards.names import ALERTS, GPU, LOADGEN, METRICS, RULES
-from boards.scraping import ENGINES
+from boards.scraping import ENGINE_JOBS, ENGINES
 from conftest import ROOT, clean_environment, free_port
 from dashboards import DASHBOARDS, GRAFANA, Json, annotations, asking_variables, each_dashboard, names_of, panels
 from generate import expressions
 from prometheus import Prometheus
 
 from loadgen.engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
+from loadgen.launch.simulated import start_simulated
 from loadgen.measure import statistics
 
+T = TypeVar("T")
 PROMETHEUS = GRAFANA / "prometheus"
 
 CONFIGS = ("prometheus.yml", "prometheus.compose.yml")
@@ -203,7 +209,7 @@ def test_the_common_names_of_an_engine_come_from_the_metrics_that_its_module_nam
 def test_promtool_takes_the_configuration(config: str) -> None:
     promtool("check", "config", config)
     jobs = {job["job_name"]: job for job in yaml.safe_load((PROMETHEUS / config).read_text())["scrape_configs"]}
-    assert set(jobs) == {"loadgen", "gpu", "dcgm", *KINDS}
+    assert set(jobs) == {"loadgen", "gpu", "dcgm", *ENGINE_JOBS}
     hosts = {
         target.partition(":")[0] for job in jobs.values() for one in job["static_configs"] for target in one["targets"]
     }
@@ -232,6 +238,23 @@ def test_every_rule_has_a_test() -> None:
             assert any(all(part in text for part in wanted) for text in expected), rule
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_engine_is_scraped_at_its_usual_port_and_at_added_addresses_by_one_job(kind: str, config: str) -> None:
+    port, path, prefix = ENGINES[kind]
+    jobs = yaml.safe_load((PROMETHEUS / config).read_text())["scrape_configs"]
+    keeping = [
+        job
+        for job in jobs
+        for rule in job.get("metric_relabel_configs", ())
+        if re.fullmatch(rule["regex"], f"{prefix}something")
+    ]
+    (job,) = keeping
+    assert job.get("metrics_path", "/metrics") == path
+    assert any(target.endswith(f":{port}") for one in job["static_configs"] for target in one["targets"])
+    assert job["file_sd_configs"] == [{"files": ["engines.json"]}]
+
+
 def test_containers_are_pinned_listen_on_this_machine_only_and_find_their_files() -> None:
     compose = yaml.safe_load((GRAFANA / "compose.yml").read_text())
     services = compose["services"]
@@ -251,38 +274,115 @@ def test_containers_are_pinned_listen_on_this_machine_only_and_find_their_files(
     assert f"./dashboards:{provider['options']['path']}:ro" in services["grafana"]["volumes"]
 
 
-def test_monitor_starts_prometheus_on_this_machine_only_and_says_what_else_to_do(tmp_path: Path) -> None:
+@dataclass
+class Monitor:
+    """``scripts/monitor``, running."""
+
+    server: Prometheus
+    state: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def said(self) -> str:
+        return (self.state / "log").read_text()
+
+    def wait(self, until: Callable[[], T | None]) -> T:
+        """Wait for what Prometheus answers."""
+        due = time.monotonic() + 300
+        while True:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < due, self.said
+            with suppress(OSError):
+                if (answer := until()) is not None:
+                    return answer
+            time.sleep(0.1)
+
+
+@contextmanager
+def monitor(state: Path, *arguments: str) -> Iterator[Monitor]:
+    """Run it until the block ends; ``state``: its folder for data, and for its output."""
     if shutil.which("prometheus") is None:
         pytest.skip("needs prometheus, which scripts/test installs")
     port = free_port()
-    environment = clean_environment(XDG_STATE_HOME=str(tmp_path), PORT=str(port))
-    log = tmp_path / "log"
+    environment = clean_environment(XDG_STATE_HOME=str(state), PORT=str(port))
+    command = [ROOT / "scripts/monitor", *arguments]
     with (
-        log.open("wb") as out,
-        subprocess.Popen([ROOT / "scripts/monitor"], env=environment, stdout=out, stderr=out) as process,
+        (state / "log").open("wb") as out,
+        subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process,
     ):
         try:
-            server, due = Prometheus(f"http://127.0.0.1:{port}"), time.monotonic() + 300
-            while True:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < due
-                try:
-                    flags = server.get("status/flags")
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            assert flags["web.listen-address"] == f"127.0.0.1:{port}"
-            data = tmp_path / "loadgen" / f"prometheus-{port}"
-            assert Path(flags["storage.tsdb.path"]) == data
-            assert "targets:\n    - 127.0.0.1:9646" in server.get("status/config")["yaml"]
-            assert {group["name"] for group in server.get("rules")["groups"]} >= {"vllm", "dcgm", "load-generator"}
+            yield Monitor(Prometheus(f"http://127.0.0.1:{port}"), state, process)
         finally:
             process.terminate()
-    said = log.read_text()
-    assert f"http://127.0.0.1:{port}" in said
-    assert str(data) in said
-    assert "Ctrl-C stops it" in said
-    assert "docker compose -f grafana/compose.yml up -d" in said
+
+
+def test_monitor_starts_prometheus_on_this_machine_only_and_says_what_else_to_do(tmp_path: Path) -> None:
+    with monitor(tmp_path, "--query.timeout=7s") as started:
+        flags = started.wait(lambda: started.server.get("status/flags"))
+        port = started.server.url.rpartition(":")[2]
+        assert flags["web.listen-address"] == f"127.0.0.1:{port}"
+        assert flags["query.timeout"] == "7s"
+        data = tmp_path / "loadgen" / f"prometheus-{port}"
+        assert Path(flags["storage.tsdb.path"]) == data
+        assert "targets:\n    - 127.0.0.1:9646" in started.server.get("status/config")["yaml"]
+        assert {group["name"] for group in started.server.get("rules")["groups"]} >= {"vllm", "dcgm", "load-generator"}
+    assert started.server.url in started.said
+    assert str(data) in started.said
+    assert "Ctrl-C stops it" in started.said
+    assert "docker compose -f grafana/compose.yml up -d" in started.said
+
+
+def test_monitor_scrapes_engines_that_are_named_and_gives_their_metrics_the_common_names(tmp_path: Path) -> None:
+    with ExitStack() as held:
+        addresses = []
+        for name in ("one", "two"):
+            engine = start_simulated(tmp_path / name)
+            held.callback(engine.child.stop)
+            addresses.append(engine.host.removeprefix("http://"))
+        first, second = addresses
+        by_name = first.replace("127.0.0.1", "localhost")  # the same engine, and no second target
+        arguments = ("--scrape", first, f"--scrape={second}", "--scrape", by_name)
+        started = held.enter_context(monitor(tmp_path, *arguments))
+
+        def running() -> dict[str, str] | None:
+            series = [one["metric"] for one in started.server.query("engine:requests_running")]
+            kinds = {labels["instance"]: labels["engine_kind"] for labels in series}
+            return kinds if len(kinds) == len(series) == 2 else None
+
+        assert started.wait(running) == {first: "vllm", second: "vllm"}
+        up = [one["metric"]["instance"] for one in started.server.query('up{job="engine"} == 1')]
+        assert sorted(up) == sorted(addresses)
+        assert f"Engines: those at their usual ports on this machine, and\n{first}, {second}" in started.said
+
+
+@pytest.mark.parametrize(
+    "address", ["", "8000", "host", "host:", "host:0", "host:65536", "http://host:8000", "host:8000/metrics", "a b:1"]
+)
+def test_monitor_refuses_what_is_not_host_and_port(address: str, tmp_path: Path) -> None:
+    environment = clean_environment(XDG_STATE_HOME=str(tmp_path))
+    for arguments in (["--scrape", address], [f"--scrape={address}"]):
+        command = [ROOT / "scripts/monitor", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        told = address or '""'
+        assert done.stderr == (
+            f"scripts/monitor: --scrape {told} is not valid;\n"
+            "write HOST:PORT with a port of 1 to 65535, such as 10.0.0.7:8000.\n"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_monitor_names_the_flag_whose_value_is_missing_and_explains_itself() -> None:
+    done = subprocess.run([ROOT / "scripts/monitor", "--scrape"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "scripts/monitor: --scrape needs an address;\nwrite HOST:PORT, such as 10.0.0.7:8000.\n",
+    )
+    done = subprocess.run([ROOT / "scripts/monitor", "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(
+        text in done.stdout for text in ("--scrape HOST:PORT", "PORT=9091", "All other arguments go to prometheus")
+    )
 
 
 def test_monitor_says_what_to_do_where_its_port_is_taken() -> None:

@@ -1,15 +1,15 @@
 """The dashboard of what is measured: the engine's queue and cache, the GPUs, beside what the client gets."""
 
 from boards.dashboard import STEPS, Dashboard, of_labels, run_variables
-from boards.panels import Panel, Query, Row, graph, table, timeline
+from boards.panels import NO_ENGINE, NO_ENGINE_VALUE, Panel, Query, Row, graph, table, timeline
 from boards.queries import RUN, rate
 
 _OUTPUT = f'{RUN}, type="output"'
 _ENGINE = 'instance=~"$instance"'
 _GPU = 'uuid=~"$gpu"'
 _LEGEND = "{{engine_kind}} {{instance}}"
-_NO_ENGINE = "No engine is scraped, or it does not export this: see grafana/README.md"
 _NO_GPU = "No GPU exporter is scraped: start loadgen gpu-exporter on the engine's host"
+_NO_ENERGY = "No answers, or no GPU exporter is scraped: start loadgen gpu-exporter on the engine's host"
 _ONCE = "A GPU that two exporters report counts once."
 
 
@@ -44,6 +44,7 @@ def _engine() -> Row:
     ]
     running = f"engine:requests_running{{{_ENGINE}}}"
     generated = f"rate(engine:generation_tokens_total{{{_ENGINE}}}[$__rate_interval])"
+    seen = f"last_over_time({running}[$__range]) * 0"  # its labels name the engine, those of "up" do not
     return Row(
         "Engine, beside the client",
         [
@@ -53,7 +54,7 @@ def _engine() -> Row:
                 "client waits for. TGI tells the size of its batch.",
                 "none",
                 queue,
-                no_value=_NO_ENGINE,
+                no_value=NO_ENGINE,
             ),
             graph(
                 "KV cache in use",
@@ -61,7 +62,7 @@ def _engine() -> Row:
                 "percentunit",
                 [Query(f"engine:kv_cache_usage_ratio{{{_ENGINE}}}", _LEGEND)],
                 defaults={"max": 1},
-                no_value=_NO_ENGINE,
+                no_value=NO_ENGINE_VALUE,
             ),
             graph(
                 "Output tokens per second",
@@ -81,14 +82,14 @@ def _engine() -> Row:
                 "The engine's rate over its batch: what one request gets while it runs.",
                 "suffix: tok/s",
                 [Query(f"{generated} / ({running} > 0)", _LEGEND)],
-                no_value=_NO_ENGINE,
+                no_value=NO_ENGINE,
             ),
             timeline(
                 "Engine up (scrape succeeds)",
-                "Each engine that has told of itself in this time range: whether Prometheus can scrape it.",
-                [Query(f"up and on (job, instance) last_over_time({running}[$__range])", "{{job}} {{instance}}")],
+                "Whether Prometheus can scrape each engine whose metrics it has in this time range.",
+                [Query(f"{seen} + on (job, instance) group_left () up", _LEGEND)],
                 colour="green",
-                no_value=_NO_ENGINE,
+                no_value=NO_ENGINE,
             ),
         ],
     )
@@ -121,21 +122,21 @@ def _energy() -> Row:
                 "window.",
                 "suffix: J/token",
                 [Query(f"{joules} / ({tokens} > 0)", "per output token")],
-                no_value=_NO_GPU,
+                no_value=_NO_ENERGY,
             ),
             graph(
                 "Energy per request",
                 f"The same for answers that end well. {whole}",
                 "suffix: J",
                 [Query(f"{joules} / ({requests} > 0)", "per request")],
-                no_value=_NO_GPU,
+                no_value=_NO_ENERGY,
             ),
             graph(
                 "Output tokens per joule",
                 f"Over the last minute; it is tokens per second for each watt. {whole}",
                 "suffix: tok/J",
                 [Query(f"{tokens} / ({joules} > 0)", "output")],
-                no_value=_NO_GPU,
+                no_value=_NO_ENERGY,
             ),
             graph(
                 "Output tokens per second, by the client",
@@ -148,7 +149,7 @@ def _energy() -> Row:
                 "The price of the chosen GPUs over the last minute's tokens.",
                 "suffix: /M tokens",
                 [Query(f"1000000 * {per_hour} / (3600 * {tokens} > 0)", "output")],
-                no_value="No --price-per-gpu-hour, or no GPU exporter",
+                no_value="No --price-per-gpu-hour, no answers, or no GPU exporter is scraped",
             ),
         ],
     )

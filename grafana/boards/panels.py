@@ -30,6 +30,10 @@ UNITS = {
 }
 """What each unit of Grafana's is, in words."""
 
+NO_ENGINE = "No engine is scraped; scripts/monitor --scrape HOST:PORT adds one"
+NO_ENGINE_VALUE = "No engine is scraped (scripts/monitor --scrape HOST:PORT adds one), or it does not export this value"
+"""Why panels of engines have no data."""
+
 
 @dataclass(frozen=True)
 class Query:

@@ -1,7 +1,20 @@
 """The dashboard of one run: what it does to the engine, and what its clients get."""
 
 from boards.dashboard import STEPS, Dashboard, run_variables
-from boards.panels import Panel, Query, Row, bars, coloured, graph, heat_map, table, tile, timeline
+from boards.panels import (
+    NO_ENGINE,
+    NO_ENGINE_VALUE,
+    Panel,
+    Query,
+    Row,
+    bars,
+    coloured,
+    graph,
+    heat_map,
+    table,
+    tile,
+    timeline,
+)
 from boards.queries import RUN, cells, percentile_now, percentiles, percentiles_so_far, rate, so_far
 from loadgen.metrics import EXPORTED, FROM_SEND, Metric
 
@@ -131,7 +144,7 @@ def _load() -> Row:
 
 def _engine_and_gpus() -> Row:
     """Return the least that has to be on this screen; the dashboard Engine and GPU has all."""
-    no_engine, no_gpu = "No engine is scraped", "No GPU exporter is scraped"
+    no_gpu = "No GPU exporter is scraped"
     queue = [Query(f"sum (engine:requests_{state})", state) for state in ("running", "waiting")]
     busy = [
         Query("max by (gpu, uuid) (gpu_utilization_ratio)", "GPU {{gpu}}"),
@@ -146,7 +159,7 @@ def _engine_and_gpus() -> Row:
                 "Requests that the engine works on, and that wait in it.",
                 "none",
                 queue,
-                no_value=no_engine,
+                no_value=NO_ENGINE,
                 **small,
             ),
             graph(
@@ -155,7 +168,7 @@ def _engine_and_gpus() -> Row:
                 "percentunit",
                 [Query("max by (instance) (engine:kv_cache_usage_ratio)", "{{instance}}")],
                 defaults={"max": 1},
-                no_value="No engine is scraped, or it does not export this",
+                no_value=NO_ENGINE_VALUE,
                 **small,
             ),
             graph(
