@@ -94,8 +94,9 @@ def test_a_dashboard_is_of_the_classic_model_and_leads_to_the_others(name: str) 
     assert dashboard["schemaVersion"] == 39
     assert dashboard["graphTooltip"] == 1
     assert dashboard["tags"] == ["llmload"]
-    (link,) = dashboard["links"]
+    link, runs = dashboard["links"]
     assert (link["tags"], link["keepTime"], link["includeVars"]) == (["llmload"], True, True)
+    assert runs["url"] == "/d/llmload-compare-runs/compare-runs?from=now-7d&to=now"
     variables = [variable["name"] for variable in dashboard["templating"]["list"]]
     assert variables[:4] == ["datasource", "engine", "model", "runs" if name == "compare-runs" else "run_id"]
     if name != "compare-runs":

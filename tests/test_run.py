@@ -360,10 +360,10 @@ def test_a_grafana_that_is_named_is_linked_to_while_the_run_goes_on_and_afterwar
     assert "Watch it: not possible, as --metrics is off" in plain.done.err
     run_id = done.manifest["run_id"]
     address = "http://127.0.0.1:3000/graphs/d/llmload-run/run?orgId=1&from="
-    assert f"{address}now-15m&to=now&refresh=5s&var-run_id={run_id}" in done.err
     url = done.summary["grafana"]
     (began, ended) = (int(value) for value in re.findall(r"(?:from|to)=(\d+)", url))
     assert began == done.manifest["anchor"]["realtime_ns"] // 1_000_000 - 30_000
+    assert f"{address}{began}&to=now&refresh=5s&var-run_id={run_id}" in done.err
     assert 60_000 <= ended - began < 120_000
     assert f"[In Grafana](<{url}>)" in (done.folder / "report.md").read_text()
     assert f'<a href="{url.replace("&", "&amp;")}">in Grafana</a>' in (done.folder / "report.html").read_text()

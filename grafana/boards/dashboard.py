@@ -42,7 +42,7 @@ def as_json_of(dashboard: Dashboard) -> Json:
         "fiscalYearStartMonth": 0,
         "liveNow": False,
         "weekStart": "",
-        "links": [_LINKS],
+        "links": [_LINKS, _RUNS],
         "annotations": {"list": [_BY_HAND, *dashboard.annotations]},
         "templating": {"list": list(dashboard.variables)},
         "panels": list(_placed(dashboard.rows)),
@@ -171,6 +171,19 @@ _LINKS = {
     "icon": "external link",
     "tooltip": "",
     "url": "",
+}
+
+_RUNS = {
+    "title": "All runs of 7 days",
+    "type": "link",
+    "tags": [],
+    "asDropdown": False,
+    "includeVars": False,
+    "keepTime": False,
+    "targetBlank": False,
+    "icon": "dashboard",
+    "tooltip": "A list in which each run has a link with its times",
+    "url": f"/d/{TAG}-compare-runs/compare-runs?from=now-7d&to=now",
 }
 
 _BY_HAND = {

@@ -59,9 +59,8 @@ class Displays:
 
         self._run, self._progress = run, Progress(run.live)
         self._last, self._folder = live_data.IDLE, None  # nothing of the last run remains, whatever becomes of this one
-        grafana = run.manifest.scenario["grafana"]
-        if grafana is not None:
-            link = live_link(grafana, run.manifest.run_id)
+        link = live_link(run.manifest)
+        if link is not None:
             logger.info("Watch it: %s", link if self._exporter else "not possible, as --metrics is off")
         if self._exporter is not None:
             self._exporter.begin(run.manifest)

@@ -17,19 +17,19 @@ _AROUND_S = 30.0
 """Shown before the start and after the end of a run."""
 
 
-def live_link(base: str, run_id: str) -> str:
-    """Return where a run can be watched that goes on."""
-    return _link(base, run_id, {"from": "now-15m", "to": "now", "refresh": "5s"})
+def live_link(manifest: Manifest) -> str | None:
+    """Return the link to a run that is still going on, from its start to now; None if no Grafana was named."""
+    base = manifest.scenario.get("grafana")
+    return _link(base, manifest, {"to": "now", "refresh": "5s"}) if base else None
 
 
 def link(manifest: Manifest) -> str | None:
-    """Return where a run that has ended can be seen; None where no Grafana was named."""
+    """Return the link to a run that has ended, from its start to its end; None if no Grafana was named."""
     base, ended = manifest.scenario.get("grafana"), manifest.ended
     if not base or ended is None:
         return None
-    began_s = manifest.anchor["realtime_ns"] / 1e9 - _AROUND_S
     ended_s = datetime.fromisoformat(ended.at).timestamp() + _AROUND_S
-    return _link(base, manifest.run_id, {"from": str(int(began_s * 1000)), "to": str(int(ended_s * 1000))})
+    return _link(base, manifest, {"to": str(int(ended_s * 1000))})
 
 
 def annotations(manifest: Manifest, verdict: str) -> list[dict[str, Any]]:
@@ -63,6 +63,8 @@ def _ms(manifest: Manifest, monotonic_ns: int) -> int:
     return (anchor["realtime_ns"] + monotonic_ns - anchor["monotonic_ns"]) // MS
 
 
-def _link(base: str, run_id: str, span: dict[str, str]) -> str:
-    query = {"orgId": "1", **span, "var-run_id": run_id, "timezone": "browser"}
+def _link(base: str, manifest: Manifest, until: dict[str, str]) -> str:
+    began_s = manifest.anchor["realtime_ns"] / 1e9 - _AROUND_S
+    span = {"from": str(int(began_s * 1000)), **until}
+    query = {"orgId": "1", **span, "var-run_id": manifest.run_id, "timezone": "browser"}
     return f"{base.rstrip('/')}/d/{DASHBOARD}/run?{urlencode(query)}"
