@@ -22,19 +22,24 @@ RANGE_S = 120
 TITLES = {panel["title"]: panel for panel in panels(DASHBOARDS["run"])}
 
 
-def asked(server: Prometheus, target: Json, run: Started) -> list[list[float]]:
-    """Ask as Grafana does; return the values of each series that comes."""
+def answer_to(server: Prometheus, target: Json, run: Started) -> list[Json]:
+    """Ask as Grafana does; return the labels and the values of each series."""
     chosen = {"$run_id": run.folder.name, "$runs": ".*", "$__rate_interval": "30s", "$__range": f"{RANGE_S}s"}
     chosen |= dict.fromkeys(("$engine", "$model", "$instance", "$gpu"), ".*")
     expression = target["expr"]
     for name, value in chosen.items():
         expression = expression.replace(name, value)
-    assert "$" not in expression.replace('"$1"', ""), expression
+    assert "$" not in expression.replace("$1", ""), expression  # a group of label_replace
     if target.get("instant"):
-        return [[float(one["value"][1])] for one in server.query(expression)]
+        return [one | {"values": [one["value"]]} for one in server.query(expression)]
     now = time.time()
-    found = server.get("query_range", query=expression, start=now - RANGE_S, end=now, step=1)["result"]
-    return [[float(value) for _, value in one["values"]] for one in found]
+    found: list[Json] = server.get("query_range", query=expression, start=now - RANGE_S, end=now, step=1)["result"]
+    return found
+
+
+def asked(server: Prometheus, target: Json, run: Started) -> list[list[float]]:
+    """Return the values of each series of an answer."""
+    return [[float(value) for _, value in one["values"]] for one in answer_to(server, target, run)]
 
 
 def values_of(server: Prometheus, variable: Json) -> list[str]:
@@ -111,11 +116,15 @@ def test_percentiles_of_the_whole_run_are_those_of_its_records_and_its_summary(w
     assert {"p50", "p90"} <= set(watched.steady.summary["latency"]["ttft_ms"])
 
 
-def test_a_heat_map_has_the_buckets_between_the_least_and_the_greatest_value(watched: Watched) -> None:
+def test_a_heat_map_has_the_buckets_around_its_values_and_none_without_a_bound(watched: Watched) -> None:
     (target,) = TITLES["TTFT distribution"]["targets"]
-    series = asked(watched.server, target, watched.sweep)
-    assert 2 <= len(series) < 60  # of more than 150
-    assert len({len(values) for values in series}) == 1  # Grafana subtracts one from the next, by position
+    series = answer_to(watched.server, target, watched.sweep)
+    bounds = sorted(float(one["metric"]["le"]) for one in series)
+    measured = [r for r in watched.sweep.records if r.phase is Phase.MEASURE and r.outcome is Outcome.OK]
+    values = [value / 1000 for r in measured if (value := metrics.ttft_ms(r)) is not None]
+    assert min(values) / 2 < bounds[0] < min(values)
+    assert max(values) < bounds[-1] < 2 * max(values)
+    assert len({len(one["values"]) for one in series}) == 1  # Grafana subtracts one from the next, by position
 
 
 def test_the_engine_tells_of_the_tokens_that_the_client_got(watched: Watched) -> None:

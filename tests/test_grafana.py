@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 import yaml
 from boards.names import ALERTS, GPU, LOADGEN, METRICS, RULES
+from boards.queries import cells
 from boards.scraping import ENGINE_JOBS, ENGINES
 from conftest import ROOT, clean_environment, free_port
 from dashboards import DASHBOARDS, GRAFANA, Json, annotations, asking_variables, each_dashboard, names_of, panels
@@ -26,6 +27,7 @@ from generate import expressions
 from prometheus import Prometheus
 
 from loadgen.engines import llamacpp, lmdeploy, sglang, tensorrt_llm, tgi, vllm
+from loadgen.exporter.buckets import BOUNDS_S
 from loadgen.launch.simulated import start_simulated
 from loadgen.measure import statistics
 
@@ -254,6 +256,25 @@ def test_each_engine_is_scraped_at_its_usual_port_and_at_added_addresses_by_one_
     assert job.get("metrics_path", "/metrics") == path
     assert any(target.endswith(f":{port}") for one in job["static_configs"] for target in one["targets"])
     assert job["file_sd_configs"] == [{"files": ["engines.json"]}]
+
+
+def test_a_heat_map_of_one_value_has_the_buckets_around_it(tmp_path: Path) -> None:
+    histogram, value_s = "llmload_time_to_first_token_seconds", 0.02
+    query = cells(histogram).expr
+    for name, value in {"$run_id": "r", "$__rate_interval": "20s", "$__range": "1m"}.items():
+        query = query.replace(name, value)
+    counted = {f"{bound:.6g}": int(value_s <= bound) for bound in BOUNDS_S} | {"+Inf": 1}
+    series = [
+        {"series": f'{histogram}_bucket{{run_id="r",le="{le}"}}', "values": f"0+{count}x24"}
+        for le, count in counted.items()
+    ]
+    below = ["0.0121835", "0.0134649", "0.0148811", "0.0164462", "0.0181759"]
+    above = ["0.0200875", "0.0222002", "0.0245351", "0.0271156", "0.0299675"]  # it is in the first of these
+    expected = [{"labels": f'{{le="{le}"}}', "value": rate} for les, rate in ((below, 0), (above, 0.2)) for le in les]
+    asked = {"expr": query, "eval_time": "1m", "exp_samples": expected}
+    test = {"interval": "5s", "input_series": series, "promql_expr_test": [asked]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"evaluation_interval": "5s", "tests": [test]}))
+    promtool("test", "rules", str(tmp_path / "test.yml"))
 
 
 def test_containers_are_pinned_listen_on_this_machine_only_and_find_their_files() -> None:

@@ -51,17 +51,43 @@ def _percentile(name: str, buckets: str, count: str, by: str) -> str:
     return f"histogram_quantile({QUANTILES[name]}, {buckets}) >= 0 and on ({by}) {count} >= {SMALLEST_SAMPLE[name]}"
 
 
-def cells(histogram: str) -> Query:
-    """Return its buckets for a heat map, without those that have nothing in the whole range.
+_AROUND = 1.5
+"""How far a heat map goes beyond its values, as a factor: four buckets on each side."""
 
-    They span seven decades, so that they would leave a heat map a narrow band. What is left is the buckets between the
-    least and the greatest value, and +Inf, which then has those of the greatest value's bucket.
+
+def cells(histogram: str) -> Query:
+    """Return the buckets of a histogram for a heat map: those around the values of the whole range.
+
+    All buckets span seven decades, which would leave a narrow band; one bucket alone would fill the panel. Values above
+    the last finite bound (10 minutes) are not shown.
     """
-    rated = rate(f"{histogram}_bucket", by="le")
-    least = f"sum by (le) (last_over_time({histogram}_bucket{{{RUN}}}[$__range] @ end())) > 0"
-    total = f"sum (last_over_time({histogram}_count{{{RUN}}}[$__range] @ end()))"
-    last = f'sum by (le) (last_over_time({histogram}_bucket{{{RUN}, le="+Inf"}}[$__range] @ end()))'
-    return Query(f"{rated} and on (le) ((({least}) < on () group_left () {total}) or {last})", "{{le}}", "heatmap")
+    rated = rate(f"{histogram}_bucket", f'{RUN}, le!="+Inf"', "le")
+    counted = f"sum by (le) (last_over_time({histogram}_bucket{{{RUN}}}[$__range] @ end()))"
+    # The rank of the least value must be above 0, where a quantile is 0.
+    least, greatest = (f"scalar(histogram_quantile({rank}, {counted}))" for rank in (1e-9, 1))
+    bounds = _bounds(f'{histogram}_bucket{{{RUN}, le!="+Inf"}}')
+    shown = f"{bounds} >= {1 / _AROUND:.2f} * {least} <= {_AROUND} * {greatest}"
+    return Query(f'{rated} and on (le) label_replace({shown}, "le", "$1", "bound", "(.+)")', "{{le}}", "heatmap")
+
+
+def _bounds(buckets: str) -> str:
+    """Return the bounds of buckets as numbers, with the label ``bound``.
+
+    PromQL has no function that reads a number from a label. The maximum of a histogram with one value and one finite
+    bucket is the bound of this bucket, so each bound is made into such a histogram.
+    """
+    one = f"sum by (le) (last_over_time({buckets}[$__range] @ end())) * 0 + 1"
+    finite = f'label_replace({one}, "bound", "$1", "le", "(.+)")'
+    return f'histogram_quantile(1, {finite} or label_replace({finite}, "le", "+Inf", "", ""))'
+
+
+def in_order_of(label: str, expr: str) -> str:
+    """Return series with the label ``order``: a number of a label with leading zeros.
+
+    Prometheus returns series in the order of their labels, as texts: 1, 16, 2.
+    """
+    padded = f'label_replace({expr}, "order", "00000$1", "{label}", "(.*)")'
+    return f'label_replace({padded}, "order", "$1", "order", ".*(.{{6}})")'
 
 
 def _sum(by: str) -> str:

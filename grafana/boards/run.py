@@ -15,7 +15,7 @@ from boards.panels import (
     tile,
     timeline,
 )
-from boards.queries import RUN, cells, percentile_now, percentiles, percentiles_so_far, rate, so_far
+from boards.queries import RUN, cells, in_order_of, percentile_now, percentiles, percentiles_so_far, rate, so_far
 from loadgen.metrics import EXPORTED, FROM_SEND, Metric
 
 MOST_BESIDE = 4
@@ -23,6 +23,7 @@ MOST_BESIDE = 4
 
 FAILED = f'{RUN}, outcome!="ok"'
 _WIDE = "Accurate to 11 %, the width of a bucket; quote the figures of the run's summary.json. A gap: too few values."
+_STEPS_BY_USERS = in_order_of("users", f"llmload_step_active{{{RUN}}}")
 _VERDICTS = {"VALID": "green", "WARN": "orange", "INVALID": "red", "INCONCLUSIVE": "purple"}
 
 
@@ -47,7 +48,7 @@ def _now() -> Row:
             "Number of the present step of the load.",
             "none",
             [Query(f"max (llmload_step{{{RUN}}}) + 1")],
-            no_value="None",
+            no_value="No steps",
         ),
         tile(
             "Output tokens/s",
@@ -134,7 +135,7 @@ def _load() -> Row:
             timeline(
                 "Steps",
                 "Which step of the load is the present one.",
-                [Query(f"max by (users) (llmload_step_active{{{RUN}}})", "{{users}} users")],
+                [Query(f"max by (order, users) ({_STEPS_BY_USERS})", "{{users}} users")],
                 width=8,
                 no_value="No steps",
             ),
@@ -206,7 +207,7 @@ def _latency() -> Row:
         panels.append(
             heat_map(
                 f"{metric.label} distribution",
-                f"{metric.about} The topmost cells have the slowest, whatever their bound.",
+                f"{metric.about} Buckets around the values of the whole run; values above 10 minutes are not shown.",
                 cells(metric.histogram),
             )
         )
