@@ -194,7 +194,7 @@ def table(title: str, about: str, unit: str, queries: Mapping[str, Query], **mor
         queries=list(queries.values()),
         options=options,
         transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organized}],
-        defaults={"custom": {"align": "auto", "filterable": True}},
+        defaults={"custom": {"align": "auto", "filterable": True, "cellOptions": {"type": "auto", "wrapText": True}}},
         **more,
     )
 

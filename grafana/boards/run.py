@@ -315,7 +315,7 @@ def _goodput() -> Row:
                 "Goodput",
                 "Measured requests that end well and within all limits, beside all that end.",
                 "suffix: req/min",
-                [Query(f"60 * {good}", "within the SLO"), Query(f"60 * {ended}", "all that end")],
+                [Query(f"60 * {good}", "within the SLO"), Query(f"60 * {ended} and {good}", "all that end")],
                 width=8,
                 no_value="No --slo",
             ),

@@ -1,6 +1,6 @@
 // Panels over time, drawn by uPlot: lines, heat maps, states. They share the axis of time, the cursor and annotations.
 
-import { bound, clock, colour, day, el, figure, known, palette, theme, ticks, turbo } from "./format.js";
+import { clock, colour, day, el, figure, known, shortened, theme, ticks, turbo } from "./format.js";
 import { times } from "./prometheus.js";
 
 const FONT = "11px system-ui, sans-serif", PX = uPlot.pxRatio;
@@ -58,7 +58,7 @@ export class Chart {
     const grid = { stroke: theme("faint"), width: 1 };
     return {
       ...this.size(),
-      padding: [14, 10, 0, 0],
+      padding: [14, 26, 0, 0], // half a label of the time is right of its mark
       legend: { show: false },
       scales: { x: { time: true, range: () => this.span }, y: { range: (_, _least, most) => this.drawn.range(most) } },
       axes: [
@@ -228,18 +228,18 @@ function drawLimits(u, limits) {
 
 // -- heat maps
 
-/** The buckets of a histogram, which count all that is below their bound: as cells, each without the one below. */
+/** The buckets of a histogram, which count all values up to their bound: as cells, each without the ones below. */
 export function cells(panel, series, frame) {
   const { unit } = panel.options.yAxis, { exponent, steps } = panel.options.color;
   const least = panel.options.filterValues?.le ?? 0;
   const rows = series
-    .map(({ labels, values }) => ({ le: labels.le === "+Inf" ? Infinity : Number(labels.le), values }))
+    .map(({ labels, values }) => ({ le: Number(labels.le), values }))
     .sort((a, b) => a.le - b.le);
   const above = (v, t, below) => (v === null ? null : v - (below?.values[t] ?? 0));
   const counts = rows.map(({ values }, i) => values.map((v, t) => above(v, t, rows[i - 1])));
   const most = counts.flat().reduce((a, b) => Math.max(a, b ?? 0), 0);
   const shade = (v) => turbo(Math.round((v / most) ** exponent * steps) / steps);
-  const at = times(frame), bounds = rows.map(({ le }) => bound(le, unit));
+  const at = times(frame), bounds = rows.map(({ le }) => figure(le, unit));
   return {
     key: [frame.step, bounds],
     data: [at, at.map(() => null)],
@@ -293,7 +293,7 @@ export function states(panel, series, frame) {
     range: () => [0, rows.length],
     axis: () => ({
       splits: () => rows.map((_, i) => i + 0.5),
-      values: (u) => rows.map((s) => shortened(s.name, u.width * 0.35)),
+      values: (u) => rows.map(({ name }) => shortened(name, (text) => widthOf(text) <= u.width * 0.35)),
       grid: { show: false },
       font: rows.length > 14 ? FONT.replace("11px", "9px") : FONT, // they all have to be there
     }),
@@ -303,12 +303,6 @@ export function states(panel, series, frame) {
       return state ? [{ name: s.name, text: state.text, color: colour(state.color) }] : [];
     },
   };
-}
-
-function shortened(name, width) {
-  let kept = name;
-  while (kept.length > 4 && widthOf(kept) > width) kept = `${kept.slice(0, -2)}\u2026`;
-  return kept;
 }
 
 function drawStates(u, at, values, row, { step, mapping, height, fillOpacity }) {

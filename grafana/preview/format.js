@@ -58,9 +58,6 @@ export function ticks(values, unit) {
   return values.map((v) => fixed(v / divisor, exact, exact) + name);
 }
 
-/** A bucket's bound: short, as it is one of many. */
-export const bound = (le, unit) => (le === Infinity ? "+Inf" : figure(le, unit));
-
 export function clock(ms, withSeconds = true) {
   const at = new Date(ms);
   return `${two(at.getHours())}:${two(at.getMinutes())}${withSeconds ? `:${two(at.getSeconds())}` : ""}`;
@@ -68,6 +65,18 @@ export function clock(ms, withSeconds = true) {
 export function day(ms) {
   const at = new Date(ms);
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}
+
+/** Compare two names by the numbers in them: 2 comes before 16. */
+export const naturally = new Intl.Collator("en", { numeric: true }).compare;
+
+/** A name whose middle is left out, as long as ``fits`` does not take it: names often differ at their ends. */
+export function shortened(name, fits) {
+  let kept = name;
+  for (let length = name.length - 1; length > 4 && !fits(kept); length--) {
+    kept = `${name.slice(0, Math.ceil(length / 2))}\u2026${name.slice(name.length - Math.floor(length / 2))}`;
+  }
+  return kept;
 }
 
 /** A name with its {{labels}} filled in; where there is none, the series as Prometheus writes it. */

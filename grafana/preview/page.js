@@ -1,22 +1,23 @@
 // The page: what its address says is shown, and asked again as often as the dashboard says.
 
-import { clock, el, named } from "./format.js";
-import { Panel } from "./panels.js";
-import { Away, ask, filled, frame, instant, scrapeInterval, seconds, series, text } from "./prometheus.js";
-import { control, isAll, resolve } from "./variables.js";
+import { clock, day, el, named } from "./format.js";
+import { Away, ask, frame, instant, scrapeInterval, seconds, series, sinceFirst, spanOf, text } from "./prometheus.js";
+import { rowsOf } from "./rows.js";
+import { control, isAll, isOfRun, resolve } from "./variables.js";
 
 const NAMES = ["run", "engine-and-gpu", "instrument", "compare-runs"];
 const RANGES = { "5m": "5 minutes", "15m": "15 minutes", "1h": "hour", "6h": "6 hours", "24h": "24 hours" };
+const EVER = { from: 0, to: 8e12 }; // as long as Prometheus keeps data
 const AGAIN_MS = 5000; // where nobody answers
 const ANNOTATION_STEP_S = 5;
 const $ = (id) => document.getElementById(id);
 
 const page = {
-  boards: null, scrape_s: 0, number: 0, turn: null, panels: [], shown: "", offered: "", away: 0, timer: 0,
+  boards: null, scrape_s: 0, number: 0, turn: null, rows: [], shown: "", offered: "", away: 0, timer: 0,
 };
 let state = read(location.search);
 
-// -- the address: ?board=run&from=now-15m&to=now&var-run_id=..., as Grafana's
+// -- the address: ?board=run&from=now-15m&to=now&var-run_id=..., as Grafana's. Without times they are those of the run.
 
 function read(search) {
   const query = new URLSearchParams(search), variables = {};
@@ -42,18 +43,18 @@ function go(changes, strict = false) {
   turn(strict);
 }
 
-/** Where a link of a dashboard leads, here: /d/llmload-run/run?... is ?board=run&... */
+/** Where a link to a run leads here: /d/llmload-run/run?... is ?board=run&..., without the times that Grafana needs. */
 function addressOf(link) {
   const [, name, query] = /^\/d\/llmload-([\w-]+)\/[^?]*\??(.*)$/.exec(link) ?? [];
   if (!name) return link;
-  const { variables, ...rest } = read(`?board=${name}&${query}`);
+  const { variables } = read(`?board=${name}&${query}`);
   delete variables.datasource;
-  return address({ ...rest, variables });
+  return address({ name, variables });
 }
 
 const host = {
   zoom: (from, to) => go({ from: String(Math.round(from)), to: String(Math.round(to)) }),
-  timeRange: () => `from=${state.from}&to=${state.to}`,
+  widthOf: (columns) => Math.max(100, ($("panels").clientWidth * columns) / 24),
   addressOf,
 };
 
@@ -68,8 +69,14 @@ async function ready() {
   page.boards = Object.fromEntries(NAMES.map((name, i) => [name, JSON.parse(files[i].body)]));
 }
 
-function rangeOf() {
-  const now = Date.now(), from = instant(state.from, now), to = instant(state.to, now);
+/** The times of a run, or from the first of several runs to now; those of the dashboard where there is no run. */
+async function timesOf(board, run) {
+  const usual = inMs(board.time);
+  return isOfRun(board) ? await spanOf(run, page.scrape_s) ?? usual : sinceFirst(run, usual);
+}
+
+function inMs(times) {
+  const now = Date.now(), from = instant(times.from, now), to = instant(times.to, now);
   return from < to ? { from, to } : { from: to - 1000, to };
 }
 
@@ -106,10 +113,10 @@ async function turn(strict = false) {
   clearTimeout(page.timer);
   try {
     await ready();
-    const board = page.boards[state.name];
-    state.from ??= board.time.from;
-    const range = rangeOf(), variables = structuredClone(state.variables);
-    const { values, found } = await resolve(board, variables, range, strict);
+    const board = page.boards[state.name], variables = structuredClone(state.variables);
+    const { values, found, times: range } = state.from
+      ? await resolve(board, variables, inMs(state), strict)
+      : await resolve(board, variables, isOfRun(board) ? EVER : inMs(board.time), strict, (run) => timesOf(board, run));
     const [marks, reservations] = await Promise.all([marksOf(board, values, range), reservationsOf(values, range)]);
     if (number !== page.number) return;
     state.variables = variables;
@@ -117,7 +124,7 @@ async function turn(strict = false) {
     page.turn = { number, range, values, marks, scrape_s: page.scrape_s };
     showChoices(board, found, reservations);
     place(board);
-    await Promise.all(page.panels.filter((panel) => panel.seen).map((panel) => panel.refresh(page.turn)));
+    await Promise.all(page.rows.flatMap((row) => row.asked).map((panel) => panel.refresh(page.turn)));
     if (number === page.number) answered();
   } catch (error) {
     if (number === page.number) failed(error);
@@ -151,7 +158,8 @@ function failed(error) {
 function showChoices(board, found, reservations) {
   document.title = `${board.title} \u00B7 Preview, not Grafana`;
   showNotice(found);
-  const key = JSON.stringify([state, found.map(({ variable, options }) => [variable.name, options]), reservations]);
+  const times = timeControl(board), options = found.map(({ variable, options }) => [variable.name, options]);
+  const key = JSON.stringify([state, options, reservations, state.from ? "" : times.textContent]);
   if (key === page.offered) return;
   page.offered = key;
   showTabs();
@@ -159,11 +167,11 @@ function showChoices(board, found, reservations) {
   const controls = found.map((each) => control(each, state.variables[each.variable.name], (chosen) => {
     go({ variables: { ...state.variables, [each.variable.name]: chosen } }, true);
   }));
-  $("choices").replaceChildren(...controls, timeControl(), ...reservations.map((word) => el("span", "chip", word)));
+  $("choices").replaceChildren(...controls, times, ...reservations.map((word) => el("span", "chip", word)));
   if (open) $("choices").querySelector(`details[data-name="${open}"]`)?.setAttribute("open", "");
 }
 
-// The other dashboards, at the same time and with the same variables.
+// The other dashboards, with the same times and variables.
 function showTabs() {
   $("boards").replaceChildren(...NAMES.map((name) => {
     const tab = el("a", "", page.boards[name].title);
@@ -174,34 +182,37 @@ function showTabs() {
   }));
 }
 
-function timeControl() {
-  const box = el("label", "choice"), select = el("select"), { from, to } = rangeOf();
-  const relative = state.to === "now" && state.from.slice("now-".length) in RANGES;
+function timeControl(board) {
+  const box = el("label", "choice"), select = el("select"), { from, to } = state, { range } = page.turn;
+  const usual = isOfRun(board) ? "Whole run" : `Runs of the last ${RANGES[board.time.from.slice("now-".length)]}`;
+  const last = from && to === "now" ? from.slice("now-".length) : null, isOther = from && !(last in RANGES);
   select.name = "time";
+  const times = from || range.goesOn === undefined ? "" : `: ${written(range)}`;
+  select.append(new Option(usual + times, "", false, !from));
   for (const [span, words] of Object.entries(RANGES)) {
-    select.append(new Option(`Last ${words}`, `now-${span}`, false, relative && state.from === `now-${span}`));
+    select.append(new Option(`Last ${words}`, `now-${span}`, false, span === last));
   }
-  if (!relative) select.append(new Option(`${clock(from)} to ${clock(to)}`, "", false, true));
-  select.addEventListener("change", () => select.value && go({ from: select.value, to: "now" }));
+  if (isOther) select.append(new Option(written(range), from, false, true));
+  select.addEventListener("change", () => go({ from: select.value || null, to: "now" }));
   box.append(el("span", "", "Time"), select);
   return box;
 }
 
+const written = ({ from, to, goesOn }) => `${day(from)} ${clock(from)} to ${goesOn ? "now" : clock(to)}`;
+
 function showNotice(found) {
   const runs = found.find(({ variable }) => variable.definition.endsWith(", run_id)"));
   $("notice").hidden = runs.options.length > 0;
-  $("notice").textContent = "Prometheus knows of no run in this time range. Start one: it tells its metrics where "
-    + "--metrics says (127.0.0.1:9646 by itself), and Prometheus has to scrape them there. This page follows.";
+  $("notice").textContent = "Prometheus has no run in these times. Start one: its metrics are at 127.0.0.1:9646, "
+    + "or where --metrics says, and Prometheus has to scrape them there. This page updates by itself.";
 }
 
 // -- the panels
 
 const watcher = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    const panel = page.panels.find(({ element }) => element === target);
-    if (!panel) continue;
-    panel.seen = isIntersecting;
-    if (panel.seen && page.turn && panel.turn !== page.turn.number) panel.refresh(page.turn).catch(failed);
+  for (const { target, isIntersecting } of entries) for (const row of page.rows) row.see(target, isIntersecting);
+  for (const panel of page.rows.flatMap((row) => row.asked)) {
+    if (page.turn && panel.turn !== page.turn.number) panel.refresh(page.turn).catch(failed);
   }
 }, { rootMargin: "400px" }); // what nobody sees is not asked
 
@@ -209,22 +220,14 @@ function place(board) {
   if (page.shown === board.uid) return;
   page.shown = board.uid;
   watcher.disconnect();
-  for (const panel of page.panels) panel.leave();
-  page.panels = board.panels.filter(({ type }) => type !== "row").map((json) => new Panel(json, host));
-  const rows = board.panels.filter(({ type }) => type === "row").map(({ title, gridPos }) => {
-    const heading = el("h2", "", title);
-    heading.style.setProperty("--y", gridPos.y);
-    return heading;
-  });
-  const at = (element, name) => Number(element.style.getPropertyValue(name));
-  const top = (element) => 100 * at(element, "--y") + at(element, "--x");
-  const elements = [...rows, ...page.panels.map(({ element }) => element)].sort((a, b) => top(a) - top(b));
-  $("panels").replaceChildren(...elements);
-  for (const { element } of page.panels) watcher.observe(element);
+  for (const panel of page.rows.flatMap(({ panels }) => panels)) panel.leave();
+  page.rows = rowsOf(board, host);
+  $("panels").replaceChildren(...page.rows.map(({ element }) => element));
+  for (const row of page.rows) for (const { element } of [row, ...row.panels]) watcher.observe(element);
 }
 
 document.addEventListener("click", (event) => {
-  for (const open of document.querySelectorAll("details[open]")) if (!open.contains(event.target)) open.open = false;
+  for (const menu of document.querySelectorAll("#choices details[open]")) menu.open = menu.contains(event.target);
   const link = event.target.closest("a[href^='?']");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();

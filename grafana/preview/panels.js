@@ -1,7 +1,7 @@
 // The panels of a dashboard: their frame, and those that are no charts.
 
 import { Chart, cells, lines, states } from "./charts.js";
-import { DASH, colour, el, figure, known, named, palette, turbo } from "./format.js";
+import { DASH, colour, el, figure, known, named, naturally, palette, turbo } from "./format.js";
 import { Away, frame, series } from "./prometheus.js";
 
 const REDUCE = {
@@ -11,6 +11,8 @@ const REDUCE = {
 const CHARTS = { timeseries: lines, heatmap: cells, "state-timeline": states };
 const WORDS = { stat: showTile, bargauge: showBars, table: showTable };
 const DRAWN = { ...CHARTS, ...WORDS };
+const UNIT_PX = 30, GAP_PX = 8; // of Grafana's grid, as in preview.css
+const HIGHEST = 10; // units; a longer table scrolls
 
 /** What an override changes of the field that is called so, over the defaults. */
 function field(panel, name) {
@@ -21,11 +23,14 @@ function field(panel, name) {
   return found;
 }
 
-/** Series with what is known of their fields: name, unit, color. */
+/** Series with what is known of their fields: name, unit, color. Those of a query are in the order of their names. */
 function fields(panel, answers) {
-  const found = answers.flatMap(({ target, rows }) => rows.map((row) => ({ ...row, legend: target.legendFormat })));
-  return found.map(({ labels, values, legend }, i) => {
-    const name = named(legend, labels), { unit, decimals, color, thresholds } = field(panel, name);
+  const found = answers.flatMap(({ target, rows }) => (
+    rows.map((row) => ({ ...row, name: named(target.legendFormat, row.labels) }))
+      .sort((a, b) => naturally(a.name, b.name))
+  ));
+  return found.map(({ name, labels, values }, i) => {
+    const { unit, decimals, color, thresholds } = field(panel, name);
     return { name, labels, values, unit, decimals, color: colourOf(color, thresholds, values.findLast(known), i) };
   });
 }
@@ -38,11 +43,13 @@ function colourOf(color, thresholds, value, i) {
 }
 
 export class Panel {
-  constructor(json, host) {
+  /** ``moved`` is called when the panel has to be placed anew: with its first data, without data, at another height. */
+  constructor(json, host, moved) {
     this.json = json;
     this.host = host;
+    this.moved = moved;
+    this.height = json.gridPos.h;
     this.element = el("section", `panel ${json.type}`);
-    for (const [key, value] of Object.entries(json.gridPos)) this.element.style.setProperty(`--${key}`, value);
     const head = el("header"), info = el("span", "info", "i");
     info.title = json.description ?? "";
     info.setAttribute("aria-label", info.title);
@@ -54,10 +61,22 @@ export class Panel {
     this.chart = json.type in CHARTS ? new Chart(this.body, host.zoom) : null;
   }
 
+  get width() {
+    return this.json.gridPos.w;
+  }
+
+  get noValue() {
+    return this.json.fieldConfig.defaults.noValue;
+  }
+
+  get isEmpty() {
+    return this.element.dataset.state === "none";
+  }
+
   /** Ask and show, as of a turn of the page; raises Away. */
   async refresh(turn) {
     this.turn = turn.number;
-    const asked = frame(turn.range, turn.scrape_s, Math.max(100, this.element.clientWidth));
+    const asked = frame(turn.range, turn.scrape_s, Math.max(this.host.widthOf(this.width), this.element.clientWidth));
     try {
       if (!(this.json.type in DRAWN)) throw new Error(`This page does not draw panels of type ${this.json.type}`);
       const answers = await Promise.all(this.json.targets.map(async (target) => (
@@ -74,7 +93,7 @@ export class Panel {
     const found = fields(this.json, answers);
     const drawn = this.chart && CHARTS[this.json.type](this.json, found, asked);
     const nothing = drawn?.empty || !found.some(({ values }) => values.some(known));
-    if (nothing) return this.say("none", this.json.fieldConfig.defaults.noValue);
+    if (nothing) return this.say("none", this.noValue);
     this.state("there");
     if (!drawn) return WORDS[this.json.type](this, found, answers);
     this.foot.replaceChildren(...footOf(this.json, found, drawn));
@@ -94,9 +113,20 @@ export class Panel {
     this.body.replaceChildren(el("p", "said", text));
   }
 
+  /** Take the height that the content of the body needs, whatever the dashboard gives it. */
+  fit(content) {
+    const needed = this.element.clientHeight - this.body.clientHeight + content.offsetHeight + GAP_PX;
+    const height = Math.min(HIGHEST, Math.ceil(needed / (UNIT_PX + GAP_PX)));
+    if (height === this.height) return;
+    this.height = height;
+    this.moved();
+  }
+
   // What was said in words goes where a chart comes.
   state(state) {
+    const wasEmpty = this.isEmpty;
     this.element.dataset.state = state;
+    if (this.isEmpty !== wasEmpty) this.moved();
     if (this.chart) this.body.querySelector(".said")?.remove();
   }
 }
@@ -135,7 +165,8 @@ function scaleOf(most) {
 function showTile(panel, found) {
   const { textMode, reduceOptions } = panel.json.options, reduce = REDUCE[reduceOptions.calcs[0]][1];
   const figures = found.filter(({ values }) => known(reduce(values))).map(({ name, values, unit, decimals, color }) => {
-    const box = el("div", "figure"), text = textMode === "name" ? name : figure(reduce(values), unit, decimals);
+    const box = el("div", `figure ${textMode}`);
+    const text = textMode === "name" ? name : figure(reduce(values), unit, decimals);
     if (textMode === "value_and_name") box.append(el("small", "", name));
     const big = el("b", "", text);
     big.style.color = color;
@@ -172,8 +203,9 @@ function meter(share, color) {
 
 function showTable(panel, _found, answers) {
   const rows = merged(answers), columns = organized(panel.json, rows);
-  const [sort] = panel.json.options.sortBy ?? [], key = columns.find(({ title }) => title === sort?.displayName)?.name;
-  if (key) rows.sort((a, b) => (sort.desc ? -1 : 1) * compared(a[key], b[key]));
+  const [sort] = panel.json.options.sortBy ?? [];
+  const { name: key } = columns.find(({ title }) => title === sort?.displayName) ?? columns[0];
+  rows.sort((a, b) => (sort?.desc ? -1 : 1) * compared(a[key], b[key]));
   const table = el("table"), head = el("tr");
   for (const column of columns) head.append(el("th", column.number ? "number" : "", column.title));
   table.append(head, ...rows.map((row) => {
@@ -182,6 +214,7 @@ function showTable(panel, _found, answers) {
     return line;
   }));
   panel.body.replaceChildren(table);
+  panel.fit(table);
 }
 
 // Rows of several queries are one where all labels that both have are the same.
@@ -209,15 +242,14 @@ function organized(json, rows) {
   });
 }
 
-const compared = (a, b) => (known(a) && known(b) ? a - b : String(a ?? "").localeCompare(String(b ?? "")));
+const compared = (a, b) => (known(a) && known(b) ? a - b : naturally(String(a ?? ""), String(b ?? "")));
 
 function cell(panel, row, { name, title, number, is }, columns, rows) {
-  const value = row[name], td = el("td", number ? "number" : "");
+  const value = row[name], td = el("td", is.unit === "dateTimeAsIso" ? "time" : number ? "number" : "");
   const text = number ? figure(value, is.unit, is.decimals) : value || DASH;
-  if (!number) td.style.minWidth = `${Math.min(14, text.length)}ch`; // in two lines, but not in four
-  if (is["custom.width"]) td.style.minWidth = `${is["custom.width"]}px`;
+  if (!number) td.style.setProperty("--letters", Math.min(16, text.length)); // longer names take several lines
   if (title === "Reservation" && value) td.append(el("span", "chip", text));
-  else if (is.links && value) td.append(linkOf(panel, is.links[0], row, value, columns, text));
+  else if (is.links && value) td.append(linkOf(panel, is.links[0], value, text));
   else td.append(text);
   if (is["custom.cellOptions"]?.type === "gauge" && known(value)) {
     td.prepend(meter(value / (Math.max(...rows.map((r) => r[name] ?? 0)) || 1), colour("green")));
@@ -225,13 +257,9 @@ function cell(panel, row, { name, title, number, is }, columns, rows) {
   return td;
 }
 
-function linkOf(panel, link, row, value, columns, text) {
-  const a = el("a", "", text), numeric = (title) => row[columns.find((column) => column.title === title)?.name] ?? "";
-  const url = link.url
-    .replaceAll("${__value.raw}", encodeURIComponent(value))
-    .replace(/\$\{__data\.fields\.(\w+)\.numeric\}/g, (_, title) => numeric(title))
-    .replaceAll("${__url_time_range}", () => panel.host.timeRange());
+function linkOf(panel, link, value, text) {
+  const a = el("a", "", text);
   a.title = link.title;
-  a.href = panel.host.addressOf(url);
+  a.href = panel.host.addressOf(link.url.replaceAll("${__value.raw}", encodeURIComponent(value)));
   return a;
 }

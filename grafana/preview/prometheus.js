@@ -52,6 +52,44 @@ export function instant(time, now = Date.now()) {
   return back ? now - 1000 * seconds(back[1] ?? "") : NaN;
 }
 
+const EVER = "5y"; // longer than any Prometheus keeps data
+const WINDOWS = 1000;
+
+/** The times of a run in ms: from its start to its end, or to now while it goes on. Null for an unknown run.
+ *
+ * ``run``: its id, as it is written into PromQL. After a run its process may still be scraped, in the state "ended".
+ */
+export async function spanOf(run, scrape_s, now = Date.now()) {
+  const began = `max(max_over_time(llmload_run_start_timestamp_seconds{run_id="${run}"}[${EVER}]))`;
+  const { result: [start] } = await ask("query", { query: began, time: now / 1000 });
+  if (!start) return null;
+  const from = 1000 * Number(start.value[1]), last = await lastBeforeEnd(run, from, now) ?? from;
+  const to = last + 2000 * scrape_s; // its last figures came with the next scrape
+  return { from: Math.floor(from), to: Math.min(now, to), goesOn: to >= now };
+}
+
+/** The times in ms from the first start of several runs to now, within a range. ``runs``: a pattern of their ids. */
+export async function sinceFirst(runs, { from, to }) {
+  const span = Math.ceil((to - from) / 1000);
+  const query = `min(min_over_time(llmload_run_start_timestamp_seconds{run_id=~"${runs}"}[${span}s]))`;
+  const { result: [start] } = await ask("query", { query, time: to / 1000 });
+  return start ? { from: Math.max(from, Math.floor(1000 * Number(start.value[1]))), to, goesOn: true } : { from, to };
+}
+
+// The time of the last sample in which a run has not ended. One window of many has it, so that few samples are read,
+// however long ago and however long the run was.
+async function lastBeforeEnd(run, from, now) {
+  const states = `llmload_run_state{run_id="${run}", state!="ended"}`;
+  const width = Math.max(1, Math.ceil((now - from) / 1000 / WINDOWS)), end = now / 1000;
+  const query = `max(max_over_time(${states}[${width}s])) == 1`;
+  const start = end - width * Math.ceil((now - from) / 1000 / width);
+  const { result: [windows] } = await ask("query_range", { query, start, end, step: width });
+  if (!windows) return null;
+  const [time] = windows.values.at(-1), { result } = await ask("query", { query: `${states}[${width}s]`, time });
+  const samples = result.flatMap(({ values }) => values.filter(([, value]) => value === "1"));
+  return 1000 * Math.max(...samples.map(([at]) => at));
+}
+
 /** What a panel of this width asks for: times that are multiples of the step, and the variables of its own. */
 export function frame({ from, to }, scrape_s, width) {
   const span = Math.max(1, (to - from) / 1000);

@@ -1,31 +1,39 @@
 // The variables of a dashboard: which values there are, which are chosen, and what chooses them.
 
-import { el } from "./format.js";
+import { el, shortened } from "./format.js";
 import { ask, filled } from "./prometheus.js";
 
 const ALL = "$__all";
+const RUN = "run_id", RUNS = "runs";
+const LONGEST = 64; // letters of a name; the whole one shows under the pointer
 const SORTED = { 1: (values) => values.sort(), 2: (values) => values.sort().reverse() };
 
 /** Those that ask; the data source is the Prometheus that serves this page. */
 export const asking = (board) => board.templating.list.filter(({ type }) => type === "query");
 
+/** Whether a dashboard is about one run. */
+export const isOfRun = (board) => asking(board).some(({ name }) => name === RUN);
+
 /** Find the options of each, from left to right, as what stands left narrows what stands right.
  *
  * ``chosen``: the values of each by its name, which change where ``strict`` and no longer an option, or not chosen yet.
+ * ``times``: those in which options were scraped. ``timesOf`` finds the times of the chosen run or runs; they replace
+ * ``times`` for what stands right of it, and are returned.
  */
-export async function resolve(board, chosen, range, strict) {
+export async function resolve(board, chosen, times, strict, timesOf) {
   const values = {}, found = [];
   for (const variable of asking(board)) {
     const [, asked, label] = /^label_values\((.+), *(\w+)\)$/.exec(variable.definition);
-    const parameters = { "match[]": filled(asked, values), start: range.from / 1000, end: range.to / 1000 };
+    const parameters = { "match[]": filled(asked, values), start: times.from / 1000, end: times.to / 1000 };
     const options = await ask(`label/${label}/values`, parameters);
     (SORTED[variable.sort] ?? ((as) => as))(options);
     const kept = (chosen[variable.name] ?? []).filter((value) => !strict || value === ALL || options.includes(value));
     chosen[variable.name] = kept.length ? kept : variable.includeAll ? [ALL] : options.slice(0, 1);
     values[variable.name] = written(variable, chosen[variable.name]);
     found.push({ variable, options });
+    if (timesOf && [RUN, RUNS].includes(variable.name)) times = await timesOf(values[variable.name]);
   }
-  return { values, found };
+  return { values, found, times };
 }
 
 export const isAll = (values) => values.includes(ALL);
@@ -51,11 +59,14 @@ export function control({ variable, options }, chosen, changed) {
 function one(variable, options, [value], changed) {
   const select = el("select");
   select.name = variable.name;
-  for (const option of options) select.append(new Option(option, option, false, option === value));
+  select.title = value ?? "";
+  for (const option of options) select.append(new Option(short(option), option, false, option === value));
   if (!options.length) select.append(new Option("none", ""));
   select.addEventListener("change", () => changed([select.value]));
   return select;
 }
+
+const short = (name) => shortened(name, (text) => text.length <= LONGEST);
 
 function several(variable, options, values, changed) {
   const box = el("details"), list = el("div"), all = isAll(values);
@@ -73,6 +84,11 @@ function several(variable, options, values, changed) {
     list.append(label);
   }
   box.dataset.name = variable.name;
-  box.append(el("summary", "", text), list);
+  box.title = values.length === 1 && !all ? text : "";
+  box.append(el("summary", "", short(text)), list);
+  box.addEventListener("toggle", () => {
+    const { right } = list.getBoundingClientRect();
+    list.style.left = `${Math.min(0, innerWidth - 16 - right)}px`; // so that long names stay in the window
+  });
   return box;
 }
