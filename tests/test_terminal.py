@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, clean_environment
 from rich.cells import cell_len
-from support.summaries import verdict
+from support.summaries import closed_loop, step, verdict
 from support.terminal import Shown, on_terminal
 
 from loadgen.measure.check import CheckResult, Status
@@ -111,8 +111,6 @@ def test_objections_come_first_the_worst_before_others_and_passed_checks_are_cou
 ) -> None:
     def check(name: str, status: Status, **more: Any) -> CheckResult:
         return CheckResult(name=name, status=status, value=f"value of {name}", limit="a limit", **more)
-
-    from support.summaries import closed_loop, step
 
     checks = [
         check("fine", Status.OK),
