@@ -226,6 +226,13 @@ def test_the_command_reports_without_locust(tmp_path: Path) -> None:
     assert json.loads((folder / "summary.json").read_bytes())["verdict"]["status"] == "VALID"
 
 
+def test_the_command_says_so_if_there_is_nowhere_to_print_to(tmp_path: Path) -> None:
+    folder = kept(tmp_path, manifest(), RECORDS)
+    command = f"exec {sys.executable} -m loadgen.cli report {folder} >&-"
+    done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "loadgen: standard output is closed, so nothing was shown.\n")
+
+
 @pytest.mark.parametrize("arguments", [["report", "/nowhere"], [], ["nonsense"]])
 def test_the_command_refuses_mistakes_without_a_traceback(arguments: list[str]) -> None:
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """The command ``loadgen``. One module per subcommand."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.OK
     except OSError as error:
+        if error.errno == errno.EBADF:
+            print("loadgen: standard output is closed, so nothing was shown.", file=sys.stderr)
+            return ExitStatus.USAGE
         if error.errno not in DISK_ERRORS:
             raise
         print(
