@@ -210,7 +210,7 @@ def test_an_unusual_reason_to_end_is_shown(locust: Locust) -> None:
     with serving(stream(token("a"), token("b", "content_filter"), usage(2), DONE)) as server:
         run = locust("--host", server.url, "--sample", "10")
     (check,) = (c for c in run.summary["verdict"]["checks"] if c["name"] == "output lengths")
-    assert (check["status"], check["value"]) == ("warn", "content_filter 100%; 10 answers ended unusually")
+    assert (check["status"], check["value"]) == ("warn", "content_filter 100 %; 10 answers ended unusually")
 
 
 MIDDLES = {

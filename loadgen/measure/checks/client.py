@@ -86,7 +86,7 @@ def _effect_of_lag(e: Evidence, lag_ms: float) -> str:
 
 def _latencies(ok: Records) -> str:
     """Return which latencies from the send some answers have."""
-    return "TTFT and E2E" if ok.known("first_token_ns").any() else "E2E"
+    return "TTFT and E2E" if ok.known("first_token_ns").any() else E2E.label
 
 
 def _late_sends(e: Evidence) -> str:

@@ -87,7 +87,7 @@ def shown(e: Evidence) -> Finding:
     limit = f"{TOKENS_A_CHUNK:g} tokens a chunk, or {CHARACTERS_SHOWN:g} characters a token"
     if tokens <= TOKENS_A_CHUNK * chunks or characters >= CHARACTERS_SHOWN:
         return Finding(Status.OK, value, limit)
-    effect = f"Part of what the server counts was not in the stream: {up_to('TPOT', 1 - tpot / icl, 'low')}."
+    effect = f"Part of what the server counts was not in the stream: {up_to(TPOT.label, 1 - tpot / icl, 'low')}."
     value += f", {characters:.2g} characters a token"
     return Finding(Status.WARN, value, limit, "Use ICL, which is what users see.", effect)
 

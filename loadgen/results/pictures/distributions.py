@@ -18,7 +18,7 @@ from loadgen.slo import parse_slo
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FEWEST = 5
+FEWEST = 10
 """Answers, below which a distribution has no shape."""
 MOST_LINES = 5
 

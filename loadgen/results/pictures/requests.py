@@ -16,6 +16,7 @@ from loadgen.record import Outcome
 from loadgen.results.pictures.drawing import (
     BLUE,
     COLOURS,
+    FEWEST_REQUESTS,
     ORANGE,
     QUIET,
     Picture,
@@ -30,7 +31,6 @@ from loadgen.results.run_data import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FEWEST = 10
 _FEWEST_LENGTHS = 5
 """Different lengths of input from which latency is drawn over them."""
 _GROUPS, _FEWEST_OF_GROUP = 12, 10
@@ -44,7 +44,7 @@ _MARKS = "sD^vPX*"
 def over_time(run: Run) -> list[Picture]:
     """Return the picture of the requests over time, coloured by outcome; none of a few that all succeeded."""
     sent = run.measured.where_known("sent_ns", "end_ns")
-    if not len(sent) or (len(sent) < FEWEST and not run.summary.requests.failed):
+    if not len(sent) or (len(sent) < FEWEST_REQUESTS and not run.summary.requests.failed):
         return []
     chosen, thin = _chosen(sent)
     note = "Each request at the time when it was sent, and how long it took until its answer was complete, or it ended."
@@ -97,7 +97,7 @@ def over_input(run: Run) -> list[Picture]:
     known = answers.where_known("input_tokens")
     ttft, tokens = known.figure(TTFT), known.ints("input_tokens").astype(float)
     tokens, ttft = tokens[~np.isnan(ttft)], ttft[~np.isnan(ttft)]
-    if len(ttft) < FEWEST or len(np.unique(tokens)) < _FEWEST_LENGTHS:
+    if len(ttft) < FEWEST_REQUESTS or len(np.unique(tokens)) < _FEWEST_LENGTHS:
         return []
     order = np.argsort(tokens, kind="stable")
     places, thin = thinned(len(order))

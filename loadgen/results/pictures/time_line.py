@@ -15,14 +15,13 @@ from loadgen.measure.records import Records
 from loadgen.measure.statistics import QUANTILES, percentile
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT, Metric
 from loadgen.record import Outcome
-from loadgen.results.pictures.drawing import BLUE, ORANGE, QUIET, Picture, from_zero, plain
+from loadgen.results.pictures.drawing import BLUE, FEWEST_REQUESTS, ORANGE, QUIET, Picture, from_zero, plain
 from loadgen.results.run_data import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEWEST_REQUESTS = 10
 FEWEST_SLICES, MOST_SLICES = 10, 150
 _REQUESTS_A_SLICE = 6
 """Requests that began in a slice, on average, as long as that leaves enough slices."""
