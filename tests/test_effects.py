@@ -85,13 +85,13 @@ def bursts() -> Evidence:
             "times known exactly",
             lambda: altered(100, end_interval_ns=15 * MS),
             "uncertain by 3.33 % on average",
-            "E2E may read up to 10.0 % high; tokens/s may read up to 10.0 % low, on average.",
+            "On average, E2E may read up to 10.0 % high; tokens/s may read up to 10.0 % low.",
         ),
         (
             "times known exactly",
             lambda: altered(100, first_token_interval_ns=10 * MS),
             "uncertain by 3.33 % on average",
-            "TTFT may read up to 10.0 % high, on average.",
+            "On average, TTFT may read up to 10.0 % high.",
         ),
         (
             "times known exactly",

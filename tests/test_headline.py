@@ -63,7 +63,7 @@ def test_a_figure_that_was_not_measured_is_a_dash_and_one_without_an_interval_sa
 
 def test_where_throughput_reaches_nearly_its_highest_stands_next_to_it() -> None:
     summary = closed_loop(step(0, 1), step(1, 8), step(2, 16), step(3, 32), step(4, 64))
-    assert dict(headline(summary).figures)["95 % of it reached"] == "between 8 and 32 users"
+    assert dict(headline(summary).figures)["knee"] == "between 8 and 32 users"
 
 
 def test_a_throughput_that_is_the_mean_of_several_steps_says_of_which() -> None:

@@ -17,6 +17,7 @@ from loadgen.scenario import Scenario, flag
 _NOT_REPEATED = frozenset({"results", "metrics", "metrics_names", "grafana", "price_per_gpu_hour"})
 """Options that do not change what is measured."""
 
+_PROCESSES = {"poisson": "Poisson"}
 _ENDED = {"completed": "completed", "run-time": "stopped by --run-time", "interrupted": "interrupted"}
 """How a run ended, by the reason that ``run.json`` gives."""
 _LOCUSTFILES = {"speed": "chat.py", "throughput": "chat.py", "rate": "rate.py"}
@@ -85,12 +86,13 @@ def _options(m: Manifest) -> dict[str, Any]:
 def _load(m: Manifest) -> str:
     s = _options(m)
     if m.arrivals is not None:
-        of = f"open loop: {m.arrivals.rate:,.6g} requests/s, {m.arrivals.process} arrivals"
+        arrivals = _PROCESSES.get(m.arrivals.process, m.arrivals.process)
+        of = f"open loop: {m.arrivals.rate:,.6g} requests/s, {arrivals} arrivals"
         return f"{of}, at most {m.arrivals.max_in_flight:,} in flight, seed {s['seed']}{_extent(m)}"
     if m.steps:
         users = ", ".join(f"{step.concurrency:,}" for step in m.steps)
-        ends = f"each ends once the 95 % interval is within {s['precision']}, or after {s['step_time']:g} s or more"
-        return f"closed loop in steps of {users} users; {ends}"
+        ends = f"within {s['precision']}, or after --step-time ({s['step_time']:g} s) or more"
+        return f"closed loop in steps of {users} users; each ends once the 95 % interval is {ends}"
     return f"closed loop: {counted(m.users, 'user')}{_extent(m)}"
 
 

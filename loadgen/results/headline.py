@@ -76,7 +76,7 @@ def _throughput(summary: Summary) -> Headline:
     if best.goodput is not None:
         figures.append((f"within {best.goodput.slo}", _good(best.goodput)))
     if best.knee is not None:
-        figures.append(("95 % of it reached", _users_between(best.knee.between)))
+        figures.append(("knee", _users_between(best.knee.between)))
     return _headline(best.requests_per_minute, REQUESTS_PER_MINUTE, of, [*figures, _failed(summary)])
 
 

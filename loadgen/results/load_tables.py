@@ -19,7 +19,7 @@ from loadgen.metrics import (
 from loadgen.printable import counted
 from loadgen.results.summary_schema import Figure, Goodput, Latency, Served, StepSummary, Summary, ThroughputSummary
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, estimate, number, percent, percentile, short, short_estimate
+from loadgen.results.text import ABSENT, estimate, few_note, number, percent, percentile, short, short_estimate
 
 Column = tuple[str, Callable[[StepSummary], str]]
 
@@ -124,7 +124,7 @@ def steps_table(summary: Summary) -> Table:
         (_PER_MINUTE, lambda step: short_estimate(step.requests_per_minute)),
         (OUTPUT_TOKENS_PER_SECOND.label, lambda step: short(step.output_tokens_per_second)),
         *([(THINK.heading, _think_time)] if any(step.think_ms is not None for step in steps) else []),
-        *(_percentile_column(*which) for which in PERCENTILES_SHOWN if any(_has(step, which[0]) for step in steps)),
+        *(_percentile_column(*which) for which in PERCENTILES_SHOWN if any(_has(step, *which) for step in steps)),
     ]
     if any(step.goodput for step in steps):
         columns.append(("within limits", lambda step: percent(None if step.goodput is None else step.goodput.share)))
@@ -137,11 +137,13 @@ def steps_table(summary: Summary) -> Table:
     names = tuple(name for name, _ in columns)
     has_failed = any(step.failed for step in steps)
     for_terminals = _FOR_TERMINALS - {TTFT.percentile_heading("p99")} | {"failed"} if has_failed else _FOR_TERMINALS
+    rows = tuple(tuple(cell(step) for _, cell in columns) for step in steps)
+    note = "Throughput is of all that was served in a step's window, latencies are of the requests sent in it."
     return Table(
         "Steps: throughput by concurrent users",
         names,
-        tuple(tuple(cell(step) for _, cell in columns) for step in steps),
-        "Throughput is of all that was served in a step's window, latencies are of the requests sent in it.",
+        rows,
+        f"{note} {few_note(rows)}".rstrip(),
         words=tuple(i for i, name in enumerate(names) if name == _NOTES),
         wide=tuple(i for i, name in enumerate(names) if name not in for_terminals),
     )
@@ -151,8 +153,8 @@ def _think_time(step: StepSummary) -> str:
     return short(step.think_ms)
 
 
-def _has(step: StepSummary, metric: Metric) -> bool:
-    return metric.key in step.latency and step.latency[metric.key].n > 0
+def _has(step: StepSummary, metric: Metric, p: str) -> bool:
+    return metric.key in step.latency and step.latency[metric.key].percentile(p) is not None
 
 
 def _percentile_column(metric: Metric, p: str) -> Column:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loadgen.measure.check import CheckResult
+from loadgen.measure.statistics import Distribution
 from loadgen.metrics import LATENCIES, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE
 from loadgen.printable import counted
 from loadgen.results.counts import causes_of
@@ -19,7 +20,7 @@ from loadgen.results.names_table import names_table
 from loadgen.results.steps import NO_FIGURE
 from loadgen.results.summary_schema import Calibration, Chat, Latency, Summary, TokenCounts, Width
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, number, percentile, short, short_estimate
+from loadgen.results.text import ABSENT, few_note, number, percentile, short, short_estimate
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -113,17 +114,18 @@ def latency_table(summary: Summary) -> Table:
         (
             f"{metric.label}: {metric.span}",
             *(percentile(latency[metric.key], p) for p in ("mean", *_PERCENTILES)),
-            str(latency[metric.key].n),
+            _count(latency[metric.key]),
         )
         for metric in LATENCIES
         if metric.key in latency and latency[metric.key].n and not (summary.rate is not None and metric.from_send)
     )
-    is_few = any(cell.startswith("n<") for row in rows for cell in row)
-    return Table(f"Latency, ms{where}", ("", "mean", *_PERCENTILES, "n"), rows, FEW_NOTE if is_few else "")
+    return Table(f"Latency, ms{where}", ("", "mean", *_PERCENTILES, "n"), rows, few_note(rows))
 
 
-FEW_NOTE = "n<N: fewer than the N effectively independent values that this percentile needs."
-"""What a table says where a percentile is missing."""
+def _count(of: Distribution) -> str:
+    """Return how many values there are, and how many independent ones they are worth."""
+    is_series = of.n_eff is not None and round(of.n_eff) < of.n
+    return f"{of.n:,} ({of.n_eff:,.0f} effective)" if is_series else f"{of.n:,}"
 
 
 def _requests(summary: Summary) -> Table:

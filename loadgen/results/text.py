@@ -1,6 +1,6 @@
 """How numbers and sentences are written, the same in every report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loadgen.measure.statistics import Distribution
@@ -26,6 +26,12 @@ def percentile(of: Distribution | None, name: str, write: Callable[[float | None
     if value is None and name in (of.needs or {}):
         return f"n<{(of.needs or {})[name]}"
     return (write or number)(value)
+
+
+def few_note(rows: Sequence[Sequence[str]]) -> str:
+    """Return what a table says of percentiles that :func:`percentile` has left out; empty if it has them all."""
+    is_few = any(cell.startswith("n<") for row in rows for cell in row)
+    return "n<N: fewer than the N effectively independent values that this percentile needs." if is_few else ""
 
 
 def estimate(value: Figure | None, digits: int = 2) -> str:

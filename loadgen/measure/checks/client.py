@@ -79,6 +79,9 @@ def _effect_of_lag(e: Evidence, lag_ms: float) -> str:
         # An answer with the kernel's times is not late at all.
         share = speed_reads_low(e.ok, np.where(e.ok.equal("stamp", "user"), lag_ms, 0.0)) if e.is_one_user else None
         return f"{text}; {up_to(main_figure(e), share, 'low')}." if share is not None else f"{text}."
+    if any(len(shares) and shares.mean() > UNCERTAINTY_LIMIT for shares in _uncertain_shares(e.ok).values()):
+        text = "What was read late is known to an interval: 'times known exactly' has the effect."
+        return text if e.is_one_user else f"{text} {_late_sends(e)}"
     if e.is_one_user:
         return f"{main_figure(e)}, TTFT and E2E are not affected: the kernel took their times."
     return f"TTFT and E2E are not affected: the kernel took their times. {_late_sends(e)}"
@@ -222,7 +225,7 @@ def _effect_of_intervals(e: Evidence, by_figure: dict[Metric, Floats]) -> str:
     share = speed_reads_low(known, known.ints("end_interval_ns") / MS) if e.is_one_user and known else None
     if share is not None and share > UNCERTAINTY_LIMIT:
         found.append(up_to(main_figure(e), share, "low"))
-    return f"{'; '.join(found)}, on average."
+    return f"On average, {'; '.join(found)}."
 
 
 def _uncertain_shares(ok: Records) -> dict[Metric, Floats]:

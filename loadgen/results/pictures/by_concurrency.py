@@ -36,6 +36,11 @@ FigureOf = Callable[[StepSummary], Estimate | None]
 FEWEST = 2
 """One point is no curve."""
 
+WHISKERS = (
+    "Whiskers: 95 % intervals; those of medians of few independent answers are at least ±10 %, as an engine's pace may "
+    "wander unseen."
+)
+
 _LETTER_IN = (0.085, 0.15)
 """Width and height of a letter next to a point."""
 _TICKS_APART = 1.2
@@ -59,16 +64,17 @@ def by_concurrency(summary: Summary) -> list[Picture]:
     ]
     latencies = [m for m in (TTFT, TPOT) if sum(_latency(step, m.key, "p50") is not None for step in steps) >= FEWEST]
     if latencies:
-        note = "Whiskers: 95 % intervals. A percentile is missing where a step has too few answers for it." + hollow
+        note = f"{WHISKERS} A percentile is missing where a step has too few answers for it." + hollow
         draw = partial(_latency_concurrency, steps, latencies)
         found.append(Picture("latency-concurrency", "Latency by concurrent users", note, draw))
     if sum(_latency(step, TTFT.key, "p50") is not None for step in steps) >= FEWEST:
-        note = "Next to each point the concurrent users. Whiskers: 95 % intervals." + hollow
+        note = f"Next to each point the concurrent users. {WHISKERS}" + hollow
         draw = partial(_throughput_latency, steps)
         found.append(Picture("throughput-latency", "Latency by throughput", note, draw))
     if sum(_interactivity(step) is not None and _tokens(step) is not None for step in steps) >= FEWEST:
         note = (
-            "Interactivity: 1,000 / TPOT p50, the tokens per second that one user sees. Up and to the right is better."
+            "Interactivity: 1,000 / TPOT p50, the tokens per second that one user sees. Up and to the right is better. "
+            f"{WHISKERS}"
         )
         draw = partial(_throughput_interactivity, steps)
         found.append(Picture("throughput-interactivity", "Throughput by interactivity", note + hollow, draw))

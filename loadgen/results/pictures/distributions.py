@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FEWEST = 10
 """Answers, below which a distribution has no shape."""
 MOST_LINES = 5
+_NEAR = 2.5
+"""Times the largest value, up to which a limit is drawn."""
 
 Lines = Mapping[str, Floats]
 """Values by what they are of."""
@@ -32,12 +34,25 @@ def distributions(run: Run) -> list[Picture]:
     if not by_metric:
         return []
     limits = parse_slo(run.manifest.scenario["slo"]).limits if run.manifest.scenario.get("slo") else {}
+    near, far = _by_distance({m: limits[m.key] for m in by_metric if m.key in limits}, by_metric)
     note = "Share of the answers that were at most that slow; a steep line is an even service. Axes do not begin at 0."
-    note += " Dashed: the limit of --slo." if limits else ""
-    if (left_out := len(run.manifest.steps) - MOST_LINES) > 0:
-        note += f" {counted(left_out, 'step')} between the others not shown."
-    draw = partial(_draw, by_metric, {metric: limits[metric.key] for metric in by_metric if metric.key in limits})
+    note += " Dashed: the limit of --slo." if near else ""
+    if far:
+        note += f" Limits beyond the axes: {', '.join(f'{m.label} {limit:g} ms' for m, limit in far.items())}."
+    drawn = {users for users, _ in _steps(run)}
+    if left_out := [f"{s.concurrency:,}" for s in run.manifest.steps if s.window_ns and s.concurrency not in drawn]:
+        note += f" Not shown: {', '.join(left_out)} users."
+    draw = partial(_draw, by_metric, near)
     return [Picture("latency-distribution", "Distribution of latencies", note, draw)]
+
+
+def _by_distance(
+    limits: Mapping[Metric, float], by_metric: Mapping[Metric, Lines]
+) -> tuple[dict[Metric, float], dict[Metric, float]]:
+    """Return the limits that can be drawn, and those so far beyond all values that these would be one line."""
+    largest = {metric: max(float(values.max()) for values in lines.values()) for metric, lines in by_metric.items()}
+    near = {metric: limit for metric, limit in limits.items() if limit <= _NEAR * largest[metric]}
+    return near, {metric: limit for metric, limit in limits.items() if metric not in near}
 
 
 def _lines(run: Run, metric: Metric) -> Lines:
