@@ -3,12 +3,18 @@
 import base64
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -53,3 +59,24 @@ def shoot(browser: Chrome, path: Path) -> Path:
     picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
     path.write_bytes(base64.b64decode(picture["data"]))
     return path
+
+
+@dataclass
+class BrowserPage:
+    """A page in a browser."""
+
+    browser: Chrome
+    shots: Path
+
+    def wait(self, until: Callable[[], Any], seconds: float = 120) -> Any:
+        waiting = WebDriverWait(self.browser, seconds, 0.1, ignored_exceptions=[WebDriverException])
+        try:
+            return waiting.until(lambda _: until())
+        except TimeoutException:
+            raise AssertionError(f"not seen in {seconds:g} s on this page:\n{self.text()}") from None
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str = "body") -> str:
+        return str(self.browser.find_element(By.CSS_SELECTOR, selector).text)

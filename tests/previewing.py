@@ -1,23 +1,20 @@
 """The preview of the dashboards in a real browser, and a run that a real Prometheus has scraped meanwhile."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import chromium, screenshots, wear
+from browsing import BrowserPage, chromium, screenshots, wear
 from cluster import Started, Starter
 from conftest import ROOT, free_port
 from dashboards import GRAFANA, Json
 from prometheus import Prometheus, prometheus
-from selenium.common.exceptions import TimeoutException, WebDriverException
-from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.wait import WebDriverWait
 from watching import hurried
 
 from loadgen.launch.simulated import start_simulated
@@ -92,29 +89,12 @@ return [...arguments[0].querySelectorAll(".legend i")].map((swatch) => {
 """How many pixels of a chart have the colour of each series."""
 
 
-@dataclass
-class Page:
+class Page(BrowserPage):
     """The preview, in a browser."""
-
-    browser: Chrome
-    shots: Path
 
     def open(self, server: Prometheus, query: str) -> None:
         self.browser.get_log("browser")  # what was said before
         self.browser.get(f"{server.url}/user/preview/{query}")
-
-    def wait(self, until: Callable[[], Any], seconds: float = 120) -> Any:
-        waiting = WebDriverWait(self.browser, seconds, 0.1, ignored_exceptions=[WebDriverException])
-        try:
-            return waiting.until(lambda _: until())
-        except TimeoutException:
-            raise AssertionError(f"not seen in {seconds:g} s on this page:\n{self.text()}") from None
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def text(self, selector: str = "body") -> str:
-        return str(self.browser.find_element(By.CSS_SELECTOR, selector).text)
 
     def states(self, title: str) -> dict[str, str]:
         """What each panel of a dashboard shows: data, that there is none, or an error; when all have an answer."""

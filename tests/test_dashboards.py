@@ -13,7 +13,7 @@ from prometheus import Prometheus
 from watching import Watched, watched
 
 from loadgen import metrics
-from loadgen.measure.statistics import SMALLEST_SAMPLE, percentile
+from loadgen.measure.statistics import SMALLEST_SAMPLE, index_of, percentile
 from loadgen.record import Outcome, Phase
 
 __all__ = ["watched"]
@@ -110,7 +110,9 @@ def test_percentiles_of_the_whole_run_are_those_of_its_records_and_its_summary(w
                     continue
                 ((value,),) = answered
                 exact = percentile(values, QUANTILES[which])
-                assert value * 1000 == pytest.approx(exact, rel=0.11)
+                # Prometheus takes the rank before: in a sparse tail its value is far from the next one.
+                ordered, at = sorted(values), index_of(len(values), QUANTILES[which])
+                assert ordered[max(0, at - 1)] / 1.11 <= value * 1000 <= exact * 1.11
                 told = run.summary["latency"][key].get(which)  # not told where the answers depend on each other
                 assert told is None or told == pytest.approx(exact)
     assert {"p50", "p90"} <= set(watched.steady.summary["latency"]["ttft_ms"])

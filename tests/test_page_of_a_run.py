@@ -5,17 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
-from browsing import NEEDS_BROWSER, chromium, screenshots, shoot, wear
+from browsing import NEEDS_BROWSER, BrowserPage, chromium, screenshots, shoot, wear
 from cluster import Starter, engine
 from conftest import ROOT, free_port
-from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.wait import WebDriverWait
 
 from loadgen.launch.simulated import SimulatedServer
 
@@ -45,28 +42,13 @@ return [...box.querySelectorAll(".values > span")].map((name) => {
 
 
 @dataclass
-class Page:
+class Page(BrowserPage):
     """The page of a run in a browser."""
 
-    browser: Chrome
     url: str
-    shots: Path
 
     def open(self, path: str = "/llm") -> None:
         self.wait(lambda: self.browser.get(self.url + path) is None)
-
-    def wait(self, until: Callable[[], Any], seconds: float = 120) -> Any:
-        waiting = WebDriverWait(self.browser, seconds, 0.1, ignored_exceptions=[WebDriverException])
-        try:
-            return waiting.until(lambda _: until())
-        except TimeoutException:
-            raise AssertionError(f"not seen in {seconds:g} s on this page:\n{self.text()}") from None
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def text(self, selector: str = "body") -> str:
-        return str(self.browser.find_element(By.CSS_SELECTOR, selector).text)
 
     def start(self) -> None:
         """Start a run from Locust's form, and come back."""
@@ -129,7 +111,7 @@ def opened(browser: Chrome, server: SimulatedServer, tmp_path: Path) -> Iterator
         port = str(free_port())
         given = (*options.split(), *COMMON.split(), "--host", server.host, "--web-port", port)
         starter(*given, locustfile=ROOT / "locustfiles" / f"{locustfile}.py")
-        page = Page(browser, f"http://127.0.0.1:{port}", screenshots(tmp_path / "screenshots"))
+        page = Page(browser, screenshots(tmp_path / "screenshots"), f"http://127.0.0.1:{port}")
         page.open()
         browser.get_log("browser")  # what was said before it answered
         return page

@@ -3,15 +3,13 @@
 Screenshots stay in pytest's temporary folder, or go to the folder that ``LOADGEN_SCREENSHOTS`` names.
 """
 
-import os
 import shutil
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from browsing import NEEDS_BROWSER, chromium
+from browsing import NEEDS_BROWSER, chromium, screenshots, shoot, wear
 from conftest import ROOT
 from selenium.webdriver import Chrome
 from support.drawn_runs import rate_run, run, speed_run, sweep_run
@@ -58,9 +56,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("LOADGEN_SCREENSHOTS") or tmp_path_factory.mktemp("shots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return screenshots(tmp_path_factory.mktemp("shots"))
 
 
 @pytest.fixture(scope="module")
@@ -84,23 +80,15 @@ def test_a_report_fits_each_window_and_none_of_its_labels_collide(
     name: str, pages: dict[str, Path], browser: Chrome, shots: Path
 ) -> None:
     assert pages[name].stat().st_size < MOST_BYTES
-    for scheme in ("light", "dark"):
-        media = [{"name": "prefers-color-scheme", "value": scheme}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+    for dark in (False, True):
         for width in (800, 1400):
-            size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            wear(browser, width=width, dark=dark)
             browser.get(pages[name].as_uri())
-            _save(browser, shots / f"report-{name}-{width}-{scheme}.png")
+            shoot(browser, shots / f"report-{name}-{width}-{'dark' if dark else 'light'}.png")
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
             assert browser.execute_script(OVERLAPS) == []
             assert browser.execute_script(CUT) == []
     assert not browser.get_log("browser")
-
-
-def _save(browser: Chrome, path: Path) -> None:
-    whole: dict[str, Any] = {"captureBeyondViewport": True}
-    path.write_bytes(b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", whole)["data"]))
 
 
 @pytest.mark.parametrize("name", ["made-speed", "made-sweep", "matrix"])
