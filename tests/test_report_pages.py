@@ -91,7 +91,7 @@ def test_a_report_fits_each_window_and_none_of_its_labels_collide(
     assert not browser.get_log("browser")
 
 
-@pytest.mark.parametrize("name", ["made-speed", "made-sweep", "matrix"])
+@pytest.mark.parametrize("name", [*MADE, "interrupted", "matrix"])
 def test_a_report_prints_on_light_paper_with_everything_unfolded(
     name: str, pages: dict[str, Path], browser: Chrome, shots: Path
 ) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.samples import Exemplar as TheirExemplar
 from loadgen.exporter import by_name
 from loadgen.exporter.buckets import BOUNDS_S, coarse, cumulative
 from loadgen.exporter.totals import Exemplar, Totals
-from loadgen.measure.check import Status
+from loadgen.measure.check import OBJECTIONS
 from loadgen.measure.histogram import Histogram
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import EXPORTED
@@ -25,7 +25,6 @@ _ERRORS = (
     "open file left"
 )
 _NAMES = ("run_id", "model", "engine")
-_OBJECTIONS = (Status.WARN.value, Status.INVALID.value, Status.INCONCLUSIVE.value)
 _CHECK = ("check", "status")
 _ABOUT = ("endpoint", "kind", "dataset", "reservation")
 
@@ -63,8 +62,8 @@ def _run(totals: Totals) -> Iterator[Metric]:
         labels=[*_NAMES, *_CHECK],
     )
     for check, status in totals.checks.items():
-        for possible in _OBJECTIONS:
-            objection.add_metric([*own, check, possible], float(status == possible))
+        for possible in OBJECTIONS:
+            objection.add_metric([*own, check, possible.value], float(status == possible))
     yield objection
 
 

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import gevent
 from gevent import Timeout, get_hub
@@ -38,6 +38,34 @@ _LAST_SAMPLE_S = 5.0
 _OK = 200
 
 
+_S = TypeVar("_S")
+
+
+class _Samples(Generic[_S]):
+    """Samples that are taken every so often: less often once there are many, so that they stay few."""
+
+    def __init__(self, period_s: float) -> None:
+        self.taken: list[_S] = []
+        self._period_s = period_s
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Whether it is time for the next sample; if so, the one after it is due a period later."""
+        at = time.monotonic()
+        if at < self._due:
+            return False
+        self._due = at + self._period_s
+        return True
+
+    def add(self, sample: _S | None) -> None:
+        """Add a sample; None if there was none."""
+        if sample is not None:
+            self.taken.append(sample)
+        if len(self.taken) > MOST_SAMPLES:
+            self.taken = self.taken[::2]
+            self._period_s *= 2
+
+
 class EngineMonitor:
     """Monitors the engine of one run.
 
@@ -48,14 +76,10 @@ class EngineMonitor:
         self._settings, self._metrics, self._launched = prepared.settings, prepared.metrics, prepared.launched
         self._waiter = waiter
         self._asked: AsyncResult | None = None
-        self._samples: list[EnergySample] = []
-        self._period = PERIOD_S
-        self._due = 0.0
+        self._energy = _Samples[EnergySample](PERIOD_S)
         self._has_metrics = False
         self._reading: gevent.Greenlet | None = None
-        self._loads: list[EngineSample] = []
-        self._load_period = LOAD_PERIOD_S
-        self._load_due = 0.0
+        self._loads = _Samples[EngineSample](LOAD_PERIOD_S)
 
     def read_counters(self) -> EngineCounters | None:
         """Read its counters; None where it has none, or none that are known here."""
@@ -70,9 +94,7 @@ class EngineMonitor:
             if not self._asked.ready():
                 return
             self._take(self._asked.get())
-        at = time.monotonic()
-        if at >= self._due:
-            self._due = at + self._period
+        if self._energy.is_due():
             self._asked = self._ask()
 
     def energy(self) -> list[EnergySample]:
@@ -82,41 +104,32 @@ class EngineMonitor:
                 with suppress(Timeout):
                     self._take(wanted.get(timeout=_LAST_SAMPLE_S))
         self._asked = None
-        return self._samples
+        return self._energy.taken
 
     def loads(self) -> list[EngineSample]:
         """Return the samples of the engine's load."""
         if self._reading is not None:
             self._reading.kill()
-        return self._loads
+        return self._loads.taken
 
     def _sample_load(self) -> None:
         """Read the engine's load in a greenlet, one at a time, if it reported anything before the run."""
-        at = time.monotonic()
-        if self._has_metrics and at >= self._load_due and (self._reading is None or self._reading.ready()):
-            self._load_due = at + self._load_period
+        is_free = self._reading is None or self._reading.ready()
+        if self._has_metrics and is_free and self._loads.is_due():
             self._reading = gevent.spawn(self._read_load)
 
     def _read_load(self) -> None:
         assert self._metrics is not None
         text = read_metrics(self._settings, self._metrics, self._waiter)
-        sample = None if text is None else parse_load(text, now(), self._metrics.load, self._metrics.load_shares)
-        if sample is not None:
-            self._loads.append(sample)
-        if len(self._loads) > MOST_SAMPLES:
-            self._loads = self._loads[::2]
-            self._load_period *= 2
+        if text is not None:
+            self._loads.add(parse_load(text, now(), self._metrics.load, self._metrics.load_shares))
 
     def _ask(self) -> "AsyncResult":
         return get_hub().threadpool.spawn(energy_of, self._launched)
 
     def _take(self, sample: EnergySample | None) -> None:
         self._asked = None
-        if sample is not None:
-            self._samples.append(sample)
-        if len(self._samples) > MOST_SAMPLES:
-            self._samples = self._samples[::2]
-            self._period *= 2
+        self._energy.add(sample)
 
 
 def read_counters(settings: Settings, metrics: Metrics | None, waiter: Waiter) -> EngineCounters | None:

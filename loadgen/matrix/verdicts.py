@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loadgen.matrix.document import Footnotes, Words
-from loadgen.measure.check import Status
+from loadgen.measure.check import OBJECTIONS
 from loadgen.measure.verdict import Verdict
 from loadgen.printable import counted
 from loadgen.results.summary_schema import Summary
 
 _WORST_FIRST = (Verdict.INVALID, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.VALID)
 _USABLE = (Verdict.VALID, Verdict.WARN)
-_NOT_PASSED = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def _why(summaries: Sequence[Summary]) -> str:
     checks = [check for s in summaries for check in s.verdict.checks]
     found = [
         f"{name} ({status.value})"
-        for status in _NOT_PASSED
+        for status in OBJECTIONS
         for name in dict.fromkeys(check.name for check in checks if check.status is status)
     ]
     return f"{_worst(summaries)}, checks not passed: {', '.join(found) or 'not told'}."

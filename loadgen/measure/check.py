@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from loadgen.measure.evidence import Evidence, SoFar
+from loadgen.printable import counted
 
 
 class Status(StrEnum):
@@ -66,6 +67,12 @@ OBJECTIONS = (Status.INVALID, Status.INCONCLUSIVE, Status.WARN)
 def objections(checks: Sequence[CheckResult]) -> list[CheckResult]:
     """Return the checks that were not passed, the gravest first."""
     return [check for status in OBJECTIONS for check in checks if check.status is status]
+
+
+def described(checks: Sequence[CheckResult]) -> str:
+    """Return how many checks were passed, and how many could not be made."""
+    passed, not_checked = (sum(check.status is of for check in checks) for of in (Status.OK, Status.NOT_CHECKED))
+    return f"{counted(passed, 'check')} passed, {not_checked} not checked"
 
 
 @dataclass(frozen=True, slots=True)

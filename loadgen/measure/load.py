@@ -51,11 +51,16 @@ def full_window(records: Iterable[RequestRecord], users: int) -> Window | None:
     return window if window.end > window.start else None
 
 
+def begun_ns(records: Records) -> Ints:
+    """Return when each request was sent; of one that could not be sent, when it ended. ABSENT if neither is known."""
+    sent = records.ints("sent_ns")
+    return np.asarray(np.where(sent == ABSENT, records.ints("end_ns"), sent))
+
+
 def belonging_to(window: Window, records: Iterable[RequestRecord]) -> Records:
     """Return the requests of a window in the order they were sent; one that could not be sent counts at its end."""
     records = Records.of(records)
-    sent = records.ints("sent_ns")
-    at = np.where(sent == ABSENT, records.ints("end_ns"), sent)
+    at = begun_ns(records)
     inside = np.flatnonzero((at != ABSENT) & (window.start <= at) & (at < window.end))
     return records.take(inside[np.argsort(at[inside], kind="stable")])
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from loadgen.measure.check import OBJECTIONS, CheckResult, Status, objections
+from loadgen.measure.check import OBJECTIONS, CheckResult, described, objections
 from loadgen.measure.verdict import Verdict
 from loadgen.metrics import LIMITS
-from loadgen.printable import counted, escaped
+from loadgen.printable import escaped
 from loadgen.results.asked import asked_table
 from loadgen.results.counts import causes_of
 from loadgen.results.headline import Headline, headline
@@ -43,7 +43,9 @@ class Document:
     answers: tuple[Table, ...]
     details: tuple[Table, ...]
     checks: Table
-    """Checks that were passed, or do not apply."""
+    """Checks that were passed or could not be made."""
+    passed: str
+    """How many they are."""
     instrument: Table
 
     @property
@@ -60,12 +62,6 @@ class Document:
     def why(self) -> str:
         """The sentence before the objections of the verdict."""
         return _WHY.get(self.verdict, "Requests failed, within the limit.")
-
-    @property
-    def passed(self) -> str:
-        """How many checks were passed, and how many could not be made."""
-        passed = sum(row[1] == Status.OK.value for row in self.checks.rows)
-        return f"{counted(passed, 'check')} passed, {len(self.checks.rows) - passed} not checked"
 
 
 _WHY = {
@@ -100,6 +96,7 @@ def document_of(summary: Summary, asked: Table, drawings: list[Picture], started
         answers=tuple(answers(summary)),
         details=tuple(details(summary)),
         checks=checks_table(others, "Checks that were passed or could not be made"),
+        passed=described(checks),
         instrument=instrument_table(summary),
     )
 

@@ -14,7 +14,7 @@ from loadgen.metrics import LIMITS, OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUT
 from loadgen.record import Outcome
 from loadgen.results.summary_schema import Slice
 from loadgen.results.table import Table
-from loadgen.results.text import number, percentile, short
+from loadgen.results.text import few_note, number, percentile, short
 
 LONG_S = 3600.0
 """Shortest measured time that is cut into slices: in less, the check of the steady state finds a drift."""
@@ -109,6 +109,7 @@ def drift_table(slices: list[Slice]) -> Table:
         "Hours and minutes since the first measured request. Throughput is of what was served in a slice, latencies "
         "are of the requests that began in it, from their send."
     )
+    note = f"{note} {few_note(rows)}".rstrip()
     return Table("Figures over time", columns, rows, note, wide=tuple(range(4, len(columns) - 1, 2)))
 
 

@@ -32,7 +32,7 @@ class Headline:
     of: str
     """What the figure is of, as in ``one user, mean over 100 requests``."""
     figures: tuple[tuple[str, str], ...]
-    """What belongs to it: names with values, those that were measured."""
+    """Related figures as names and values; only measured ones."""
 
     @property
     def text(self) -> str:

@@ -220,10 +220,10 @@ def rate_latency_table(summary: Summary) -> Table:
     if rate.run_time_needed_s is not None:
         few = f" No intervals: the queue came and went {rate.queueing_episodes:g} times, too seldom to tell. "
         few += f"Run it {rate.run_time_needed_s:,} s or longer after the warm-up transient."
-    note = "n<368: fewer effectively independent values than that percentile needs. A stall of the server shows in "
-    note += "both; what waited in the load generator shows from the schedule only. Observed: of these requests, no "
-    note += "estimate of others."
-    return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note + few)
+    note = "A stall of the server shows in both; what waited in the load generator shows from the schedule only. "
+    note += "Observed: of these requests, no estimate of others."
+    note = f"{note}{few} {few_note(rows)}".rstrip()
+    return Table("Latency from the schedule and from the send, ms", columns, tuple(rows), note)
 
 
 _SIDE_BY_SIDE = {"mean": "mean", "p50": "p50", "p90": "p90", "p99": "p99", "observed_p99": "observed p99", "max": "max"}

@@ -50,7 +50,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     locustfile: str | None = None
     """As ``-f`` named it; None in older folders, and for a program that uses Locust as a library."""
     user_classes: list[str] = []
-    """Those that were chosen by name; empty where the locustfile's were all used."""
+    """Names of the selected user classes; empty if all classes of the locustfile were used."""
     users: int
     users_changed: bool = False
     shaped: bool = False
@@ -92,7 +92,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     energy: list[EnergySample] = []
     """What the engine's GPUs reported during the run; empty where they are not known."""
     engine_load: list[EngineSample] = []
-    """What the engine reported of its own load during the run; empty where it reports none."""
+    """Samples of the load that the engine reported during the run; empty if it reports none."""
 
 
 def to_json(manifest: Manifest) -> bytes:

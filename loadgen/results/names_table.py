@@ -7,7 +7,7 @@ from loadgen.metrics import FROM_SEND, PERCENTILES_SHOWN, REQUESTS_PER_MINUTE, M
 from loadgen.printable import counted
 from loadgen.results.summary_schema import NameSummary, Summary
 from loadgen.results.table import Table
-from loadgen.results.text import ABSENT, number, percent, percentile, short, short_estimate
+from loadgen.results.text import ABSENT, few_note, number, percent, percentile, short, short_estimate
 
 Cell = Callable[[NameSummary], str]
 
@@ -28,11 +28,12 @@ def names_table(summary: Summary) -> Table:
     where, note = _where(summary)
     if OTHER in figures:
         note = f"{note} {OTHER}: names beyond the {MOST} most frequent, and requests without a name.".lstrip()
+    rows = tuple((label(name), *(cell(of_name) for cell in columns.values())) for name, of_name in figures.items())
     return Table(
         _TITLE + where,
         headings,
-        tuple((label(name), *(cell(of_name) for cell in columns.values())) for name, of_name in figures.items()),
-        note,
+        rows,
+        f"{note} {few_note(rows)}".strip(),
         wide=tuple(i for i, heading in enumerate(headings) if heading not in _FOR_TERMINALS),
     )
 

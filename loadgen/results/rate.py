@@ -72,8 +72,8 @@ def rate(arrivals: Arrivals, measured: Iterable[RequestRecord], slo: Slo | None)
             goodput=None,
         )
     window = Window(*arrivals.window_ns)
-    due, by_schedule = _due(window, measured), _by_schedule(measured)
-    sent, due_by_schedule = due.where_known("sent_ns"), _due(window, by_schedule)
+    due, on_schedule = _due(window, measured), by_schedule(measured)
+    sent, due_by_schedule = due.where_known("sent_ns"), _due(window, on_schedule)
     seen = episodes(Spans.of(measured).in_flight(edges_of(window, max(1, (window.end - window.start) // BINS))))
     return Rate(
         **about,
@@ -84,7 +84,7 @@ def rate(arrivals: Arrivals, measured: Iterable[RequestRecord], slo: Slo | None)
         latency_from_send=_latency(due, seen),
         send_lag_ms=_of((sent.ints("sent_ns") - sent.ints("scheduled_ns")) / MS),
         # By the schedule, as all of an open loop; dropped ones are due, too, and kept no limit.
-        goodput=goodput(window, by_schedule, due_by_schedule, slo),
+        goodput=goodput(window, on_schedule, due_by_schedule, slo),
     )
 
 
@@ -95,7 +95,7 @@ def _due(window: Window, measured: Records) -> Records:
     return scheduled.where((window.start <= at) & (at < window.end)).sorted_by("scheduled_ns")
 
 
-def _by_schedule(records: Records) -> Records:
+def by_schedule(records: Records) -> Records:
     """Return records whose latencies count from the schedule."""
     return records.with_ints("sent_ns", records.ints("scheduled_ns"))
 

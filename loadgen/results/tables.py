@@ -106,7 +106,7 @@ def figures_of_the_run(summary: Summary) -> tuple[str, dict[str, Any]]:
 
 
 def latency_table(summary: Summary) -> Table:
-    """Return the latencies of the run, or of its best step; of an open loop those that its own table does not have."""
+    """Return the latencies of the run or of its best step; for an open loop, only those missing from its own table."""
     of, figures = figures_of_the_run(summary)
     latency: Latency = figures["latency"]
     where = f", {of}" if summary.is_sweep else ""

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from loadgen.measure.check import CheckResult, Status, objections
+from loadgen.measure.check import CheckResult, described, objections
 from loadgen.measure.verdict import Verdict
-from loadgen.printable import counted, escaped
+from loadgen.printable import escaped
 from loadgen.results.counts import causes_of
 from loadgen.results.headline import headline
 from loadgen.results.summary_schema import Summary
@@ -101,7 +101,7 @@ class _Layout:
         self._headings = [_shown(heading, console) for heading in table.columns]
 
     def parts(self, shown: list[int]) -> list[list[int]]:
-        """Return the columns in groups that fit next to the first one; a column is in a group of its own at worst."""
+        """Return groups of columns that fit if possible; each has the first column and at least one other."""
         first, *others = shown
         groups: list[list[int]] = [[first]]
         for index in others:
@@ -208,8 +208,7 @@ def _show_verdict(summary: Summary, console: Console) -> None:
         _print(console, f"  {_objection(check)}", indent=4)
     for label, message in causes_of(requests):
         _print(console, f"  {label}: {message}", indent=4)
-    passed, not_checked = (sum(check.status is of for check in checks) for of in (Status.OK, Status.NOT_CHECKED))
-    _print(console, f"  {counted(passed, 'check')} passed, {not_checked} not checked.", indent=2)
+    _print(console, f"  {described(checks)}.", indent=2)
 
 
 def _objection(check: CheckResult) -> str:

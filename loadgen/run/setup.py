@@ -34,7 +34,7 @@ def new_manifest(
 ) -> Manifest:
     """Return the manifest of a run that is about to begin.
 
-    ``locustfile``: as ``-f`` named it, None without one; ``user_classes``: those that were chosen by name.
+    ``locustfile``: the value of ``-f``, None without one; ``user_classes``: the selected classes, empty for all.
     """
     machine = this_machine()
     calibration, no_calibration = envelope_here()

@@ -1,6 +1,6 @@
 """How the latencies of a run are distributed: the share of its requests that were at most that slow (ECDF)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from loadgen.measure.records import Records
 from loadgen.metrics import FROM_SEND, LIMITS, Metric
 from loadgen.printable import counted
 from loadgen.results.pictures.drawing import COLOURS, DASHED, QUIET, SHARE, Picture, draw_ecdf, scale
+from loadgen.results.rate import by_schedule
 from loadgen.results.run_data import Run
 from loadgen.slo import parse_slo
 
@@ -56,19 +57,18 @@ def _by_distance(
 
 
 def _lines(run: Run, metric: Metric) -> Lines:
-    found = {name: figure(chosen) for name, chosen, figure in _groups(run, run.answers, metric)}
+    found = {name: records.known_figures(metric) for name, records in _groups(run, metric).items()}
     return {name: values for name, values in found.items() if len(values) >= FEWEST}
 
 
-def _groups(run: Run, ok: Records, metric: Metric) -> list[tuple[str, Records, Callable[[Records], Floats]]]:
-    """Return names, records and how their values are read: of a sweep its steps, of an open loop both clocks."""
-    from_send = partial(_values, metric=metric)
+def _groups(run: Run, metric: Metric) -> dict[str, Records]:
+    """Return the answers of each line by its name: of a sweep those of its steps, of an open loop by both clocks."""
     if run.summary.is_sweep:
-        return [(counted(users, "user"), belonging_to(window, ok), from_send) for users, window in _steps(run)]
+        return {counted(users, "user"): belonging_to(window, run.answers) for users, window in _steps(run)}
     if run.summary.rate is None:
-        return [("", ok, from_send)]
-    schedule = [("from the schedule", ok, partial(_from_schedule, metric=metric))] if metric in FROM_SEND else []
-    return [*schedule, ("from the send", ok, from_send)]
+        return {"": run.answers}
+    schedule = {"from the schedule": by_schedule(run.answers)} if metric in FROM_SEND else {}
+    return schedule | {"from the send": run.answers}
 
 
 def _steps(run: Run) -> Sequence[tuple[int, Window]]:
@@ -76,18 +76,6 @@ def _steps(run: Run) -> Sequence[tuple[int, Window]]:
     known = sorted((s.concurrency, Window(*s.window_ns)) for s in run.manifest.steps if s.window_ns is not None)
     chosen = np.unique(np.linspace(0, len(known) - 1, MOST_LINES).round().astype(int)) if known else ()
     return [known[i] for i in chosen]
-
-
-def _values(records: Records, metric: Metric) -> Floats:
-    return records.known_figures(metric)
-
-
-def _from_schedule(records: Records, metric: Metric) -> Floats:
-    """Return a latency that counts from the send, with the time that its request was late."""
-    known = records.where_known("scheduled_ns", "sent_ns")
-    late = (known.ints("sent_ns") - known.ints("scheduled_ns")) / 1e6
-    found = known.figure(metric) + late
-    return np.asarray(found[~np.isnan(found)])
 
 
 def _draw(by_metric: Mapping[Metric, Lines], limits: Mapping[Metric, float], figure: "Figure") -> None:

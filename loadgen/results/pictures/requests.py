@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _FEWEST_LENGTHS = 5
 """Different lengths of input from which latency is drawn over them."""
 _GROUPS, _FEWEST_OF_GROUP = 12, 10
-"""The median over the length of the input has at most this many points, of at least so many requests each."""
+"""Maximum number of points of the median line, and minimum number of requests per point."""
 _SLOWEST = 50
 """Slowest answers, which are always drawn."""
 _MARKS = "sD^vPX*"

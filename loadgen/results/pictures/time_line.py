@@ -10,7 +10,7 @@ import numpy as np
 from loadgen.clock import SECOND
 from loadgen.measure.columns import ABSENT, Floats, Ints
 from loadgen.measure.facts import StepFacts
-from loadgen.measure.load import Spans
+from loadgen.measure.load import Spans, begun_ns
 from loadgen.measure.records import Records
 from loadgen.measure.statistics import QUANTILES, percentile
 from loadgen.metrics import OUTPUT_TOKENS_PER_SECOND, REQUESTS_PER_MINUTE, TPOT, TTFT, Metric
@@ -89,7 +89,7 @@ class _Step(NamedTuple):
 
 def _edges(measured: Records) -> Ints | None:
     """Return the edges of equal slices from the first request to the last end."""
-    began, ended = _began(measured), measured.ints("end_ns")
+    began, ended = begun_ns(measured), measured.ints("end_ns")
     began, ended = began[began != ABSENT], ended[ended != ABSENT]
     if len(began) < FEWEST_REQUESTS or not len(ended) or ended.max() <= began.min():
         return None
@@ -98,18 +98,14 @@ def _edges(measured: Records) -> Ints | None:
     return np.asarray(began.min() + width * np.arange(slices + 1), dtype=np.int64)
 
 
-def _began(records: Records) -> Ints:
-    """Return when each request was sent; of one that could not be sent, when it ended."""
-    sent = records.ints("sent_ns")
-    return np.asarray(np.where(sent == ABSENT, records.ints("end_ns"), sent))
-
-
 def _panels(run: Run, measured: Records, edges: Ints) -> list[_Panel]:
     seconds = (edges[1] - edges[0]) / SECOND
     middles = ((edges[:-1] + edges[1:]) / 2 - edges[0]) / SECOND
     spans = Spans.of_service(measured)
     failed = measured.where(~measured.equal("outcome", Outcome.OK, Outcome.ABORTED))
-    failures = np.histogram(_began(failed), edges)[0] * 60.0 / seconds if len(failed) else np.full(len(middles), np.nan)
+    failures = (
+        np.histogram(begun_ns(failed), edges)[0] * 60.0 / seconds if len(failed) else np.full(len(middles), np.nan)
+    )
     tokens = spans.tokens_served(edges) / seconds
     return [
         _Panel("requests\nin flight", {"": (middles, spans.in_flight(edges))}),
